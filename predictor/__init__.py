@@ -1,0 +1,1 @@
+"""Learn latencies from tables and predict networks that were never measured."""

@@ -1,0 +1,1 @@
+"""Describe networks, split them into kernels, and measure both on devices."""

@@ -1,0 +1,201 @@
+"""From the training form of a network to its inference form.
+
+`fold` does what TensorFlow's converter does: batch norm disappears into the convolution before it
+(elsewhere it becomes a multiplication and an addition), a ReLU or ReLU6 becomes the fused
+activation of the operator before it, hard-sigmoid becomes its TFLite form ``relu6(x + 3) / 6`` with
+the 3 in the bias before it where there is one, and dropout and drop path go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from latlas.profiler.errors import GraphError
+from latlas.profiler.graph import Array, Graph, Node
+from latlas.profiler.ops import (
+    Activation,
+    BatchNorm,
+    Binary,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    FusedActivation,
+    Op,
+)
+
+_Linear = Conv2D | DepthwiseConv2D | FullyConnected
+
+
+@dataclass
+class _Step:
+    """A node of the graph under construction; `inputs` name values of the original graph."""
+
+    op: Op
+    inputs: tuple[int, ...]
+    name: str
+    value: int
+    """The value of the original graph that this node's result stands for, or -1."""
+
+
+class _Folder:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.weights: dict[str, Array] | None = None if graph.weights is None else {}
+        self.steps: list[_Step | None] = []
+        self.made_by: dict[int, int] = {}  # original value -> position in steps
+        self.uses = [len(consumers) for consumers in graph.consumers]
+        for value in graph.outputs:
+            self.uses[value] += 1
+        self.extra = len(self.uses)  # numbers for values that the original graph does not have
+
+    def producer(self, value: int) -> _Step | None:
+        """Return the step behind a value, if nothing else reads that value."""
+        position = self.made_by.get(value)
+        return None if position is None or self.uses[value] != 1 else self.steps[position]
+
+    def append(self, op: Op, inputs: tuple[int, ...], name: str, value: int) -> None:
+        self.made_by[value] = len(self.steps)
+        self.steps.append(_Step(op, inputs, name, value))
+
+    def extend(self, step: _Step, op: Op, value: int) -> None:
+        """Let an existing step do the work of a node: its result now stands for `value`."""
+        position = self.made_by.pop(step.value)
+        step.op, step.value = op, value
+        self.made_by[value] = position
+
+    def new_value(self) -> int:
+        self.uses.append(1)
+        self.extra += 1
+        return self.extra - 1
+
+    def copy_weights(self, node: Node) -> None:
+        if self.weights is None or self.graph.weights is None:
+            return
+        for name in node.op.weights(self.graph.input_shapes(node)):
+            key = f"{node.name}/{name}"
+            self.weights[key] = self.graph.weights[key]
+
+    def fold_node(self, node: Node, value: int) -> None:
+        match node.op:
+            case BatchNorm():
+                self.fold_batch_norm(node, node.op, value)
+            case Activation(kind="relu" | "relu6" as kind):
+                step = self.producer(node.inputs[0])
+                if step is not None and getattr(step.op, "activation", "") == "none":
+                    self.extend(step, _activated(step.op, cast(FusedActivation, kind)), value)
+                else:
+                    self.append(node.op, node.inputs, node.name, value)
+            case Activation(kind="hard_sigmoid"):
+                self.fold_hard_sigmoid(node, value)
+            case _:
+                self.copy_weights(node)
+                self.append(node.op, node.inputs, node.name, value)
+
+    def fold_hard_sigmoid(self, node: Node, value: int) -> None:
+        step = self.producer(node.inputs[0])
+        clipped = node.inputs[0]
+        if step is not None and isinstance(step.op, _Linear) and step.op.activation == "none":
+            key = f"{step.name}/bias"
+            if self.weights is not None:
+                channels = self.graph.shapes[clipped][-1]
+                bias = self.weights.get(key, np.zeros(channels, np.float32))
+                self.weights[key] = bias + np.float32(3)
+            self.extend(step, replace(step.op, bias=True, activation="relu6"), clipped)
+        else:
+            clipped = self.new_value()
+            name = f"{node.name}_shift"
+            self.append(Binary("add", "relu6", value=3.0), node.inputs, name, clipped)
+        self.append(Binary("mul", value=1 / 6), (clipped,), node.name, value)
+
+    def fold_batch_norm(self, node: Node, op: BatchNorm, value: int) -> None:
+        channels = self.graph.input_shapes(node)[0][-1:]
+        scale, shift = self.batch_norm_terms(node, op)
+        step = self.producer(node.inputs[0])
+        if step is not None and isinstance(step.op, _Linear) and step.op.activation == "none":
+            if self.weights is not None:
+                assert scale is not None and shift is not None
+                kernel, bias = self.weights[f"{step.name}/kernel"], f"{step.name}/bias"
+                rows = kernel.ndim == 4 and isinstance(step.op, DepthwiseConv2D)
+                spread = scale if rows else scale.reshape(-1, *(1,) * (kernel.ndim - 1))
+                self.weights[f"{step.name}/kernel"] = kernel * spread
+                old = self.weights.get(bias)
+                self.weights[bias] = shift if old is None else old * scale + shift
+            self.extend(step, replace(step.op, bias=True), value)
+            return
+        scaled = self.new_value()
+        self.append(Binary("mul", constant=channels), node.inputs, f"{node.name}_scale", scaled)
+        self.append(Binary("add", constant=channels), (scaled,), f"{node.name}_shift", value)
+        if self.weights is not None:
+            assert scale is not None and shift is not None
+            self.weights[f"{node.name}_scale/constant"] = scale
+            self.weights[f"{node.name}_shift/constant"] = shift
+
+    def batch_norm_terms(self, node: Node, op: BatchNorm) -> tuple[Array | None, Array | None]:
+        gamma, beta, mean, variance = (
+            self.graph.weight(node, name) for name in ("gamma", "beta", "mean", "variance")
+        )
+        if gamma is None or beta is None or mean is None or variance is None:
+            return None, None
+        scale = (gamma / np.sqrt(variance + np.float32(op.epsilon))).astype(np.float32)
+        return scale, (beta - mean * scale).astype(np.float32)
+
+    def result(self) -> Graph:
+        graph = self.graph
+        renumbered = {value: value for value in range(len(graph.inputs))}
+        nodes = []
+        for step in self.steps:
+            assert step is not None
+            inputs = tuple([renumbered[value] for value in step.inputs])
+            renumbered[step.value] = len(graph.inputs) + len(nodes)
+            nodes.append(Node(step.op, inputs, step.name))
+        outputs = tuple(renumbered[value] for value in graph.outputs)
+        return Graph(graph.inputs, tuple(nodes), outputs, self.weights)
+
+
+def _activated(op: Op, kind: FusedActivation) -> Op:
+    assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected | Binary)
+    return replace(op, activation=kind)
+
+
+def is_folded(graph: Graph) -> bool:
+    """Tell whether a graph is in the inference form.
+
+    >>> from latlas.profiler.graph import GraphBuilder
+    >>> b = GraphBuilder((1, 4, 4, 3))
+    >>> graph = b.build(b.batch_norm(b.conv(b.input, 8, 3, bias=False)))
+    >>> is_folded(graph), is_folded(fold(graph))
+    (False, True)
+    """
+    return not any(
+        isinstance(node.op, BatchNorm)
+        or node.op == Activation("hard_sigmoid")
+        or node.dropout
+        or node.drop_path
+        for node in graph.nodes
+    )
+
+
+def require_folded(graph: Graph, what: str) -> None:
+    """Raise `GraphError` unless a graph is in the inference form."""
+    if not is_folded(graph):
+        raise GraphError(f"{what} takes the inference form of a network: call fold(graph) first")
+
+
+def fold(graph: Graph) -> Graph:
+    """Return the inference form of a network; its weights, if any, are folded along.
+
+    Folding twice changes nothing.
+
+    >>> from latlas.profiler.graph import GraphBuilder
+    >>> b = GraphBuilder((1, 4, 4, 3))
+    >>> x = b.relu6(b.batch_norm(b.conv(b.input, 8, 3, bias=False)))
+    >>> fold(b.build(x)).to_text()
+    '1x4x4x3 | conv2d filters=8 kernel=3x3 padding=1x1x1x1 activation=relu6 @0 | @1'
+    """
+    folder = _Folder(graph)
+    for position, node in enumerate(graph.nodes):
+        folder.fold_node(node, len(graph.inputs) + position)
+    return folder.result()

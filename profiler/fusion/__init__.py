@@ -1,0 +1,1 @@
+"""Which operators a delegate runs as one kernel."""

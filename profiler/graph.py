@@ -1,0 +1,417 @@
+"""A network: operators in topological order, NHWC, with concrete shapes.
+
+`Graph` is the training form: batch norm is an operator, dropout and drop path are attributes of
+nodes. `latlas.profiler.fold.fold` gives the inference form, the only one that the .tflite writer
+and the kernel splitter take.
+
+Values are numbered: first the inputs, then one value per node, in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latlas.profiler.errors import GraphError
+from latlas.profiler.ops import (
+    MAX_ELEMENTS,
+    Activation,
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    FusedActivation,
+    Mean,
+    Op,
+    Pad,
+    Padding,
+    Pair,
+    Pool,
+    Reshape,
+    Resize,
+    Shape,
+    Slice,
+    Softmax,
+    from_text,
+    same_padding,
+    to_text,
+)
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+"""Arrays by ``"node name/weight name"``, in the layout that `Op.weights` states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator, the values that it reads, and how it is regularised in training.
+
+    `name` names the node's weights and takes no part in equality. `dropout` is the rate at which
+    elements of the output are dropped, `drop_path` the rate at which an example's output is.
+    """
+
+    op: Op
+    inputs: tuple[int, ...]
+    name: str = field(default="", compare=False)
+    dropout: float = 0.0
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network.
+
+    Args:
+        inputs: shape of every input, batch first.
+        nodes: operators in topological order.
+        outputs: the values that the network returns.
+        weights: arrays by node and weight name, or None where only the structure is known.
+
+    Raises:
+        GraphError: a node reads a value that is not yet there, or shapes do not fit.
+
+    >>> b = GraphBuilder((1, 8, 8, 3))
+    >>> graph = b.build(b.conv(b.input, 4, 3, stride=2))
+    >>> graph.shapes
+    ((1, 8, 8, 3), (1, 4, 4, 4))
+    """
+
+    inputs: tuple[Shape, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+    weights: Weights | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the graph by working out every shape."""
+        self.shapes  # noqa: B018
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of every value."""
+        shapes = list(self.inputs)
+        for shape in shapes:
+            _check_shape(shape, "an input")
+        for position, node in enumerate(self.nodes):
+            if any(not 0 <= value < len(shapes) for value in node.inputs):
+                raise GraphError(f"node {position} ({node.op.name}) reads a value that is not there")
+            shape = node.op.infer(tuple([shapes[value] for value in node.inputs]))
+            _check_shape(shape, node.op.name)
+            shapes.append(shape)
+        if not self.outputs or any(not 0 <= value < len(shapes) for value in self.outputs):
+            raise GraphError(f"outputs {self.outputs} are not values of the graph")
+        return tuple(shapes)
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the shapes of the values that a node reads."""
+        return tuple([self.shapes[value] for value in node.inputs])
+
+    @cached_property
+    def consumers(self) -> tuple[tuple[int, ...], ...]:
+        """For every value, the positions of the nodes that read it."""
+        found: list[list[int]] = [[] for _ in range(len(self.inputs) + len(self.nodes))]
+        for position, node in enumerate(self.nodes):
+            for value in node.inputs:
+                found[value].append(position)
+        return tuple(map(tuple, found))
+
+    def weight(self, node: Node, name: str) -> Array | None:
+        """Return one weight of a node, or None where the graph carries no weights."""
+        return None if self.weights is None else self.weights[f"{node.name}/{name}"]
+
+    def to_text(self) -> str:
+        """Write the structure (no weights, no names) on one line; `from_text` reads it back.
+
+        >>> b = GraphBuilder((1, 8, 8, 3))
+        >>> b.build(b.relu6(b.conv(b.input, 4, 1))).to_text()
+        '1x8x8x3 | conv2d filters=4 kernel=1x1 @0 | activation kind=relu6 @1 | @2'
+        """
+        parts = [",".join("x".join(map(str, shape)) for shape in self.inputs)]
+        for node in self.nodes:
+            extra = "".join(
+                f" {key}={value!r}"
+                for key, value in (("dropout", node.dropout), ("drop_path", node.drop_path))
+                if value
+            )
+            parts.append(f"{to_text(node.op)}{extra} @{','.join(map(str, node.inputs))}")
+        parts.append("@" + ",".join(map(str, self.outputs)))
+        return " | ".join(parts)
+
+    @staticmethod
+    def from_text(text: str) -> Graph:
+        """Read what `Graph.to_text` wrote.
+
+        Raises:
+            GraphError: the text is not a graph.
+        """
+        head, *body = text.split(" | ")
+        if not body:
+            raise GraphError(f"not a graph: {text[:80]!r}")
+        try:
+            inputs = tuple(tuple(int(n) for n in part.split("x")) for part in head.split(","))
+            nodes = tuple(_node_from_text(part, position) for position, part in enumerate(body[:-1]))
+            outputs = tuple(int(value) for value in body[-1].removeprefix("@").split(","))
+        except ValueError as error:
+            raise GraphError(f"not a graph: {text[:80]!r} ({error})") from error
+        return Graph(inputs, nodes, outputs)
+
+    def with_weights(self, weights: Weights | None) -> Graph:
+        """Return the same structure with other weights."""
+        return replace(self, weights=weights)
+
+    def weight_shapes(self) -> dict[str, Shape]:
+        """Return the shape of every weight, by ``"node name/weight name"``."""
+        return {
+            f"{node.name}/{name}": shape
+            for node in self.nodes
+            for name, shape in node.op.weights(self.input_shapes(node)).items()
+        }
+
+
+def _check_shape(shape: Shape, what: str) -> None:
+    if any(size < 1 for size in shape) or math.prod(shape) >= MAX_ELEMENTS:
+        raise GraphError(f"{what} has the impossible shape {shape}")
+
+
+def _node_from_text(text: str, position: int) -> Node:
+    body, _, values = text.rpartition(" @")
+    rates: dict[str, float] = {}
+    words = []
+    for word in body.split():
+        key, _, value = word.partition("=")
+        if key in ("dropout", "drop_path"):
+            rates[key] = float(value)
+        else:
+            words.append(word)
+    if not words:
+        raise GraphError(f"not a node: {text[:80]!r}")
+    op = from_text(" ".join(words))
+    inputs = tuple(int(value) for value in values.split(","))
+    return Node(op, inputs, f"{op.name}_{position}", **rates)
+
+
+def random_weights(graph: Graph, seed: int = 0) -> Weights:
+    """Draw weights that keep activations finite and near unit variance (He et al. 2015).
+
+    A timing needs real numbers: zeros, infinities and denormals run at speeds of their own. Values
+    are cut from one pool of normal numbers, since drawing millions costs more than a measurement.
+    """
+    rng = np.random.default_rng(seed)
+    pool = rng.standard_normal(1 << 16, dtype=np.float32)
+    weights: dict[str, Array] = {}
+    for key, shape in graph.weight_shapes().items():
+        kind = key.rpartition("/")[2]
+        size = math.prod(shape)
+        if kind == "kernel":
+            depthwise = shape[0] == 1 and len(shape) == 4
+            fan_in = math.prod(shape[1:3]) if depthwise else math.prod(shape[1:])
+            values = np.resize(pool * np.float32(math.sqrt(2 / fan_in)), size)
+        elif kind == "variance":
+            values = np.resize(np.abs(pool) + np.float32(0.5), size)
+        elif kind in ("gamma", "constant"):
+            values = np.resize(1 + np.float32(0.1) * pool, size)
+        else:
+            values = np.resize(np.float32(0.1) * pool, size)
+        weights[key] = values.reshape(shape)
+    return weights
+
+
+class GraphBuilder:
+    """Writes a graph operator by operator; every method returns the new value.
+
+    >>> b = GraphBuilder((1, 32, 32, 3))
+    >>> x = b.relu6(b.batch_norm(b.conv(b.input, 8, 3, stride=2, bias=False)))
+    >>> [node.name for node in b.build(x).nodes]
+    ['conv2d_0', 'batch_norm_1', 'activation_2']
+    """
+
+    def __init__(self, *inputs: Shape) -> None:
+        self._inputs = inputs
+        self._shapes = list(inputs)
+        self._nodes: list[Node] = []
+
+    @property
+    def input(self) -> int:
+        """The first input."""
+        return 0
+
+    def shape(self, value: int) -> Shape:
+        """Return the shape of a value."""
+        return self._shapes[value]
+
+    def apply(
+        self, op: Op, *inputs: int, dropout: float = 0.0, drop_path: float = 0.0, name: str = ""
+    ) -> int:
+        """Append any operator."""
+        shape = op.infer(tuple([self._shapes[value] for value in inputs]))
+        name = name or f"{op.name}_{len(self._nodes)}"
+        self._nodes.append(Node(op, inputs, name, dropout, drop_path))
+        self._shapes.append(shape)
+        return len(self._shapes) - 1
+
+    def build(self, *outputs: int, weights: Weights | None = None) -> Graph:
+        """Return the graph that ends in these values."""
+        return Graph(self._inputs, tuple(self._nodes), outputs, weights)
+
+    def _padding(
+        self, value: int, kernel: Pair, stride: Pair, dilation: Pair, padding: str | Padding
+    ) -> Padding:
+        if padding == "same":
+            shape = self._shapes[value]
+            return same_padding((shape[1], shape[2]), kernel, stride, dilation)
+        if padding == "valid":
+            return (0, 0, 0, 0)
+        if isinstance(padding, str):
+            raise GraphError(f'padding is "same", "valid" or four integers, not {padding!r}')
+        return padding
+
+    def conv(
+        self,
+        value: int,
+        filters: int,
+        kernel: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        dilation: int | Pair = 1,
+        padding: str | Padding = "same",
+        groups: int = 1,
+        bias: bool = True,
+        activation: FusedActivation = "none",
+    ) -> int:
+        """Append a convolution."""
+        k, s, d = _pair(kernel), _pair(stride), _pair(dilation)
+        pads = self._padding(value, k, s, d, padding)
+        return self.apply(Conv2D(filters, k, s, pads, d, groups, bias, activation), value)
+
+    def depthwise(
+        self,
+        value: int,
+        kernel: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        dilation: int | Pair = 1,
+        padding: str | Padding = "same",
+        multiplier: int = 1,
+        bias: bool = True,
+        activation: FusedActivation = "none",
+    ) -> int:
+        """Append a depthwise convolution."""
+        k, s, d = _pair(kernel), _pair(stride), _pair(dilation)
+        pads = self._padding(value, k, s, d, padding)
+        return self.apply(DepthwiseConv2D(k, s, pads, d, multiplier, bias, activation), value)
+
+    def fully_connected(
+        self, value: int, units: int, *, bias: bool = True, dropout: float = 0.0
+    ) -> int:
+        """Append a fully connected layer."""
+        return self.apply(FullyConnected(units, bias), value, dropout=dropout)
+
+    def batch_norm(self, value: int, epsilon: float = 1e-3) -> int:
+        """Append a batch normalisation."""
+        return self.apply(BatchNorm(epsilon), value)
+
+    def add(
+        self,
+        left: int,
+        right: int,
+        *,
+        activation: FusedActivation = "none",
+        drop_path: float = 0.0,
+    ) -> int:
+        """Append an addition."""
+        return self.apply(Binary("add", activation), left, right, drop_path=drop_path)
+
+    def mul(self, left: int, right: int, *, activation: FusedActivation = "none") -> int:
+        """Append a multiplication."""
+        return self.apply(Binary("mul", activation), left, right)
+
+    def concat(self, values: Sequence[int], axis: int = -1) -> int:
+        """Append a concatenation."""
+        return self.apply(Concat(axis), *values)
+
+    def average_pool(
+        self,
+        value: int,
+        kernel: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: str | Padding = "same",
+    ) -> int:
+        """Append an average pooling."""
+        k, s = _pair(kernel), _pair(stride)
+        pads = self._padding(value, k, s, (1, 1), padding)
+        return self.apply(Pool("average", k, s, pads), value)
+
+    def max_pool(
+        self,
+        value: int,
+        kernel: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: str | Padding = "same",
+    ) -> int:
+        """Append a max pooling."""
+        k, s = _pair(kernel), _pair(stride)
+        return self.apply(Pool("max", k, s, self._padding(value, k, s, (1, 1), padding)), value)
+
+    def mean(self, value: int, *, keepdims: bool = True) -> int:
+        """Append a global average pooling."""
+        return self.apply(Mean(keepdims), value)
+
+    def reshape(self, value: int, shape: Iterable[int]) -> int:
+        """Append a reshape."""
+        return self.apply(Reshape(tuple(shape)), value)
+
+    def pad(self, value: int, padding: Padding) -> int:
+        """Append zeros around height and width."""
+        return self.apply(Pad(padding), value)
+
+    def slice(self, value: int, begin: Shape, size: Shape) -> int:
+        """Append a slice."""
+        return self.apply(Slice(begin, size), value)
+
+    def resize(self, value: int, size: Pair, *, half_pixel_centers: bool = False) -> int:
+        """Append a bilinear resizing."""
+        return self.apply(Resize(size, half_pixel_centers=half_pixel_centers), value)
+
+    def softmax(self, value: int) -> int:
+        """Append a softmax."""
+        return self.apply(Softmax(), value)
+
+    def relu(self, value: int) -> int:
+        """Append max(x, 0)."""
+        return self.apply(Activation("relu"), value)
+
+    def relu6(self, value: int) -> int:
+        """Append min(max(x, 0), 6)."""
+        return self.apply(Activation("relu6"), value)
+
+    def hard_swish(self, value: int) -> int:
+        """Append x * relu6(x + 3) / 6."""
+        return self.apply(Activation("hard_swish"), value)
+
+    def hard_sigmoid(self, value: int) -> int:
+        """Append relu6(x + 3) / 6."""
+        return self.apply(Activation("hard_sigmoid"), value)
+
+    def logistic(self, value: int) -> int:
+        """Append 1 / (1 + exp(-x))."""
+        return self.apply(Activation("logistic"), value)
+
+    def activation(self, value: int, kind: str) -> int:
+        """Append an activation by name; "none" appends nothing."""
+        if kind == "none":
+            return value
+        op = from_text(f"activation kind={kind}")
+        return self.apply(op, value)
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else value

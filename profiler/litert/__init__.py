@@ -1,0 +1,1 @@
+"""Run models with LiteRT on this machine."""

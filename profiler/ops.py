@@ -1,0 +1,473 @@
+"""The vocabulary of a network: every operator that a `Graph` may hold.
+
+An operator is an immutable value. It knows the shape of its output, the shapes of its weights, its
+multiply-adds, and it can be written as text and read back. Tensors are NHWC with concrete shapes;
+weights have the layout of .tflite files (convolution OHWI, depthwise 1HWC, fully connected OI).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from typing import ClassVar, Literal
+
+from latlas.profiler.errors import GraphError
+
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+"""Rows of zeros added at the top, bottom, left and right."""
+
+FusedActivation = Literal["none", "relu", "relu6"]
+"""What a .tflite operator may apply to its own result."""
+
+MAX_ELEMENTS = 1 << 31
+"""No tensor may hold more elements: shapes can come from a hostile file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """Base of all operators. Subclasses are registered under `name`."""
+
+    name: ClassVar[str]
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        """Return the shape of the output.
+
+        Raises:
+            GraphError: the operator does not accept inputs of these shapes.
+        """
+        raise NotImplementedError
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        """Return the shape of every weight, by name, in the order of a .tflite operator's inputs."""
+        return {}
+
+    def madds(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the multiply-adds: convolutions and fully connected layers only, biases free."""
+        return 0
+
+
+def _positive(op: Op, *values: int) -> None:
+    if any(not 0 < value < MAX_ELEMENTS for value in values):
+        raise GraphError(f"{op}: sizes must be positive integers")
+
+
+def _rank(op: Op, shape: Shape, rank: int) -> None:
+    if len(shape) != rank:
+        raise GraphError(f"{op.name} takes a tensor of rank {rank}, not the shape {shape}")
+
+
+def _arity(op: Op, inputs: tuple[Shape, ...], count: int) -> None:
+    if len(inputs) != count:
+        raise GraphError(f"{op.name} takes {count} input(s), not {len(inputs)}")
+
+
+def same_padding(size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Padding:
+    """Return the zeros that "SAME" padding adds to a map of `size` (height, width).
+
+    >>> same_padding((224, 224), (3, 3), (2, 2))
+    (0, 1, 0, 1)
+    """
+    sides: list[int] = []
+    for length, taps, step, spread in zip(size, kernel, stride, dilation, strict=True):
+        extent = (taps - 1) * spread + 1
+        total = max((math.ceil(length / step) - 1) * step + extent - length, 0)
+        sides += [total // 2, total - total // 2]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _window(op: Op, shape: Shape, kernel: Pair, stride: Pair, pad: Padding, dilation: Pair) -> Pair:
+    """Return the height and width that a sliding window leaves."""
+    _positive(op, *kernel, *stride, *dilation)
+    if any(not 0 <= side < MAX_ELEMENTS for side in pad):
+        raise GraphError(f"{op}: padding must not be negative")
+    height = shape[1] + pad[0] + pad[1] - (kernel[0] - 1) * dilation[0] - 1
+    width = shape[2] + pad[2] + pad[3] - (kernel[1] - 1) * dilation[1] - 1
+    if height < 0 or width < 0:
+        raise GraphError(f"{op}: the window is larger than its padded input {shape}")
+    return height // stride[0] + 1, width // stride[1] + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2D(Op):
+    """Convolution, optionally grouped, with its bias and fused activation."""
+
+    name: ClassVar[str] = "conv2d"
+    filters: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    bias: bool = True
+    activation: FusedActivation = "none"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        shape = inputs[0]
+        _rank(self, shape, 4)
+        _positive(self, self.filters, self.groups)
+        if shape[3] % self.groups or self.filters % self.groups:
+            raise GraphError(f"{self}: {self.groups} groups do not divide {shape[3]} channels")
+        height, width = _window(self, shape, self.kernel, self.stride, self.padding, self.dilation)
+        return shape[0], height, width, self.filters
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        kernel = (self.filters, *self.kernel, inputs[0][3] // self.groups)
+        return {"kernel": kernel, "bias": (self.filters,)} if self.bias else {"kernel": kernel}
+
+    def madds(self, inputs: tuple[Shape, ...]) -> int:
+        taps = math.prod(self.kernel) * inputs[0][3] // self.groups
+        return math.prod(self.infer(inputs)) * taps
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseConv2D(Op):
+    """Depthwise convolution with its bias and fused activation."""
+
+    name: ClassVar[str] = "depthwise_conv2d"
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    multiplier: int = 1
+    bias: bool = True
+    activation: FusedActivation = "none"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        shape = inputs[0]
+        _rank(self, shape, 4)
+        _positive(self, self.multiplier)
+        height, width = _window(self, shape, self.kernel, self.stride, self.padding, self.dilation)
+        return shape[0], height, width, shape[3] * self.multiplier
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        channels = inputs[0][3] * self.multiplier
+        kernel = (1, *self.kernel, channels)
+        return {"kernel": kernel, "bias": (channels,)} if self.bias else {"kernel": kernel}
+
+    def madds(self, inputs: tuple[Shape, ...]) -> int:
+        return math.prod(self.infer(inputs)) * math.prod(self.kernel)
+
+
+@dataclass(frozen=True, slots=True)
+class FullyConnected(Op):
+    """Matrix product with every element of an example, its bias and fused activation."""
+
+    name: ClassVar[str] = "fully_connected"
+    units: int
+    bias: bool = True
+    activation: FusedActivation = "none"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _positive(self, self.units)
+        if len(inputs[0]) < 2:
+            raise GraphError(f"fully_connected takes (batch, …), not the shape {inputs[0]}")
+        return inputs[0][0], self.units
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        kernel = (self.units, math.prod(inputs[0][1:]))
+        return {"kernel": kernel, "bias": (self.units,)} if self.bias else {"kernel": kernel}
+
+    def madds(self, inputs: tuple[Shape, ...]) -> int:
+        return math.prod(inputs[0]) * self.units
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm(Op):
+    """Batch normalisation over the last axis; exists in the training form only."""
+
+    name: ClassVar[str] = "batch_norm"
+    epsilon: float = 1e-3
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        channels = inputs[0][-1:]
+        return {"gamma": channels, "beta": channels, "mean": channels, "variance": channels}
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Op):
+    """Element-wise add, mul or sub of two tensors, or of one with a constant.
+
+    `constant` is the shape of a constant tensor among the weights; `value` is a scalar constant.
+    """
+
+    name: ClassVar[str] = "binary"
+    kind: Literal["add", "mul", "sub"]
+    activation: FusedActivation = "none"
+    constant: Shape | None = None
+    value: float | None = None
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        if self.constant is not None and self.value is not None:
+            raise GraphError(f"{self}: a constant is a tensor or a value, not both")
+        alone = self.constant is not None or self.value is not None
+        _arity(self, inputs, 1 if alone else 2)
+        shapes = inputs if self.constant is None else (*inputs, self.constant)
+        rank = max(map(len, shapes))
+        columns = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+        result = []
+        for column in columns:
+            sizes = {size for size in column if size != 1}
+            if len(sizes) > 1:
+                raise GraphError(f"{self.kind}: shapes {shapes} do not broadcast")
+            result.append(sizes.pop() if sizes else 1)
+        return tuple(result)
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {} if self.constant is None else {"constant": self.constant}
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(Op):
+    """Concatenation of any number of tensors along `axis`."""
+
+    name: ClassVar[str] = "concat"
+    axis: int = -1
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        if not inputs:
+            raise GraphError("concat takes at least one input")
+        rank = len(inputs[0])
+        if not -rank <= self.axis < rank:
+            raise GraphError(f"concat: axis {self.axis} is outside the rank {rank}")
+        axis = self.axis % rank
+        rest = {(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}
+        if len(rest) != 1 or any(len(shape) != rank for shape in inputs):
+            raise GraphError(f"concat: shapes {inputs} differ outside axis {axis}")
+        total = sum(shape[axis] for shape in inputs)
+        return (*inputs[0][:axis], total, *inputs[0][axis + 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class Pool(Op):
+    """Average or max pooling; padded elements take no part (as "SAME" in TFLite)."""
+
+    name: ClassVar[str] = "pool"
+    kind: Literal["average", "max"]
+    kernel: Pair
+    stride: Pair
+    padding: Padding = (0, 0, 0, 0)
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        shape = inputs[0]
+        _rank(self, shape, 4)
+        height, width = _window(self, shape, self.kernel, self.stride, self.padding, (1, 1))
+        return shape[0], height, width, shape[3]
+
+
+@dataclass(frozen=True, slots=True)
+class Mean(Op):
+    """Mean over height and width: global average pooling."""
+
+    name: ClassVar[str] = "mean"
+    keepdims: bool = True
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _rank(self, inputs[0], 4)
+        batch, _, _, channels = inputs[0]
+        return (batch, 1, 1, channels) if self.keepdims else (batch, channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape(Op):
+    """The same elements under another shape."""
+
+    name: ClassVar[str] = "reshape"
+    shape: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        if math.prod(self.shape) != math.prod(inputs[0]) or any(size < 1 for size in self.shape):
+            raise GraphError(f"reshape: {inputs[0]} does not hold as many elements as {self.shape}")
+        return self.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Op):
+    """Zeros around height and width."""
+
+    name: ClassVar[str] = "pad"
+    padding: Padding
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _rank(self, inputs[0], 4)
+        if any(not 0 <= side < MAX_ELEMENTS for side in self.padding):
+            raise GraphError(f"{self}: padding must not be negative")
+        batch, height, width, channels = inputs[0]
+        top, bottom, left, right = self.padding
+        return batch, height + top + bottom, width + left + right, channels
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Op):
+    """A box of a tensor: `size` elements from `begin` on every axis."""
+
+    name: ClassVar[str] = "slice"
+    begin: Shape
+    size: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        if len(self.begin) != len(inputs[0]) or len(self.size) != len(inputs[0]):
+            raise GraphError(f"{self} does not have the rank of its input {inputs[0]}")
+        for begin, size, length in zip(self.begin, self.size, inputs[0], strict=True):
+            if begin < 0 or size < 1 or begin + size > length:
+                raise GraphError(f"{self} reaches outside its input {inputs[0]}")
+        return self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Resize(Op):
+    """Bilinear or nearest-neighbour resizing to `size` (height, width)."""
+
+    name: ClassVar[str] = "resize"
+    size: Pair
+    method: Literal["bilinear", "nearest"] = "bilinear"
+    align_corners: bool = False
+    half_pixel_centers: bool = False
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _rank(self, inputs[0], 4)
+        _positive(self, *self.size)
+        return inputs[0][0], *self.size, inputs[0][3]
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax(Op):
+    """Softmax over the last axis."""
+
+    name: ClassVar[str] = "softmax"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Activation(Op):
+    """An element-wise function of one tensor."""
+
+    name: ClassVar[str] = "activation"
+    kind: Literal["relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh"]
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+
+OPS: dict[str, type[Op]] = {
+    op.name: op
+    for op in (
+        Conv2D,
+        DepthwiseConv2D,
+        FullyConnected,
+        BatchNorm,
+        Binary,
+        Concat,
+        Pool,
+        Mean,
+        Reshape,
+        Pad,
+        Slice,
+        Resize,
+        Softmax,
+        Activation,
+    )
+}
+
+
+@cache
+def _schema(op: type[Op]) -> tuple[tuple[str, str, object], ...]:
+    return tuple((f.name, str(f.type), f.default) for f in fields(op))
+
+
+def _format(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, tuple):
+        return "x".join(map(str, value)) or "scalar"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def to_text(op: Op) -> str:
+    """Write an operator as its name and the fields that differ from their defaults.
+
+    >>> to_text(Conv2D(16, (3, 3), (2, 2), activation="relu6"))
+    'conv2d filters=16 kernel=3x3 stride=2x2 activation=relu6'
+    """
+    words = [op.name]
+    for name, _, default in _schema(type(op)):
+        value = getattr(op, name)
+        if value != default:
+            words.append(f"{name}={_format(value)}")
+    return " ".join(words)
+
+
+_WORDS: dict[str, frozenset[str]] = {
+    "FusedActivation": frozenset({"none", "relu", "relu6"}),
+}
+
+
+def _parse(kind: str, text: str) -> object:
+    """Read one field's text by the annotation of the field."""
+    if kind == "bool":
+        if text not in ("0", "1"):
+            raise ValueError(text)
+        return text == "1"
+    if kind == "int":
+        return int(text)
+    if kind.startswith("float"):
+        return float(text)
+    if kind.startswith(("Pair", "Padding", "Shape")):
+        value = () if text == "scalar" else tuple(int(part) for part in text.split("x"))
+        if len(value) != {"Pair": 2, "Padding": 4}.get(kind, len(value)):
+            raise ValueError(text)
+        return value
+    if kind == "FusedActivation" or kind.startswith("Literal"):
+        words = _WORDS.get(kind) or frozenset(re.findall(r"\w+", kind[7:]))
+        if text not in words:
+            raise ValueError(text)
+        return text
+    raise AssertionError(f"no reader for fields of type {kind}")
+
+
+def from_text(text: str) -> Op:
+    """Read what `to_text` wrote.
+
+    >>> from_text("activation kind=hard_swish")
+    Activation(kind='hard_swish')
+
+    Raises:
+        GraphError: the text names no operator, or a field is unknown, missing or malformed.
+    """
+    name, *words = text.split()
+    op = OPS.get(name)
+    if op is None:
+        raise GraphError(f"unknown operator {name!r}; known are {', '.join(OPS)}")
+    given = dict(word.partition("=")[::2] for word in words)
+    values: dict[str, object] = {}
+    for field, kind, default in _schema(op):
+        if field in given:
+            try:
+                values[field] = _parse(kind, given.pop(field))
+            except ValueError as error:
+                raise GraphError(f"{name}: cannot read {field} in {text!r}") from error
+        elif default is MISSING:
+            raise GraphError(f"{name}: {field} is missing in {text!r}")
+    if given:
+        raise GraphError(f"{name}: unknown field(s) {', '.join(given)} in {text!r}")
+    return op(**values)

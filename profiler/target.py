@@ -1,0 +1,81 @@
+"""What a latency is valid for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from latlas.profiler.errors import TableError, TargetMismatchError
+
+Delegate = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device, and how networks run on it. Part of every table, predictor and result.
+
+    Attributes:
+        device: what is measured, e.g. the processor's name or a phone's model.
+        runtime: name and version of the runtime, e.g. ``litert 2.3.0``.
+        delegate: ``cpu`` or ``gpu``.
+        backend: what the delegate runs on, e.g. ``xnnpack``, ``webgpu``, ``opencl``.
+        adapter: the GPU as its driver names it, empty on the CPU.
+        software: whether the adapter is a software renderer, so that no phone is like it.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        threads: CPU threads of the runtime.
+        cores: CPU cores that it may use, e.g. ``0`` or ``4-7``; empty means any.
+    """
+
+    device: str
+    runtime: str
+    delegate: Delegate
+    backend: str
+    adapter: str = ""
+    software: bool = False
+    precision: str = "fp32"
+    threads: int = 1
+    cores: str = ""
+
+    def __str__(self) -> str:
+        """Return a line for people."""
+        parts = [self.device, self.runtime, f"{self.delegate}/{self.backend}", self.precision]
+        if self.adapter:
+            parts.append(self.adapter + (" (software)" if self.software else ""))
+        if self.delegate == "cpu":
+            parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
+        if self.cores:
+            parts.append(f"cores {self.cores}")
+        return ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: object) -> Target:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TableError: the data are not a target.
+        """
+        kinds = {"str": str, "bool": bool, "int": int, "Delegate": str}
+        expected = {field.name: kinds[str(field.type)] for field in fields(Target)}
+        if not isinstance(data, dict) or set(data) != set(expected):
+            raise TableError(f"a target has the fields {', '.join(expected)}, got {data!r:.200}")
+        for name, kind in expected.items():
+            if type(data[name]) is not kind:
+                raise TableError(f"target: {name} must be {kind.__name__}, got {data[name]!r:.80}")
+        if data["delegate"] not in ("cpu", "gpu"):
+            raise TableError(f"target: unknown delegate {data['delegate']!r:.80}")
+        return Target(**data)
+
+    def require_same(self, other: Target, what: str) -> None:
+        """Raise `TargetMismatchError` unless `other` is the same target.
+
+        The message names the fields that differ; `what` says what was about to be mixed.
+        """
+        mine, theirs = self.to_json(), other.to_json()
+        different = [f"{key}: {mine[key]!r} against {theirs[key]!r}" for key in mine
+                     if mine[key] != theirs[key]]
+        if different:
+            raise TargetMismatchError(f"{what} belongs to another target ({'; '.join(different)})")

@@ -1,0 +1,1 @@
+"""Write and read .tflite files straight on the flatbuffer schema."""

@@ -1,0 +1,1 @@
+"""Search spaces, accuracy and latency oracles, searchers and studies."""
