@@ -101,7 +101,9 @@ class Graph:
             _check_shape(shape, "an input")
         for position, node in enumerate(self.nodes):
             if any(not 0 <= value < len(shapes) for value in node.inputs):
-                raise GraphError(f"node {position} ({node.op.name}) reads a value that is not there")
+                raise GraphError(
+                    f"node {position} ({node.op.name}) reads a value that is not there"
+                )
             shape = node.op.infer(tuple([shapes[value] for value in node.inputs]))
             _check_shape(shape, node.op.name)
             shapes.append(shape)
@@ -156,7 +158,9 @@ class Graph:
             raise GraphError(f"not a graph: {text[:80]!r}")
         try:
             inputs = tuple(tuple(int(n) for n in part.split("x")) for part in head.split(","))
-            nodes = tuple(_node_from_text(part, position) for position, part in enumerate(body[:-1]))
+            nodes = tuple(
+                _node_from_text(part, position) for position, part in enumerate(body[:-1])
+            )
             outputs = tuple(int(value) for value in body[-1].removeprefix("@").split(","))
         except ValueError as error:
             raise GraphError(f"not a graph: {text[:80]!r} ({error})") from error

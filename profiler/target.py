@@ -75,7 +75,10 @@ class Target:
         The message names the fields that differ; `what` says what was about to be mixed.
         """
         mine, theirs = self.to_json(), other.to_json()
-        different = [f"{key}: {mine[key]!r} against {theirs[key]!r}" for key in mine
-                     if mine[key] != theirs[key]]
+        different = [
+            f"{key}: {mine[key]!r} against {theirs[key]!r}"
+            for key in mine
+            if mine[key] != theirs[key]
+        ]
         if different:
             raise TargetMismatchError(f"{what} belongs to another target ({'; '.join(different)})")

@@ -1,0 +1,177 @@
+"""The kernel: what a delegate launches as one, and what is measured and predicted.
+
+Fusion rules say which nodes of a network go together; `split` makes a canonical `Kernel` of every
+such group, so that the same work has the same name in whichever network and file it is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from latlas.profiler.errors import GraphError
+from latlas.profiler.fold import require_folded
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.ops import (
+    Activation,
+    Binary,
+    Conv2D,
+    FullyConnected,
+    Mean,
+    Op,
+    Pool,
+    Reshape,
+    Shape,
+    Softmax,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One fused unit, itself a tiny network: its first node does the work, the rest are fused.
+
+    Attributes:
+        inputs: shape of every activation that it reads, the main one first.
+        nodes: operators in order; the last one's value is the output.
+    """
+
+    inputs: tuple[Shape, ...]
+    nodes: tuple[Node, ...]
+
+    @property
+    def op(self) -> Op:
+        """The operator that does the work."""
+        return self.nodes[0].op
+
+    @property
+    def type(self) -> str:
+        """What a predictor learns apart, e.g. ``conv2d``, ``add`` or ``average_pool``."""
+        return op_type(self.op)
+
+    @property
+    def graph(self) -> Graph:
+        """The kernel as a network of its own, ready to be written and measured."""
+        return Graph(self.inputs, self.nodes, (len(self.inputs) + len(self.nodes) - 1,))
+
+    @property
+    def text(self) -> str:
+        """The kernel's stable name; `Kernel.from_text` reads it back."""
+        return self.graph.to_text()
+
+    @staticmethod
+    def from_text(text: str) -> Kernel:
+        """Read what `Kernel.text` gave.
+
+        >>> text = "1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1"
+        >>> Kernel.from_text(text).text == text
+        True
+
+        Raises:
+            GraphError: the text is not a kernel.
+        """
+        graph = Graph.from_text(text)
+        if graph.outputs != (len(graph.inputs) + len(graph.nodes) - 1,) or not graph.nodes:
+            raise GraphError(f"not a kernel: {text[:80]!r}")
+        return Kernel(graph.inputs, graph.nodes)
+
+
+def op_type(op: Op) -> str:
+    """Return the name under which an operator is measured and predicted."""
+    if isinstance(op, Binary | Activation):
+        return op.kind
+    return f"{op.kind}_pool" if isinstance(op, Pool) else op.name
+
+
+class FusionRules(Protocol):
+    """Which nodes a delegate runs as one kernel."""
+
+    @property
+    def version(self) -> str:
+        """Names the rules in tables; changes whenever they do."""
+        ...
+
+    def groups(self, graph: Graph) -> list[tuple[int, ...]]:
+        """Return groups of node positions, in execution order; a node that costs nothing has none.
+
+        Inside a group, every node but the first reads the result of the one before it.
+        """
+        ...
+
+
+def split(graph: Graph, rules: FusionRules) -> tuple[Kernel, ...]:
+    """Return the kernels of a network in execution order.
+
+    Raises:
+        GraphError: the graph is not in the inference form.
+    """
+    require_folded(graph, "the kernel splitter")
+    return tuple([_kernel(graph, group) for group in rules.groups(graph)])
+
+
+def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
+    """Cut a group of nodes out of a graph, in canonical form."""
+    first = len(graph.inputs)
+    if len(group) == 1:  # nearly all of them, so worth a short way
+        node = graph.nodes[group[0]]
+        return _canonical(node.op, graph.input_shapes(node))
+    inside = {first + position: index for index, position in enumerate(group)}
+    outside: dict[int, int] = {}
+    for position in group:
+        for value in graph.nodes[position].inputs:
+            if value not in inside:
+                outside.setdefault(value, len(outside))
+    numbers = outside | {value: len(outside) + index for value, index in inside.items()}
+    nodes = tuple(
+        Node(
+            _neutral(graph.nodes[position].op),
+            tuple([numbers[value] for value in graph.nodes[position].inputs]),
+            f"{graph.nodes[position].op.name}_{index}",
+        )
+        for index, position in enumerate(group)
+    )
+    return Kernel(tuple([graph.shapes[value] for value in outside]), nodes)
+
+
+def _neutral(op: Op) -> Op:
+    """Drop what does not change the work: the number behind a scalar constant."""
+    if isinstance(op, Binary) and op.value is not None:
+        return replace(op, value=1.0)
+    return op
+
+
+def _canonical(op: Op, shapes: tuple[Shape, ...]) -> Kernel:
+    """Return the one spelling of a kernel that is a single operator.
+
+    A 1x1 convolution of a 1x1 map is a fully connected layer; rank-2 tensors are 1x1 maps for
+    element-wise operators; the larger input of an element-wise operator comes first.
+    """
+    op = _neutral(op)
+    if isinstance(op, Conv2D):
+        shape = shapes[0]
+        if shape[1:3] == (1, 1) and op.kernel == (1, 1) and op.groups == 1:
+            op = FullyConnected(op.filters, op.bias, op.activation)
+            shapes = ((shape[0], shape[3]),)
+    elif isinstance(op, FullyConnected):
+        batch, units = shapes[0][0], 1
+        for size in shapes[0][1:]:
+            units *= size
+        shapes = ((batch, units),)
+    elif isinstance(op, Mean):
+        op = Mean()
+    elif isinstance(op, Binary | Activation | Softmax):
+        shapes = tuple([(s[0], 1, 1, s[1]) if len(s) == 2 else s for s in shapes])
+        if len(shapes) == 2 and isinstance(op, Binary) and op.kind != "sub":
+            shapes = tuple(sorted(shapes, key=_size, reverse=True))
+    elif isinstance(op, Reshape):
+        size = _size(shapes[0])
+        op, shapes = Reshape((size,)), ((1, size),)
+    node = Node(op, tuple(range(len(shapes))), f"{op.name}_0")
+    return Kernel(shapes, (node,))
+
+
+def _size(shape: Shape) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

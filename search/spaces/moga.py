@@ -1,0 +1,140 @@
+"""The search space of MoGA (Chu, Zhang and Xu 2020): 14 inverted bottlenecks, 12 choices each.
+
+A chromosome is 14 integers in 0…11. The numbering of the choices was never published; here it is
+``kernel * 4 + expansion * 2 + squeeze-and-excitation`` with kernel 3, 5, 7 and expansion 3, 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from latlas.profiler.errors import SearchError
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.search.blocks import classifier, conv_bn, mbconv, round_channels, separable
+
+
+class Layer(NamedTuple):
+    """What the skeleton fixes of a searchable layer."""
+
+    filters: int
+    stride: int
+    act: str
+
+
+class Choice(NamedTuple):
+    """What a gene chooses."""
+
+    kernel: int
+    expansion: int
+    squeeze_excite: bool
+
+
+LAYERS = tuple(
+    Layer(filters, stride, "relu" if index < 5 else "hard_swish")
+    for index, (filters, stride) in enumerate(
+        [(24, 2), (24, 1), (40, 2), (40, 1), (40, 1), (80, 2), (80, 1)]
+        + [(80, 1), (80, 1), (112, 1), (112, 1), (160, 2), (160, 1), (160, 1)]
+    )
+)
+CHOICES = tuple(
+    Choice(kernel, expansion, bool(se))
+    for kernel in (3, 5, 7)
+    for expansion in (3, 6)
+    for se in (0, 1)
+)
+
+
+@dataclass(frozen=True)
+class MogaSpace:
+    """MoGA's space at one resolution, width and number of classes.
+
+    >>> MogaSpace().size
+    1283918464548864
+    """
+
+    resolution: int = 224
+    width: float = 1.0
+    classes: int = 1000
+    channels: int = 3
+    name: str = "moga"
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Number of choices of every gene."""
+        return (len(CHOICES),) * len(LAYERS)
+
+    @property
+    def size(self) -> int:
+        """Number of architectures."""
+        return math.prod(self.choices)
+
+    def encode(self, layers: Sequence[tuple[int, int, int]]) -> tuple[int, ...]:
+        """Return the chromosome of (expansion, kernel, squeeze-and-excitation) triples.
+
+        Raises:
+            SearchError: a layer is not among the choices.
+        """
+        try:
+            return tuple(CHOICES.index(Choice(k, e, bool(se))) for e, k, se in layers)
+        except ValueError as error:
+            raise SearchError(f"not an architecture of MoGA's space: {layers}") from error
+
+    def decode(self, genes: Sequence[int]) -> Graph:
+        """Return the network of a chromosome, in the training form.
+
+        Raises:
+            SearchError: not 14 integers in 0…11.
+        """
+        if len(genes) != len(LAYERS) or any(not 0 <= gene < len(CHOICES) for gene in genes):
+            raise SearchError(f"a chromosome of MoGA is 14 integers in 0…11, not {tuple(genes)}")
+        b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
+        x = conv_bn(b, b.input, self._scaled(16), 3, stride=2, act="hard_swish")
+        x = separable(b, x, self._scaled(16), 3, act="relu")
+        for layer, gene in zip(LAYERS, genes, strict=True):
+            choice = CHOICES[gene]
+            expanded = b.shape(x)[3] * choice.expansion
+            x = mbconv(
+                b,
+                x,
+                self._scaled(layer.filters),
+                choice.kernel,
+                expanded=expanded,
+                stride=layer.stride,
+                act=layer.act,
+                se_channels=expanded // 4 if choice.squeeze_excite else 0,
+                se_act=layer.act,
+            )
+        x = conv_bn(b, x, self._scaled(960), 1, act="hard_swish")
+        x = b.hard_swish(b.conv(b.mean(x), 1280, 1, bias=False))
+        return b.build(classifier(b, x, self.classes))
+
+    def _scaled(self, channels: int) -> int:
+        return channels if self.width == 1.0 else round_channels(channels * self.width)
+
+
+ARCHITECTURES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "moga_a": (
+        *((6, 5, 0), (6, 7, 0), (6, 3, 0), (6, 3, 1), (3, 3, 1), (6, 3, 1), (6, 3, 0)),
+        *((6, 7, 0), (3, 7, 1), (6, 7, 0), (6, 3, 0), (6, 3, 0), (6, 5, 1), (6, 5, 1)),
+    ),
+    "moga_a_fig": (
+        *((6, 5, 0), (6, 7, 0), (6, 3, 1), (6, 3, 1), (3, 3, 1), (6, 3, 0), (6, 3, 0)),
+        *((6, 7, 0), (3, 7, 1), (6, 7, 0), (6, 3, 0), (6, 3, 0), (6, 5, 1), (6, 5, 1)),
+    ),
+    "moga_b": (
+        *((3, 3, 0), (3, 3, 0), (6, 7, 0), (3, 3, 0), (6, 5, 0), (6, 3, 1), (6, 5, 1)),
+        *((3, 3, 0), (6, 7, 1), (6, 7, 0), (3, 5, 0), (6, 7, 1), (6, 7, 1), (6, 3, 1)),
+    ),
+    "moga_c": (
+        *((3, 5, 0), (3, 3, 0), (3, 5, 0), (3, 3, 0), (3, 5, 0), (3, 5, 0), (6, 5, 1)),
+        *((3, 5, 0), (3, 5, 0), (6, 3, 0), (6, 3, 1), (6, 3, 1), (6, 3, 1), (6, 3, 1)),
+    ),
+}
+"""MoGA's published networks as (expansion, kernel, squeeze-and-excitation) of the 14 layers.
+
+``moga_a`` is the authors' code; their figure (``moga_a_fig``) has the squeeze-and-excitation of
+layer 6 on layer 3.
+"""
