@@ -1,0 +1,343 @@
+"""A .tflite compiled by LiteRT in this process: run it, read its outputs, time its operators.
+
+A crash in here takes the process along, so only the worker process measures with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from latlas.profiler.errors import NotDelegatedError, RunnerError
+from latlas.profiler.litert.library import (
+    HARDWARE,
+    KEEP,
+    Accelerator,
+    Event,
+    Handle,
+    Layout,
+    Size,
+    TensorType,
+    describe,
+    environment,
+    library,
+)
+from latlas.profiler.runner import OpTime
+
+GpuPrecision = Literal["default", "fp16", "fp32"]
+
+_PRECISIONS = {"default": 0, "fp16": 1, "fp32": 2}
+_FLOAT32, _BYTES = 1, frozenset({3, 9})  # element types: float32; uint8 and int8
+_READ, _WRITE = 0, 1
+
+# Types of profiler events (tflite/core/api/profiler.h) that stand for work done.
+_KERNEL_EVENT = 2
+"""One of the runtime's own kernels; a delegate as a whole is such an event too."""
+_DELEGATE_EVENTS = frozenset({4, 8})
+"""One operator inside a delegate."""
+
+_NOT_DELEGATED = 504
+"""The status of a compilation that left operators to a processor that was not asked for."""
+
+
+@cache
+def _noise(size: int) -> bytes:
+    """Return seeded float32 numbers in [-1, 1); real numbers, as zeros may take short cuts."""
+    values = np.random.default_rng(0).random(size, np.float32)
+    return (values * np.float32(2) - np.float32(1)).tobytes()
+
+
+def _input_data(element: int, size: int) -> bytes | None:
+    """Return `size` bytes for an input, or nothing where zeros are the only safe content."""
+    if element == _FLOAT32:
+        # A power of two keeps the number of different pools small over a campaign.
+        return _noise(1 << max(10, math.ceil(math.log2(max(size // 4, 1)))))
+    if element in _BYTES:
+        return np.random.default_rng(0).bytes(size)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a profiled pass saw, in execution order.
+
+    Attributes:
+        ops: mean time of each operator; the runtime's own kernels are named ``kernel:ADD``.
+        kernels: how many of them are the runtime's own kernels, not the delegate's operators.
+        invoke_us: mean time of a whole invocation as the runtime itself sees it.
+        runs: invocations that the means are over.
+    """
+
+    ops: tuple[OpTime, ...]
+    kernels: int
+    invoke_us: float
+    runs: int
+
+
+class CompiledModel:
+    """A .tflite compiled for one accelerator, with its buffers allocated and its inputs filled.
+
+    Args:
+        model: the file's bytes; kept alive, for LiteRT reads the weights where they are.
+        accelerator: ``cpu`` (XNNPACK) or ``gpu``.
+        threads: CPU threads.
+        profile: whether `profile` can be called; costs a little time in every run.
+        precision: of the GPU's calculations; ``default`` leaves it to the runtime.
+
+    A dynamic batch becomes 1.
+
+    Raises:
+        NotDelegatedError: the GPU took only a part of the model.
+        RunnerError: LiteRT refuses the model, or an input has a dynamic size besides the batch.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        accelerator: Accelerator = "cpu",
+        threads: int = 1,
+        profile: bool = False,
+        precision: GpuPrecision = "default",
+    ) -> None:
+        self._lib = library()
+        self._destroy: list[tuple[str, Handle]] = []
+        self._model_bytes = model
+        self._texts: list[ctypes.Array[ctypes.c_char]] = []
+        self._profiled = profile
+        try:
+            self._open(accelerator, threads, precision)
+        except BaseException:
+            self.close()
+            raise
+
+    def _own(self, kind: str, handle: Handle) -> Handle:
+        self._destroy.append((kind, handle))
+        return handle
+
+    def _open(self, accelerator: Accelerator, threads: int, precision: GpuPrecision) -> None:
+        lib, home = self._lib, environment(accelerator)
+        address = ctypes.cast(ctypes.c_char_p(self._model_bytes), Handle)
+        model = lib.make("CreateModelFromBuffer", home, address, len(self._model_bytes))
+        self._own("Model", model)
+        options = self._own("Options", lib.make("CreateOptions"))
+        lib.call("SetOptionsHardwareAccelerators", options, HARDWARE[accelerator])
+        # Options of a part of the runtime travel as TOML text under that part's name.
+        self._set(options, "xnnpack", f"num_threads = {threads}\n")
+        if accelerator == "gpu":
+            self._set(options, "gpu_options", f"precision = {_PRECISIONS[precision]}\n")
+        if self._profiled:
+            self._set(options, "runtime_options_string", "enable_profiling = true\n")
+        self._compiled = Handle()
+        status = lib.function("CreateCompiledModel")(
+            home, model, options, ctypes.byref(self._compiled)
+        )
+        if status == _NOT_DELEGATED and accelerator == "gpu":
+            raise NotDelegatedError("the GPU does not take every operator of the model")
+        if status:
+            raise RunnerError(f"LiteRT cannot compile the model: {describe(status)}")
+        self._own("CompiledModel", self._compiled)
+        if accelerator == "gpu" and not self.fully_delegated:
+            raise NotDelegatedError("a part of the model would run on the CPU")
+        self._allocate(home, lib.make("GetModelSignature", model, 0))
+        self.invoke = self._invoker()
+
+    def _set(self, options: Handle, part: str, text: str) -> None:
+        payload = ctypes.create_string_buffer(text.encode())
+        self._texts.append(payload)
+        opaque = self._lib.make(
+            "CreateOpaqueOptions", part.encode(), ctypes.cast(payload, Handle), KEEP
+        )
+        self._lib.call("AddOpaqueOptions", options, opaque)  # which then owns it
+
+    def _types(self, signature: Handle, side: str) -> list[TensorType]:
+        count = self._lib.count(f"GetNumSignature{side}s", signature)
+        types = [TensorType() for _ in range(count)]
+        for index, kind in enumerate(types):
+            tensor = self._lib.make(f"GetSignature{side}TensorByIndex", signature, index)
+            self._lib.call("GetRankedTensorType", tensor, ctypes.byref(kind))
+        return types
+
+    def _allocate(self, home: Handle, signature: Handle) -> None:
+        lib = self._lib
+        inputs, outputs = self._types(signature, "Input"), self._types(signature, "Output")
+        if any(size < 0 for kind in inputs for size in kind.layout.shape):
+            self._resize(inputs)
+            layouts = (Layout * len(outputs))()
+            lib.call(
+                "GetCompiledModelOutputTensorLayouts",
+                self._compiled,
+                0,
+                len(outputs),
+                layouts,
+                True,
+            )
+            for kind, layout in zip(outputs, layouts, strict=True):
+                kind.layout = layout
+        self.input_shapes = tuple(kind.layout.shape for kind in inputs)
+        self.output_shapes = tuple(kind.layout.shape for kind in outputs)
+        self._inputs = self._buffers(home, inputs, "Input")
+        self._outputs = self._buffers(home, outputs, "Output")
+        for kind, buffer in zip(inputs, self._inputs, strict=True):
+            self._fill(kind, Handle(buffer))
+
+    def _resize(self, inputs: Sequence[TensorType]) -> None:
+        """Set every dynamic batch to 1."""
+        for index, kind in enumerate(inputs):
+            shape = kind.layout.shape
+            if any(size < 0 for size in shape[1:]):
+                raise RunnerError(
+                    f"input {index} has the dynamic shape {shape}; only the batch may be dynamic: "
+                    f"convert the model again with a fixed input shape"
+                )
+            if shape and shape[0] < 0:
+                kind.layout.sizes[0] = 1
+                sizes = (ctypes.c_int * len(shape))(*kind.layout.shape)
+                self._lib.call(
+                    "CompiledModelResizeInputTensor", self._compiled, 0, index, sizes, len(shape)
+                )
+
+    def _buffers(
+        self, home: Handle, types: Sequence[TensorType], side: str
+    ) -> ctypes.Array[Handle]:
+        lib = self._lib
+        buffers: ctypes.Array[Handle] = (Handle * len(types))()
+        for index, kind in enumerate(types):
+            name = f"GetCompiledModel{side}BufferRequirements"
+            requirements = lib.make(name, self._compiled, 0, index)
+            buffer = lib.make(
+                "CreateManagedTensorBufferFromRequirements",
+                home,
+                ctypes.byref(kind),
+                requirements,
+            )
+            buffers[index] = self._own("TensorBuffer", buffer).value
+        return buffers
+
+    def _fill(self, kind: TensorType, buffer: Handle) -> None:
+        size = self._lib.count("GetTensorBufferPackedSize", buffer)
+        data = _input_data(kind.element, size)
+        address = Handle()
+        self._lib.call("LockTensorBuffer", buffer, ctypes.byref(address), _WRITE)
+        if data is None:
+            ctypes.memset(address, 0, size)
+        else:
+            ctypes.memmove(address, data, size)
+        self._lib.call("UnlockTensorBuffer", buffer)
+
+    def _invoker(self) -> Callable[[], None]:
+        """Return the function that runs the model once and waits for its results.
+
+        It is what gets timed, so that nothing is looked up in it. A GPU only enqueues its work:
+        reading the outputs is what waits for it.
+        """
+        run, lock, unlock = map(
+            self._lib.function, ("RunCompiledModel", "LockTensorBuffer", "UnlockTensorBuffer")
+        )
+        compiled, inputs, outputs = self._compiled, self._inputs, self._outputs
+        n_in, n_out = Size(len(inputs)), Size(len(outputs))
+        signature, handles = Size(0), [Handle(value) for value in outputs]
+        address = Handle()
+        at = ctypes.byref(address)
+
+        def invoke() -> None:
+            status = run(compiled, signature, n_in, inputs, n_out, outputs)
+            if status:
+                raise RunnerError(f"LiteRT cannot run the model: {describe(status)}")
+            for handle in handles:
+                if lock(handle, at, _READ) or unlock(handle):
+                    raise RunnerError("LiteRT cannot read an output of the model")
+
+        return invoke
+
+    @property
+    def fully_delegated(self) -> bool:
+        """Whether a delegate (XNNPACK or the GPU's) took every operator."""
+        answer = ctypes.c_bool()
+        self._lib.call("CompiledModelIsFullyAccelerated", self._compiled, ctypes.byref(answer))
+        return answer.value
+
+    def outputs(self) -> list[bytes]:
+        """Return the contents of every output after the last run."""
+        contents = []
+        for value in self._outputs:
+            buffer, address = Handle(value), Handle()
+            size = self._lib.count("GetTensorBufferPackedSize", buffer)
+            self._lib.call("LockTensorBuffer", buffer, ctypes.byref(address), _READ)
+            contents.append(ctypes.string_at(address, size))
+            self._lib.call("UnlockTensorBuffer", buffer)
+        return contents
+
+    def profile(self, go_on: Callable[[], bool]) -> Profile:
+        """Run the model with its profiler on, for as long as `go_on` says, at least once.
+
+        Raises:
+            RunnerError: the model was compiled without a profiler, or the profiler failed.
+        """
+        if not self._profiled:
+            raise RunnerError("the model was compiled without profile=True")
+        profiler = self._lib.make("CompiledModelGetProfiler", self._compiled)
+        runs: list[list[_Record]] = []
+        while not runs or go_on():
+            # One session a run: the profiler's buffer is finite and drops what exceeds it.
+            self._lib.call("StartProfiler", profiler)
+            self.invoke()
+            self._lib.call("StopProfiler", profiler)
+            number = ctypes.c_int()
+            self._lib.call("GetNumProfilerEvents", profiler, ctypes.byref(number))
+            events = (Event * number.value)()
+            self._lib.call("GetProfilerEvents", profiler, number, events)
+            runs.append([(event.type, event.tag.decode(), event.elapsed_us) for event in events])
+        return summarise(runs)
+
+    def close(self) -> None:
+        """Destroy everything; LiteRT leaks whatever is not."""
+        while self._destroy:
+            kind, handle = self._destroy.pop()
+            self._lib.function(f"Destroy{kind}")(handle)
+
+    def __enter__(self) -> Self:
+        """Return the model."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Destroy everything."""
+        self.close()
+
+
+_Record = tuple[int, str, int]
+"""Type, name and whole microseconds of one event of the profiler."""
+
+
+def summarise(runs: Sequence[Sequence[_Record]]) -> Profile:
+    """Average the profiler's events over runs.
+
+    Raises:
+        RunnerError: the runs did not execute the same operators.
+    """
+    work = [
+        [record for record in run if record[0] in _DELEGATE_EVENTS or record[0] == _KERNEL_EVENT]
+        for run in runs
+    ]
+    names = [record[:2] for record in work[0]]
+    if any([record[:2] for record in run] != names for run in work):
+        raise RunnerError("the operators of the model differ from run to run")
+    means = [sum(record[2] for record in column) / len(runs) for column in zip(*work, strict=True)]
+    ops = tuple(
+        OpTime(f"kernel:{name}" if kind == _KERNEL_EVENT else name, mean)
+        for (kind, name), mean in zip(names, means, strict=True)
+    )
+    whole = sum(us for run in runs for kind, name, us in run if (kind, name) == (1, "Invoke"))
+    kernels = sum(kind == _KERNEL_EVENT for kind, _ in names)
+    return Profile(ops, kernels, whole / len(runs), len(runs))
