@@ -1,0 +1,51 @@
+"""How a campaign watches over its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latlas.profiler.runner import Effort
+
+REFERENCE_EFFORT = Effort(min_runs=20, min_ms=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignSettings:
+    """How a campaign watches over its device.
+
+    Attributes:
+        seed: of the order.
+        max_attempts: a job that is noisy, that crashes, or during which the device drifts is
+            measured at most so often.
+        check_every_jobs: the reference is measured after so many jobs at the latest.
+        check_every_s: … and after so many seconds.
+        batch_bytes: … and after models of so many bytes, since a batch may wait in memory.
+        reference_effort: how long the reference is run.
+        learn_runs: reference measurements at the start, which set the gates for noise.
+        first_pause_s: the first rest after a drift; every further one is twice as long.
+        max_pause_s: the longest single rest.
+        patience_s: how long a slow device is waited for.
+        steady_checks: so many checks that agree make a level.
+        throttle: a level that is slower than the fastest by more than this share is throttled.
+        spread_floor: samples may spread at least this much (robust CV).
+        drift_floor: the reference may drift at least this much.
+        noise_factor: the gates over the reference's own spread.
+        cpu_share: CPU time over wall time that a job on the CPU must have got.
+    """
+
+    seed: int = 0
+    max_attempts: int = 3
+    check_every_jobs: int = 40
+    check_every_s: float = 2.0
+    batch_bytes: int = 1 << 26
+    reference_effort: Effort = REFERENCE_EFFORT
+    learn_runs: int = 7
+    first_pause_s: float = 0.1
+    max_pause_s: float = 30.0
+    patience_s: float = 120.0
+    steady_checks: int = 5
+    throttle: float = 0.10
+    spread_floor: float = 0.03
+    drift_floor: float = 0.03
+    noise_factor: float = 3.0
+    cpu_share: float = 0.8

@@ -1,0 +1,200 @@
+"""One measured graph: what a latency table is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, cast
+
+from latlas.profiler.errors import GraphError, TableError
+from latlas.profiler.graph import Graph
+from latlas.profiler.journal import Fields
+from latlas.profiler.runner import OpTime, Result
+from latlas.profiler.statistics import (
+    MAX_US,
+    VERDICTS,
+    Judgement,
+    Summary,
+    Verdict,
+    check_samples,
+    summarise,
+    thin,
+)
+
+MAX_SAMPLES = 200
+"""More samples are thinned to this many quantiles before they are stored."""
+
+REFERENCE = "reference"
+"""The unit of the campaign's own reference measurements."""
+
+_MAX_COUNT = 1 << 53
+_SUMMARY_FIELDS = tuple(field.name for field in fields(Summary) if field.name != "n")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What measuring one graph gave.
+
+    Attributes:
+        id: the job.
+        attempt: how often the job had been tried, this time included.
+        unit: what the graph is: ``kernel``, ``network``, ``reference``, ``probe`` …
+        name: for people, e.g. the kernel's type or the network's name.
+        graph: the graph in inference form, as `Graph.to_text` writes it.
+        summary: the distribution of all samples; None where there are none.
+        samples_us: the samples, at most `MAX_SAMPLES`, to 0.01 us.
+        ops: per-operator times, in execution order.
+        init_ms: reading, compiling and allocating.
+        cpu_share: CPU time over wall time of the timed runs.
+        verdict: what the figure is worth.
+        reason: why it is not ``stable``.
+        at_s: seconds since the campaign started.
+        reference_us: the reference kernel's median before this measurement; 0 when unknown.
+        drift: by which share that was above the reference's running median.
+    """
+
+    id: str
+    attempt: int
+    unit: str
+    name: str
+    graph: str
+    summary: Summary | None
+    samples_us: tuple[float, ...]
+    ops: tuple[OpTime, ...]
+    init_ms: float
+    cpu_share: float
+    verdict: Verdict
+    reason: str
+    at_s: float
+    reference_us: float
+    drift: float
+
+    def to_graph(self) -> Graph:
+        """Return the graph that was measured.
+
+        Raises:
+            TableError: the text is not a graph.
+        """
+        try:
+            return Graph.from_text(self.graph)
+        except GraphError as problem:
+            raise TableError(f"measurement {self.id!r}: {problem}") from problem
+
+    def judged(self, verdict: Verdict, reason: str) -> Measurement:
+        """Return the same measurement under another verdict."""
+        return replace(self, verdict=verdict, reason=reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        summary = self.summary
+        return {
+            "id": self.id,
+            "attempt": self.attempt,
+            "unit": self.unit,
+            "name": self.name,
+            "graph": self.graph,
+            "summary": summary and {k: _rounded(v) for k, v in asdict(summary).items()},
+            "samples_us": [round(sample, 2) for sample in self.samples_us],
+            "ops": [[op.name, round(op.mean_us, 2)] for op in self.ops],
+            "init_ms": round(self.init_ms, 3),
+            "cpu_share": round(self.cpu_share, 3),
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "at_s": round(self.at_s, 3),
+            "reference_us": round(self.reference_us, 2),
+            "drift": round(self.drift, 4),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Measurement:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TableError: a field is missing, of another type, or impossible.
+        """
+        get = Fields(data)
+        verdict = get.text("verdict")
+        if verdict not in VERDICTS:
+            raise get.fail("verdict", f"one of {', '.join(VERDICTS)}")
+        summary = None if data.get("summary") is None else _read_summary(get.mapping("summary"))
+        if summary is None and verdict not in ("failed", "not_delegated"):
+            raise get.fail("summary", f"an object in a {verdict} measurement")
+        samples = get.items("samples_us")
+        if any(type(s) not in (int, float) or not 0 <= s < MAX_US for s in samples):
+            raise get.fail("samples_us", f"a list of numbers from 0 to {MAX_US:g}")
+        return Measurement(
+            id=get.text("id"),
+            attempt=get.integer("attempt", 1, _MAX_COUNT),
+            unit=get.text("unit"),
+            name=get.text("name"),
+            graph=get.text("graph"),
+            summary=summary,
+            samples_us=tuple(map(float, samples)),
+            ops=tuple(_read_op(op) for op in get.items("ops")),
+            init_ms=get.number("init_ms", 0, MAX_US),
+            cpu_share=get.number("cpu_share", 0, 1e6),
+            verdict=cast(Verdict, verdict),
+            reason=get.text("reason"),
+            at_s=get.number("at_s", 0, MAX_US),
+            reference_us=get.number("reference_us", 0, MAX_US),
+            drift=get.number("drift", -1, MAX_US),
+        )
+
+
+def measurement_from(
+    result: Result,
+    judgement: Judgement,
+    *,
+    attempt: int,
+    unit: str,
+    name: str,
+    graph: str,
+    at_s: float,
+    reference_us: float = 0.0,
+    drift: float = 0.0,
+) -> Measurement:
+    """Build a measurement from what a runner gave; impossible samples are not kept."""
+    good = result.kind == "ok" and not check_samples(result.samples_us)
+    return Measurement(
+        id=result.job_id,
+        attempt=attempt,
+        unit=unit,
+        name=name,
+        graph=graph,
+        summary=summarise(result.samples_us) if good else None,
+        samples_us=thin(result.samples_us, MAX_SAMPLES) if good else (),
+        ops=tuple(OpTime(op.name, _bounded(op.mean_us)) for op in result.ops),
+        init_ms=_bounded(result.init_ms),
+        cpu_share=_bounded(result.cpu_share, 1e6),
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        at_s=at_s,
+        reference_us=reference_us,
+        drift=drift,
+    )
+
+
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else round(value, 3)
+
+
+def _bounded(value: float, high: float = MAX_US) -> float:
+    """Return what a table can hold of a side figure: a NaN from a runtime is no reason to stop."""
+    return min(value, high) if value > 0 else 0.0
+
+
+def _read_summary(data: Mapping[str, Any]) -> Summary:
+    get = Fields(data)
+    if set(data) != {"n", *_SUMMARY_FIELDS}:
+        raise TableError(f"a summary has the fields n, {', '.join(_SUMMARY_FIELDS)}")
+    figures = {name: get.number(name, 0, MAX_US) for name in _SUMMARY_FIELDS}
+    if not figures["median_us"]:
+        raise get.fail("median_us", "a positive number")
+    return Summary(n=get.integer("n", 1, _MAX_COUNT), **figures)
+
+
+def _read_op(data: object) -> OpTime:
+    if not (isinstance(data, list) and len(data) == 2):
+        raise TableError("an operator is a pair of name and mean_us")
+    get = Fields({"name": data[0], "mean_us": data[1]})
+    return OpTime(get.text("name"), get.number("mean_us", 0, MAX_US))

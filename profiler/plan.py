@@ -1,0 +1,212 @@
+"""What a campaign will cost, what it will cover, and what fits a time budget. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from latlas.profiler.count import count
+from latlas.profiler.jobs import CampaignJob
+from latlas.profiler.measurement import MAX_SAMPLES
+
+NETWORK = "network"
+"""The unit of whole networks, on which a table is calibrated."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """How long a job will take, before anything was measured.
+
+    Attributes:
+        madds_per_s: multiply-adds per second of the target; the reference kernel's, once it was
+            measured (`throughput`), else that of a phone's middling core.
+        invocation_us: fixed cost of one run of a model.
+        job_overhead_s: writing, sending and initialising a model; on a GPU that is seconds.
+        watch_share: time for reference checks and repeats, over the time of the jobs.
+    """
+
+    madds_per_s: float = 8e9
+    invocation_us: float = 50.0
+    job_overhead_s: float = 0.005
+    watch_share: float = 0.15
+
+    @staticmethod
+    def throughput(madds: int, median_us: float) -> float:
+        """Return the multiply-adds per second of something that was measured.
+
+        >>> CostModel.throughput(10_000_000, 500.0)
+        20000000000.0
+        """
+        return madds / median_us * 1e6
+
+    def latency_us(self, madds: int) -> float:
+        """Return the expected time of one run."""
+        return self.invocation_us + madds / self.madds_per_s * 1e6
+
+    def job_s(self, job: CampaignJob, madds: int) -> float:
+        """Return the expected time of a job on the device, in seconds, with its share of checks."""
+        effort, run_ms = job.effort, self.latency_us(madds) / 1e3
+        timed_ms = min(max(effort.min_runs * run_ms, effort.min_ms), max(effort.max_ms, run_ms))
+        passes = 2 if job.profile else 1
+        busy_ms = max(effort.warmup_ms, run_ms) + passes * timed_ms
+        return (self.job_overhead_s + busy_ms / 1e3) * (1 + self.watch_share)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job with what it is worth and what it costs.
+
+    Attributes:
+        job: what to measure.
+        weight: what measuring it is worth, e.g. how often networks use it, or their MAdds in it.
+        madds: multiply-adds of one run.
+        seconds: expected device time.
+        storage_bytes: expected size in the table, an upper estimate.
+    """
+
+    job: CampaignJob
+    weight: float
+    madds: int
+    seconds: float
+    storage_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Jobs, with what they cost together."""
+
+    jobs: tuple[PlannedJob, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Expected device time."""
+        return sum(planned.seconds for planned in self.jobs)
+
+    @property
+    def minutes(self) -> float:
+        """Expected device time."""
+        return self.seconds / 60
+
+    @property
+    def storage_bytes(self) -> int:
+        """Expected size of the table."""
+        return sum(planned.storage_bytes for planned in self.jobs)
+
+    @property
+    def campaign_jobs(self) -> tuple[CampaignJob, ...]:
+        """The jobs, as a campaign takes them."""
+        return tuple(planned.job for planned in self.jobs)
+
+
+def make_plan(jobs: Sequence[tuple[CampaignJob, float]], cost: CostModel | None = None) -> Plan:
+    """Estimate jobs.
+
+    Args:
+        jobs: pairs of a job and its weight.
+        cost: what is known about the target.
+
+    Raises:
+        ValueError: a weight is negative or not a number.
+    """
+    cost = cost or CostModel()
+    planned = []
+    for job, weight in jobs:
+        if not weight >= 0:
+            raise ValueError(f"job {job.id!r}: a weight must be at least 0, got {weight!r}")
+        size = count(job.graph)
+        madds = size.madds + size.se_madds
+        planned.append(PlannedJob(job, weight, madds, cost.job_s(job, madds), _storage(job)))
+    return Plan(tuple(planned))
+
+
+def _storage(job: CampaignJob) -> int:
+    samples = 10 * min(MAX_SAMPLES, max(job.effort.min_runs, int(job.effort.min_ms * 20)))
+    ops = 50 * len(job.graph.nodes) if job.profile else 0
+    return 700 + len(job.graph.to_text()) + samples + ops
+
+
+def fit_budget(
+    plan: Plan, seconds: float, *, min_networks: int = 3
+) -> tuple[Plan, tuple[PlannedJob, ...]]:
+    """Return the most useful part of a plan that fits a time budget, and what is left out.
+
+    Greedy by weight per second. Up to `min_networks` networks come first, as far as they take no
+    more than half of the budget: without any, a table of kernels could not be calibrated. Both
+    parts keep the plan's order.
+    """
+
+    def worth(planned: PlannedJob) -> tuple[float, str]:
+        return -planned.weight / planned.seconds, planned.job.id
+
+    ranked = sorted(plan.jobs, key=worth)
+    networks = [planned for planned in ranked if planned.job.unit == NETWORK]
+    chosen: set[str] = set()
+    left = seconds
+
+    def take(planned: PlannedJob, available: float) -> None:
+        nonlocal left
+        if planned.job.id not in chosen and planned.seconds <= available:
+            chosen.add(planned.job.id)
+            left -= planned.seconds
+
+    for planned in networks:
+        if len(chosen) < min_networks:
+            take(planned, left - seconds / 2)
+    if networks and not chosen and min_networks:
+        cheapest = min(networks, key=lambda planned: planned.seconds)
+        take(cheapest, left)
+    for planned in ranked:
+        take(planned, left)
+    kept = tuple(planned for planned in plan.jobs if planned.job.id in chosen)
+    return Plan(kept), tuple(planned for planned in plan.jobs if planned.job.id not in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelUse:
+    """A kernel inside the networks that a table is meant for.
+
+    Attributes:
+        job_id: the job that measures this kernel.
+        uses: how often the networks run it.
+        madds: multiply-adds of one run.
+    """
+
+    job_id: str
+    uses: int = 1
+    madds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which share of the kernels of networks a plan measures.
+
+    Attributes:
+        by_count: share of all kernel runs.
+        by_madds: share of all multiply-adds.
+        missing: jobs that are not planned, most multiply-adds first.
+    """
+
+    by_count: float
+    by_madds: float
+    missing: tuple[str, ...]
+
+
+def coverage(plan: Plan, kernels: Iterable[KernelUse]) -> Coverage:
+    """Return how much of the networks' kernels a plan covers; of nothing, everything."""
+    planned = {entry.job.id for entry in plan.jobs}
+    total = [0, 0]
+    covered = [0, 0]
+    missing: dict[str, tuple[int, int]] = {}
+    for kernel in kernels:
+        sizes = kernel.uses, kernel.uses * kernel.madds
+        total = [total[0] + sizes[0], total[1] + sizes[1]]
+        if kernel.job_id in planned:
+            covered = [covered[0] + sizes[0], covered[1] + sizes[1]]
+        else:
+            before = missing.get(kernel.job_id, (0, 0))
+            missing[kernel.job_id] = before[0] + sizes[0], before[1] + sizes[1]
+    return Coverage(
+        by_count=covered[0] / total[0] if total[0] else 1.0,
+        by_madds=covered[1] / total[1] if total[1] else 1.0,
+        missing=tuple(sorted(missing, key=lambda name: (*(-n for n in missing[name][::-1]), name))),
+    )

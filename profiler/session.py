@@ -1,0 +1,382 @@
+"""The loop of a campaign: batches, the reference after each, and what is decided then.
+
+What the rules are is written in `latlas.profiler.campaign`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from latlas.profiler.campaign_settings import CampaignSettings
+from latlas.profiler.errors import LatlasError, NotDelegatedError, RunnerError
+from latlas.profiler.graph import Graph
+from latlas.profiler.jobs import CampaignJob
+from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
+from latlas.profiler.reference import ReferenceMonitor
+from latlas.profiler.runner import Job, Result, Runner
+from latlas.profiler.statistics import judge
+from latlas.profiler.table import TableWriter
+
+
+class Progress(Protocol):
+    """The part of a tqdm bar that a campaign uses."""
+
+    def update(self, n: int = 1) -> object:
+        """Count accepted jobs."""
+        ...
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> object:
+        """Show the state of the device."""
+        ...
+
+    def close(self) -> object:
+        """End the display."""
+        ...
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A job that is not accepted yet."""
+
+    job: CampaignJob
+    text: str
+    tries: list[Measurement] = field(default_factory=list)  # noisy ones, between good checks
+    losses: int = 0  # attempts that gave nothing: drift, crash
+
+    def best(self) -> Measurement:
+        """Return the noisy attempt that spread least."""
+        return min(self.tries, key=lambda m: m.summary.robust_cv if m.summary else float("inf"))
+
+
+@dataclass
+class Tally:
+    """Counts and times of one session."""
+
+    measured: int = 0
+    failed: int = 0
+    noisy: int = 0
+    throttled: int = 0
+    voided: int = 0
+    timed_us: float = 0.0
+    warmup_ms: float = 0.0
+    init_ms: float = 0.0
+    paused_s: float = 0.0
+
+
+class Session:
+    """One run of a campaign.
+
+    Args:
+        table: open for writing.
+        runner: runs the models.
+        write: turns a graph into a .tflite file's bytes.
+        reference: the reference kernel.
+        settings: how the device is watched.
+        progress: the display.
+        clock: seconds, monotonic.
+        sleep: rests for seconds.
+    """
+
+    def __init__(
+        self,
+        table: TableWriter,
+        runner: Runner,
+        write: Callable[[Graph], bytes],
+        reference: Graph,
+        settings: CampaignSettings,
+        progress: Progress,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.table = table
+        self.runner = runner
+        self.write = write
+        self.reference = reference
+        self.reference_text = reference.to_text()
+        self.reference_model = b""
+        self.settings = settings
+        self.progress = progress
+        self.clock = clock
+        self.sleep = sleep
+        self.tally = Tally()
+        self.monitor = ReferenceMonitor(
+            spread_floor=settings.spread_floor,
+            drift_floor=settings.drift_floor,
+            factor=settings.noise_factor,
+            throttle=settings.throttle,
+            # While a GPU works, its CPU may well sleep.
+            cpu_share=settings.cpu_share if table.header.target.delegate == "cpu" else 0.0,
+        )
+        earlier = [m for m in table.accepted.values() if m.unit == REFERENCE]
+        self.history = [
+            m.summary.median_us for m in earlier if m.summary and m.verdict != "throttled"
+        ]
+        # A resumed campaign's time goes on from the session before.
+        offset = max((m.at_s for m in table.accepted.values()), default=0.0)
+        self.zero = clock() - offset
+        self.references = sum(name.startswith(f"{REFERENCE}-") for name in table.attempts)
+        self.impatient = False
+        self.queue: deque[_Pending] = deque()
+        self.rng = random.Random(settings.seed + 1)
+
+    def run(self, jobs: Sequence[CampaignJob]) -> None:
+        """Measure jobs until each has an accepted measurement."""
+        if not jobs:
+            return
+        self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
+        self.reference_model = self.write(self.reference)
+        self.learn()
+        while self.queue:
+            self.batch()
+
+    # References
+
+    def reference_job(self) -> Job:
+        self.references += 1
+        name = f"{REFERENCE}-{self.references:06}"
+        return Job(name, self.reference_model, self.settings.reference_effort)
+
+    def measure_references(self, count: int) -> list[Measurement]:
+        """Measure the reference `count` times.
+
+        Raises:
+            RunnerError: it did not run.
+        """
+        jobs = [self.reference_job() for _ in range(count)]
+        found = [self.note_reference(result) for result in self.runner.run(jobs)]
+        if len(found) != count:
+            raise RunnerError(f"the runner gave {len(found)} results for {count} jobs")
+        for measurement in found:
+            if measurement.summary is None:
+                kind = NotDelegatedError if measurement.verdict == "not_delegated" else RunnerError
+                raise kind(
+                    f"the reference kernel cannot be measured: {measurement.reason}; "
+                    "without it no figure can be trusted"
+                )
+        return found
+
+    def note_reference(self, result: Result) -> Measurement:
+        return self.note(result, REFERENCE, REFERENCE, self.reference_text)
+
+    def learn(self) -> None:
+        found = self.measure_references(max(self.settings.learn_runs, 1))
+        self.monitor.learn([m.summary for m in found if m.summary], self.history)
+        self.table.accept(found)
+        if self.monitor.throttled:  # slower than in earlier sessions, from the start
+            self.recover()
+
+    def recover(self) -> None:
+        """Rest until the reference is back at its level, or holds another one."""
+        settings, monitor, clock = self.settings, self.monitor, self.clock
+        deadline = clock() + (0.0 if self.impatient else settings.patience_s)
+        pause = settings.first_pause_s
+        checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
+        while True:
+            self.show("cooling down")
+            if not self.impatient:
+                resting = clock()
+                self.sleep(max(min(pause, deadline - resting), 0.0))
+                self.tally.paused_s += clock() - resting
+            (check,) = self.measure_references(1)
+            assert check.summary is not None
+            median_us = check.summary.median_us
+            if monitor.is_good(median_us) and not monitor.throttled:
+                monitor.add(check.summary)
+                self.table.accept([check])
+                return
+            self.void([check], "the device was cooling down")
+            checks.append(median_us)
+            if monitor.is_throttled(median_us):
+                pause = min(pause * 2, settings.max_pause_s)
+            if len(checks) < (checks.maxlen or 1):
+                continue
+            steady, late = monitor.is_steady(checks), clock() >= deadline
+            slow = monitor.is_throttled(sorted(checks)[len(checks) // 2])
+            if late or (steady and not slow):
+                # Whoever has waited in vain does not wait again before the device was well.
+                self.impatient = slow or not steady
+                monitor.adopt(tuple(checks))
+                return
+
+    # Batches
+
+    def batch(self) -> None:
+        """Run jobs up to the next check of the reference, and decide about them."""
+        batch: dict[str, _Pending] = {}
+        unwritable: list[Result] = []
+        found: list[tuple[Measurement, Result]] = []
+        check: Measurement | None = None
+        for result in self.runner.run(self.feed(batch, unwritable)):
+            if result.job_id in batch:
+                found.append((self.note_job(result, batch[result.job_id]), result))
+            elif result.job_id == f"{REFERENCE}-{self.references:06}" and check is None:
+                check = self.note_reference(result)
+            else:
+                raise RunnerError(f"the runner gave a result for no job: {result.job_id!r:.80}")
+        answered = {result.job_id for _, result in found} | {r.job_id for r in unwritable}
+        unanswered = [
+            Result(name, error="the runner gave no result", kind="crashed")
+            for name in batch
+            if name not in answered
+        ]
+        for result in (*unwritable, *unanswered):
+            found.append((self.note_job(result, batch[result.job_id]), result))
+        self.decide(found, batch, check)
+
+    def feed(self, batch: dict[str, _Pending], unwritable: list[Result]) -> Iterator[Job]:
+        """Yield jobs, each written only when it is asked for, and the reference last."""
+        settings, size = self.settings, 0
+        ends = self.clock() + settings.check_every_s
+        while self.queue and len(batch) < settings.check_every_jobs:
+            if batch and (size > settings.batch_bytes or self.clock() >= ends):
+                break
+            pending = self.queue.popleft()
+            job = pending.job
+            batch[job.id] = pending
+            try:
+                model = self.write(job.graph)
+            except LatlasError as problem:
+                text = f"cannot be written as a .tflite file: {problem}"
+                unwritable.append(Result(job.id, error=text, kind="failed"))
+                continue
+            size += len(model)
+            yield Job(job.id, model, job.effort, job.profile)
+        yield self.reference_job()
+
+    def note_job(self, result: Result, pending: _Pending) -> Measurement:
+        return self.note(result, pending.job.unit, pending.job.name, pending.text)
+
+    def note(self, result: Result, unit: str, name: str, text: str) -> Measurement:
+        """Judge a result by itself, and write it as provisional."""
+        judgement = judge(result, self.monitor.gate)
+        last_us = self.monitor.last_us
+        measurement = measurement_from(
+            result,
+            judgement,
+            attempt=self.table.next_attempt(result.job_id),
+            unit=unit,
+            name=name,
+            graph=text,
+            at_s=self.clock() - self.zero,
+            reference_us=last_us,
+            drift=self.monitor.drift(last_us) if last_us else 0.0,
+        )
+        if measurement.summary is not None:
+            self.tally.timed_us += measurement.summary.n * measurement.summary.mean_us
+        self.tally.warmup_ms += max(result.warmup_ms, 0.0)
+        self.tally.init_ms += measurement.init_ms
+        self.table.append_provisional(measurement)
+        return measurement
+
+    def decide(
+        self,
+        found: list[tuple[Measurement, Result]],
+        batch: dict[str, _Pending],
+        check: Measurement | None,
+    ) -> None:
+        """Accept or void what a batch measured, in the light of the reference after it."""
+        monitor = self.monitor
+        summary = None if check is None else check.summary
+        good = summary is not None and monitor.is_good(summary.median_us)
+        slow = summary is not None and monitor.is_throttled(summary.median_us)
+        if summary is None:
+            why = f"the reference kernel did not run: {check.reason if check else 'no result'}"
+        else:
+            why = f"the reference kernel drifted by {monitor.drift(summary.median_us):+.1%}"
+        accepted: list[Measurement] = []
+        void: list[Measurement] = []
+        for measurement, result in found:
+            pending = batch[measurement.id]
+            if measurement.summary is None:
+                choice = self.choose_failed(pending, measurement, result)
+            elif good:
+                choice = self.choose(pending, measurement)
+            else:
+                choice = self.choose_drifted(pending, measurement, why, slow)
+            attempts = {m.attempt: m for m in (*pending.tries, measurement)}
+            if choice is None:
+                pending.losses += measurement not in pending.tries
+                void += [m for m in attempts.values() if m not in pending.tries]
+                self.queue.insert(self.rng.randint(0, len(self.queue)), pending)
+            else:
+                accepted.append(choice)
+                void += [m for m in attempts.values() if m.attempt != choice.attempt]
+        references = []
+        if check is not None and summary is not None and good:
+            references = [self.throttled(check) if monitor.throttled else check]
+        elif check is not None:
+            void.append(check)
+        self.table.accept((*accepted, *references))
+        self.void(void, "another attempt was accepted" if good else why)
+        self.count(accepted)
+        if summary is not None and good:
+            monitor.add(summary)
+            self.impatient = self.impatient and monitor.throttled
+            self.show(f"drift {monitor.drift(summary.median_us):+.1%}")
+        elif self.queue:
+            self.recover()
+
+    def choose(self, pending: _Pending, measurement: Measurement) -> Measurement | None:
+        """Return what to accept for a job that ran between two good checks, or None."""
+        if self.monitor.throttled:
+            return self.throttled(measurement)
+        if measurement.verdict == "stable":
+            return measurement
+        pending.tries.append(measurement)
+        return pending.best() if self.exhausted(pending, 0) else None
+
+    def choose_drifted(
+        self, pending: _Pending, measurement: Measurement, why: str, slow: bool
+    ) -> Measurement | None:
+        """Return what to accept for a job during which the device drifted, or None."""
+        if not self.exhausted(pending, 1):
+            return None
+        if pending.tries:
+            return pending.best()
+        return measurement.judged("throttled" if slow else "noisy", f"{why} in every attempt")
+
+    def choose_failed(
+        self, pending: _Pending, measurement: Measurement, result: Result
+    ) -> Measurement | None:
+        """Return what to accept for a job without a figure, or None.
+
+        A process may die by accident: once is forgiven. Other failures would come back.
+        """
+        lost = result.kind in ("crashed", "timeout")
+        if lost and not pending.losses and not self.exhausted(pending, 1):
+            return None
+        return pending.best() if pending.tries else measurement
+
+    def exhausted(self, pending: _Pending, lost_now: int) -> bool:
+        used = len(pending.tries) + pending.losses + lost_now
+        return used >= self.settings.max_attempts
+
+    def throttled(self, measurement: Measurement) -> Measurement:
+        slower = self.monitor.level_us / self.monitor.best_us - 1
+        reason = f"the device had slowed down: its reference kernel took {slower:.0%} longer"
+        return measurement.judged(
+            "throttled", "; ".join(filter(None, (reason, measurement.reason)))
+        )
+
+    def void(self, measurements: Sequence[Measurement], reason: str) -> None:
+        if measurements:
+            self.table.void([(m.id, m.attempt) for m in measurements], reason)
+            self.tally.voided += len(measurements)
+
+    def count(self, accepted: Sequence[Measurement]) -> None:
+        tally = self.tally
+        for measurement in accepted:
+            tally.failed += measurement.summary is None
+            tally.measured += measurement.summary is not None
+            tally.noisy += measurement.verdict == "noisy"
+            tally.throttled += measurement.verdict == "throttled"
+        if accepted:
+            self.progress.update(len(accepted))
+
+    def show(self, text: str) -> None:
+        state = ", throttled" if self.monitor.throttled else ""
+        self.progress.set_postfix_str(text + state, refresh=False)

@@ -1,0 +1,223 @@
+"""From samples to a figure and a verdict. Pure functions; times are in microseconds.
+
+A figure is only as good as the machine was quiet while it was taken, and quiet means something
+else on a phone's big core (0.2% from run to run) than on its GPU (9%). The gate for noise is
+therefore derived from how much the reference kernel spreads on the same target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from latlas.profiler.runner import Result
+
+Verdict = Literal["stable", "noisy", "throttled", "not_delegated", "failed"]
+VERDICTS: tuple[Verdict, ...] = ("stable", "noisy", "throttled", "not_delegated", "failed")
+
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
+MAX_US = 1e12
+"""No run takes longer (twelve days): larger figures are errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The distribution of a model's samples; every figure but `n` is in microseconds.
+
+    Attributes:
+        n: number of samples.
+        median_us: the figure to report.
+        p05_us: 5th percentile.
+        p95_us: 95th percentile.
+        mean_us: arithmetic mean.
+        std_us: standard deviation (n - 1), 0 for a single sample.
+        iqr_us: distance between the quartiles.
+        mad_us: median absolute deviation from the median.
+        min_us: fastest run.
+        max_us: slowest run.
+    """
+
+    n: int
+    median_us: float
+    p05_us: float
+    p95_us: float
+    mean_us: float
+    std_us: float
+    iqr_us: float
+    mad_us: float
+    min_us: float
+    max_us: float
+
+    @property
+    def robust_cv(self) -> float:
+        """Spread over median, blind to a few outliers: 1.4826 MAD / median."""
+        return MAD_TO_SIGMA * self.mad_us / self.median_us
+
+
+def check_samples(samples_us: Sequence[float]) -> str:
+    """Return what is wrong with samples, or an empty string.
+
+    >>> check_samples([12.0, float("nan")])
+    'a sample of nan us is impossible'
+    """
+    if not samples_us:
+        return "there are no samples"
+    for sample in samples_us:
+        if not 0 < sample < MAX_US:
+            return f"a sample of {sample!r:.40} us is impossible"
+    return ""
+
+
+def summarise(samples_us: Sequence[float]) -> Summary:
+    """Return the distribution of at least one sample.
+
+    >>> summarise([3.0, 1.0, 2.0, 4.0, 90.0]).median_us
+    3.0
+
+    Raises:
+        ValueError: there is no sample, or one is not a positive finite number.
+    """
+    problem = check_samples(samples_us)
+    if problem:
+        raise ValueError(problem)
+    values = np.sort(np.asarray(samples_us, np.float64))
+    # One interpolation for all: np.percentile costs more than a small kernel takes to run.
+    places = np.array((0.05, 0.25, 0.5, 0.75, 0.95)) * (len(values) - 1)
+    low = places.astype(np.intp)
+    high = np.minimum(low + 1, len(values) - 1)
+    quantiles = values[low] + (places - low) * (values[high] - values[low])
+    p05, q1, median, q3, p95 = quantiles.tolist()
+    deviations = np.abs(values - median)
+    deviations.sort()
+    middle = len(values) // 2
+    mad = float((deviations[middle] + deviations[(len(values) - 1) // 2]) / 2)
+    return Summary(
+        n=len(values),
+        median_us=median,
+        p05_us=p05,
+        p95_us=p95,
+        mean_us=float(values.mean()),
+        std_us=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        iqr_us=q3 - q1,
+        mad_us=mad,
+        min_us=float(values[0]),
+        max_us=float(values[-1]),
+    )
+
+
+def robust_cv(values: Sequence[float]) -> float:
+    """Return 1.4826 MAD / median of positive numbers.
+
+    >>> round(robust_cv([98.0, 99.0, 100.0, 101.0, 500.0]), 4)
+    0.0148
+    """
+    return summarise(values).robust_cv
+
+
+def thin(samples_us: Sequence[float], limit: int) -> tuple[float, ...]:
+    """Return at most `limit` samples with the same distribution.
+
+    Few samples stay as they are, in the order of time; many are replaced by evenly spaced
+    quantiles, in ascending order.
+
+    >>> thin([5.0, 3.0, 4.0, 1.0, 2.0], 2)
+    (2.0, 4.0)
+    """
+    if len(samples_us) <= limit:
+        return tuple(samples_us)
+    values = np.sort(np.asarray(samples_us, np.float64))
+    middles = (np.arange(limit) + 0.5) * len(values) / limit
+    return tuple(values[middles.astype(np.intp)].tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseGate:
+    """What counts as quiet on one target.
+
+    Attributes:
+        spread: largest robust CV of the samples of one job.
+        drift: largest relative change of the reference's median from one check to the next.
+        cpu_share: smallest CPU time over wall time; 0 where the CPU only waits (GPU).
+    """
+
+    spread: float
+    drift: float
+    cpu_share: float = 0.0
+
+    @staticmethod
+    def learn(
+        references: Sequence[Summary],
+        *,
+        spread_floor: float = 0.03,
+        drift_floor: float = 0.03,
+        factor: float = 3.0,
+        cpu_share: float = 0.0,
+    ) -> NoiseGate:
+        """Derive the gate from repeated measurements of the reference kernel.
+
+        A job may spread `factor` times as much as the reference typically does within one
+        measurement, and the reference may drift `factor` times as much as its medians spread
+        over measurements, but neither gate falls below its floor: few repeats can agree by chance.
+
+        Raises:
+            ValueError: there are no measurements.
+        """
+        if not references:
+            raise ValueError("a noise gate is learned from at least one reference measurement")
+        within = float(np.median([summary.robust_cv for summary in references]))
+        between = robust_cv([summary.median_us for summary in references])
+        return NoiseGate(
+            spread=max(spread_floor, factor * within),
+            drift=max(drift_floor, factor * between),
+            cpu_share=cpu_share,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and, unless it is ``stable``, its reason."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+def judge(result: Result, gate: NoiseGate) -> Judgement:
+    """Judge what one run of a job gave, apart from the state of the device.
+
+    >>> judge(Result("a", (10.0, 10.1, 10.0)), NoiseGate(spread=0.05, drift=0.05))
+    Judgement(verdict='stable', reason='')
+    """
+    if result.kind == "not_delegated":
+        return Judgement("not_delegated", result.error or "the delegate did not take all of it")
+    if result.kind != "ok":
+        return Judgement("failed", f"{result.kind}: {result.error or 'no message'}")
+    problem = check_samples(result.samples_us)
+    if problem:
+        return Judgement("failed", problem)
+    return judge_spread(summarise(result.samples_us), result.cpu_share, gate)
+
+
+def judge_spread(summary: Summary, cpu_share: float, gate: NoiseGate) -> Judgement:
+    """Judge samples that exist: ``stable`` or ``noisy``.
+
+    A CPU share that is not a number says nothing and is not held against the figure.
+    """
+    if summary.robust_cv > gate.spread:
+        return Judgement(
+            "noisy",
+            f"samples spread {summary.robust_cv:.1%} around their median, "
+            f"this target allows {gate.spread:.1%}",
+        )
+    if not math.isnan(cpu_share) and cpu_share < gate.cpu_share:
+        return Judgement(
+            "noisy",
+            f"the core was shared: {cpu_share:.0%} of the time was the model's, "
+            f"at least {gate.cpu_share:.0%} is needed",
+        )
+    return Judgement("stable")

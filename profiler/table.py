@@ -1,0 +1,358 @@
+"""The latency table: a folder with an append-only journal of measurements on one target.
+
+The first line of ``journal.jsonl`` is the header (format, target, fusion rules, environment). A
+measurement is written as provisional; a later line accepts it, or voids it with a reason. What a
+table holds are the accepted ones, exactly one for each job.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import latlas
+from latlas.profiler.errors import TableError
+from latlas.profiler.journal import Fields, JournalWriter, read_journal
+from latlas.profiler.measurement import REFERENCE, Measurement
+from latlas.profiler.target import Target
+
+FORMAT = "latlas-table"
+VERSION = 1
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a table.
+
+    Attributes:
+        target: what the figures are valid for.
+        fusion_rules: version of the rules that split networks into kernels.
+        latlas: version of latlas that created the table.
+        created: time of creation, ISO 8601 in UTC.
+        environment: what else may explain the figures: kernel, processor, frequency governor.
+    """
+
+    target: Target
+    fusion_rules: str
+    latlas: str
+    created: str
+    environment: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "target": self.target.to_json(),
+            "fusion_rules": self.fusion_rules,
+            "latlas": self.latlas,
+            "created": self.created,
+            "environment": dict(self.environment),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Header:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TableError: it is not the header of a table, or of a table of another version.
+        """
+        get = Fields(data)
+        if data.get("format") != FORMAT:
+            raise get.fail("format", repr(FORMAT))
+        version = get.integer("version", 0, 1 << 31)
+        if version != VERSION:
+            raise TableError(
+                f"the table has format version {version}, this is latlas {latlas.__version__}, "
+                f"which reads version {VERSION}: "
+                + ("upgrade latlas" if version > VERSION else "measure it again")
+            )
+        environment = get.mapping("environment")
+        return Header(
+            target=Target.from_json(get.mapping("target")),
+            fusion_rules=get.text("fusion_rules"),
+            latlas=get.text("latlas"),
+            created=get.text("created"),
+            environment={key: Fields(environment).text(key) for key in environment},
+        )
+
+
+def local_environment() -> dict[str, str]:
+    """Return what this machine tells about itself, without its name."""
+    found = {
+        "os": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    with suppress(OSError):  # virtual machines have none
+        found["governor"] = governor.read_text(errors="replace").strip()
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            found["cpu"] = value.strip()
+            break
+    return found
+
+
+@dataclass
+class _Contents:
+    """What a journal amounts to, built line by line; refuses what cannot have happened."""
+
+    path: Path
+    samples: bool = True
+    lines: int = 0
+    header: Header | None = None
+    open: dict[tuple[str, int], Measurement] = field(default_factory=dict)
+    accepted: dict[str, Measurement] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    voided: int = 0
+
+    def replay(self, record: Mapping[str, Any]) -> None:
+        self.lines += 1
+        try:
+            self.add(record)
+        except (TableError, RecursionError) as problem:
+            raise TableError(f"{self.path}, line {self.lines}: {problem}") from problem
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        if self.header is None:
+            self.header = Header.from_json(record)
+            return
+        get = Fields(record)
+        match record.get("type"):
+            case "measurement":
+                measurement = Measurement.from_json(record)
+                if not self.samples:
+                    measurement = _without_samples(measurement)
+                if measurement.attempt <= self.attempts.get(measurement.id, 0):
+                    raise get.fail("attempt", "larger than that of the attempts before")
+                self.attempts[measurement.id] = measurement.attempt
+                self.open[measurement.id, measurement.attempt] = measurement
+            case "accepted" | "void" as kind:
+                key = get.text("id"), get.integer("attempt", 1, 1 << 53)
+                if key not in self.open:
+                    raise TableError(f"{kind}: attempt {key[1]} of {key[0]!r:.80} is not open")
+                if kind == "void":
+                    get.text("reason")
+                    self.voided += 1
+                    del self.open[key]
+                elif key[0] in self.accepted:
+                    raise TableError(f"{key[0]!r:.80} is accepted twice")
+                else:
+                    measurement = self.open.pop(key)
+                    if "verdict" in record:
+                        revised = {name: record.get(name) for name in ("verdict", "reason")}
+                        data = {**measurement.to_json(), **revised}
+                        measurement = Measurement.from_json(data)
+                    self.accepted[key[0]] = measurement
+            case _:
+                raise get.fail("type", "measurement, accepted or void")
+
+
+def _without_samples(measurement: Measurement) -> Measurement:
+    return replace(measurement, samples_us=(), ops=())
+
+
+class Table:
+    """The accepted measurements of a table.
+
+    Attributes:
+        folder: where it lies.
+        header: its target and environment.
+        measurements: what was measured, in the order in which it was accepted.
+        references: the accepted measurements of the reference kernel.
+        open_count: measurements neither accepted nor void: a campaign runs, or was interrupted.
+        void_count: measurements that were made again.
+    """
+
+    def __init__(self, folder: Path, header: Header, contents: _Contents) -> None:
+        self.folder = folder
+        self.header = header
+        accepted = contents.accepted.values()
+        self.measurements = tuple(m for m in accepted if m.unit != REFERENCE)
+        self.references = tuple(m for m in accepted if m.unit == REFERENCE)
+        self.open_count = len(contents.open)
+        self.void_count = contents.voided
+
+    @property
+    def target(self) -> Target:
+        """What the figures are valid for."""
+        return self.header.target
+
+    @staticmethod
+    def open(folder: str | Path, target: Target | None = None) -> Table:
+        """Read a table.
+
+        Args:
+            folder: the table's folder.
+            target: if given, the table must belong to it.
+
+        Raises:
+            TableError: there is no table, it is damaged, or of another format version.
+            TargetMismatchError: it belongs to another target.
+        """
+        folder = Path(folder)
+        path = folder / JOURNAL
+        if not path.exists():
+            raise TableError(f"{folder} is not a latency table: it has no {JOURNAL}")
+        contents = _Contents(path)
+        for record in read_journal(path):
+            contents.replay(record)
+        if contents.header is None:
+            raise TableError(f"{folder} is an empty table: measure something into it first")
+        if target is not None:
+            contents.header.target.require_same(target, f"the table {folder}")
+        return Table(folder, contents.header, contents)
+
+
+class TableWriter:
+    """Extends a table; a context manager that holds the table's lock.
+
+    What an interrupted writer left open is voided, so that it is measured again.
+
+    Args:
+        folder: the table's folder, created where it is missing.
+        target: what the figures will be valid for.
+        fusion_rules: version of the rules that split networks into kernels.
+        environment: of the machine that is measured; by default that of this one.
+
+    Attributes:
+        accepted: the accepted measurements by job id, without samples, kept up to date.
+        attempts: how often each job was tried.
+
+    Raises:
+        TableError: the table is being written by another process, is damaged, or cannot be written.
+        TargetMismatchError: the table belongs to another target.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        target: Target,
+        *,
+        fusion_rules: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        path = self.folder / JOURNAL
+        contents = _Contents(path, samples=False)
+        self._journal = JournalWriter(path, contents.replay)
+        try:
+            if contents.header is None:
+                self.header = Header(
+                    target,
+                    fusion_rules,
+                    latlas.__version__,
+                    datetime.now(UTC).isoformat(timespec="seconds"),
+                    local_environment() if environment is None else environment,
+                )
+                self._journal.append([self.header.to_json()], sync=True)
+            else:
+                self.header = contents.header
+                self._require_same(target, fusion_rules)
+            self.accepted = contents.accepted
+            self.attempts = contents.attempts
+            self._open = contents.open
+            self.void(list(self._open), "interrupted")
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _require_same(self, target: Target, fusion_rules: str) -> None:
+        self.header.target.require_same(target, f"the table {self.folder}")
+        if self.header.fusion_rules != fusion_rules:
+            raise TableError(
+                f"the table {self.folder} holds kernels of the fusion rules "
+                f"{self.header.fusion_rules!r}, these are of {fusion_rules!r}: "
+                "choose another folder"
+            )
+
+    def next_attempt(self, job_id: str) -> int:
+        """Return the number that the next measurement of a job must bear."""
+        return self.attempts.get(job_id, 0) + 1
+
+    def append_provisional(self, measurement: Measurement) -> None:
+        """Write a measurement that is yet to be accepted or voided.
+
+        Raises:
+            TableError: it cannot be written; nothing of it was.
+            ValueError: the attempt is not `next_attempt`, or the job is accepted already.
+        """
+        key = measurement.id, measurement.attempt
+        if measurement.attempt != self.next_attempt(measurement.id):
+            raise ValueError(f"{measurement.id!r}: attempt {measurement.attempt} is out of turn")
+        if measurement.id in self.accepted:
+            raise ValueError(f"{measurement.id!r} is accepted already")
+        record = {"type": "measurement", **measurement.to_json(), "status": "provisional"}
+        self._journal.append([record])
+        self.attempts[measurement.id] = measurement.attempt
+        self._open[key] = measurement
+
+    def accept(self, measurements: Iterable[Measurement]) -> None:
+        """Accept provisional measurements, under the verdicts that they now have, on the disk.
+
+        Raises:
+            TableError: it cannot be written; none was accepted.
+            ValueError: one is not open, or its job is accepted already.
+        """
+        chosen = {measurement.id: measurement for measurement in measurements}
+        lines = []
+        for measurement in chosen.values():
+            written = self._open.get((measurement.id, measurement.attempt))
+            if written is None or measurement.id in self.accepted:
+                raise ValueError(f"{measurement.id!r} has no open attempt {measurement.attempt}")
+            line = {"type": "accepted", "id": measurement.id, "attempt": measurement.attempt}
+            if (written.verdict, written.reason) != (measurement.verdict, measurement.reason):
+                line |= {"verdict": measurement.verdict, "reason": measurement.reason}
+            lines.append(line)
+        self._journal.append(lines, sync=True)
+        for measurement in chosen.values():
+            del self._open[measurement.id, measurement.attempt]
+            self.accepted[measurement.id] = _without_samples(measurement)
+
+    def void(self, keys: Iterable[tuple[str, int]], reason: str) -> None:
+        """Void provisional measurements, named by job id and attempt.
+
+        Raises:
+            TableError: it cannot be written; none was voided.
+            ValueError: one is not open.
+        """
+        keys = list(keys)
+        for key in keys:
+            if key not in self._open:
+                raise ValueError(f"{key[0]!r} has no open attempt {key[1]}")
+        self._journal.append(
+            {"type": "void", "id": job_id, "attempt": attempt, "reason": reason}
+            for job_id, attempt in keys
+        )
+        for key in keys:
+            del self._open[key]
+
+    def close(self) -> None:
+        """Give the lock back; what is still open will be voided by the next writer."""
+        self._journal.close()
+
+    def __enter__(self) -> TableWriter:
+        """Return the writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the table."""
+        self.close()
