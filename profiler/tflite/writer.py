@@ -134,8 +134,11 @@ class _File:
     def array(self, values: Array, name: str, kind: Type = Type.FLOAT32) -> int:
         """Add a tensor of constants."""
         raw = values.reshape(-1).view(np.uint8)
-        self.builder.Prep(_ALIGNMENT, raw.size)
-        data = int(self.builder.CreateNumpyVector(raw))
+        # CreateNumpyVector aligns to the element only, and copies three times.
+        self.builder.StartVector(1, raw.size, _ALIGNMENT)
+        self.builder.head -= raw.size
+        self.builder.Bytes[self.builder.head : self.builder.head + raw.size] = raw.data
+        data = int(self.builder.EndVector())
         self.buffers.append(self.table({0: ("offset", data, 0)}))
         return self.tensor(values.shape, name, len(self.buffers) - 1, kind)
 

@@ -1,0 +1,473 @@
+"""Translate the operators of an opened .tflite file into the nodes of a graph.
+
+`Translator` holds what is known so far: the values that tensors stand for and the constants that
+the file computes. One function per operator, or kind of operator, appends to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, cast
+
+import numpy as np
+
+from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
+from latlas.profiler.graph import Array, Graph, Node
+from latlas.profiler.ops import (
+    Activation,
+    Binary,
+    Concat,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    FusedActivation,
+    Mean,
+    Op,
+    Pad,
+    Padding,
+    Pair,
+    Pool,
+    Reshape,
+    Resize,
+    Shape,
+    Slice,
+    Softmax,
+    same_padding,
+)
+from latlas.profiler.tflite.idioms import Step, recognise
+from latlas.profiler.tflite.integers import INTEGER_CODES, MAX_INTEGERS, evaluate, slices
+from latlas.profiler.tflite.model import MAX_RANK, Model, Operator
+from latlas.profiler.tflite.schema import FUSED_CODES, SAME, VALID, Code, Type
+
+_FUSED: dict[int, FusedActivation] = {
+    code: cast(FusedActivation, name) for name, code in FUSED_CODES.items()
+}
+_ACTIVATIONS = {
+    Code.RELU: Activation("relu"),
+    Code.RELU6: Activation("relu6"),
+    Code.HARD_SWISH: Activation("hard_swish"),
+    Code.LOGISTIC: Activation("logistic"),
+    Code.TANH: Activation("tanh"),
+}
+_NO_PADDING = (0, 0, 0, 0)
+
+
+class Translator:
+    """Translates the operators of one file.
+
+    Args:
+        model: the opened file.
+        input_shapes: concrete shapes of its inputs.
+    """
+
+    def __init__(self, model: Model, input_shapes: Sequence[Shape]) -> None:
+        self.model = model
+        self.input_shapes = tuple(input_shapes)
+        self.shapes = list(input_shapes)
+        self.values = {tensor: value for value, tensor in enumerate(self.model.inputs)}
+        self.computed: dict[int, Array] = {}  # constants that the file computes from others
+        self.padded: dict[int, tuple[int, Padding]] = {}  # a PAD that its reader will do itself
+        self.steps: list[Step] = []
+        self.uses: dict[int, int] = {}
+        self.reader: dict[int, Operator] = {}
+        for operator in self.model.operators:
+            for tensor in operator.inputs:
+                self.uses[tensor] = self.uses.get(tensor, 0) + 1
+                self.reader[tensor] = operator
+        for tensor in self.model.outputs:
+            self.uses[tensor] = self.uses.get(tensor, 0) + 1
+
+    def graph(self) -> Graph:
+        """Translate everything.
+
+        Raises:
+            ModelFileError: an operator does not fit its operands.
+            UnsupportedOpError: an operator does what latlas has no node for.
+            GraphError: the network as a whole is not well formed.
+            DamagedError: a tensor's offsets or lengths do not hold together.
+        """
+        for operator in self.model.operators:
+            try:
+                self.translate(operator)
+            except (GraphError, UnsupportedOpError) as error:
+                unsupported = isinstance(error, UnsupportedOpError)
+                kind = UnsupportedOpError if unsupported else ModelFileError
+                where = f"operator {operator.position} ({operator.code.name})"
+                raise kind(f"{where}: {error}") from error
+        ends = [self.activation(tensor) for tensor in self.model.outputs]
+        steps, outputs = recognise(len(self.input_shapes), self.steps, ends)
+        nodes = []
+        weights: dict[str, Array] = {}
+        for position, step in enumerate(steps):
+            name = f"{step.op.name}_{position}"
+            nodes.append(Node(step.op, step.inputs, name))
+            for weight, array in step.arrays.items():
+                weights[f"{name}/{weight}"] = array
+        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), weights)
+
+    def translate(self, operator: Operator) -> None:
+        """Translate one operator, or compute it where it is about shapes only."""
+        output = operator.output
+        if output in self.values or output in self.computed or output in self.padded:
+            raise GraphError(f"tensor {output} is computed twice")
+        if operator.code == Code.SHAPE:
+            shape = self.shapes[self.activation(operator.inputs[0])]
+            self.computed[output] = np.array(shape, np.int64)
+        elif operator.code == Code.DEQUANTIZE:
+            self.dequantize(operator)
+        elif self.model.type(output) != Type.FLOAT32:
+            self.integers(operator)
+        elif operator.code in _ACTIVATIONS:
+            self.emit(_ACTIVATIONS[operator.code], [self.source(operator)], output)
+        elif operator.code in _TRANSLATORS:
+            _TRANSLATORS[operator.code](self, operator)
+        else:
+            raise UnsupportedOpError("latlas reads it on constant integers only")
+
+    def emit(
+        self,
+        op: Op,
+        inputs: Sequence[int],
+        output: int,
+        arrays: dict[str, Array] | None = None,
+        fused: FusedActivation = "none",
+    ) -> None:
+        """Append a node, and the activation that .tflite fuses into it but a graph does not."""
+        arrays = arrays or {}
+        shapes = tuple([self.shapes[value] for value in inputs])
+        shape = op.infer(shapes)
+        for name, expected in op.weights(shapes).items():
+            if arrays[name].shape != expected:
+                raise GraphError(f"its {name} is {arrays[name].shape}, expected {expected}")
+        self.steps.append(Step(op, tuple(inputs), arrays))
+        self.shapes.append(shape)
+        self.values[output] = len(self.shapes) - 1
+        if fused != "none":
+            self.emit(Activation(fused), [len(self.shapes) - 1], output)
+
+    def activation(self, tensor: int) -> int:
+        """Return the value that a tensor stands for."""
+        value = self.values.get(tensor)
+        if value is None:
+            if tensor in self.computed or (tensor >= 0 and self.model.constant(tensor) is not None):
+                raise UnsupportedOpError(f"tensor {tensor} is constant; expected an activation")
+            raise GraphError(f"tensor {tensor} is read before it is computed")
+        return value
+
+    def source(self, operator: Operator) -> int:
+        """Return the value that an operator of one activation reads."""
+        return self.activation(operator.inputs[0])
+
+    def constant(self, tensor: int) -> Array | None:
+        """Return a constant tensor's elements."""
+        if tensor in self.values or tensor < 0:
+            return None
+        found = self.computed.get(tensor)
+        return self.model.constant(tensor) if found is None else found
+
+    def floats(self, operator: Operator, index: int) -> Array:
+        """Return an operand that must be a constant tensor of float32."""
+        found = self.constant(operator.inputs[index]) if index < len(operator.inputs) else None
+        if found is None or found.dtype != np.float32:
+            raise UnsupportedOpError(f"operand {index} is not a constant of float32")
+        return found
+
+    def ints(self, operator: Operator, index: int) -> list[int]:
+        """Return the elements of an operand that must be a small constant tensor of integers."""
+        found = self.constant(operator.inputs[index]) if index < len(operator.inputs) else None
+        if found is None or found.dtype.kind != "i":
+            raise UnsupportedOpError(f"operand {index} is not a constant of integers")
+        if found.size > MAX_INTEGERS:
+            raise GraphError(f"operand {index} has {found.size} integers")
+        values: list[int] = found.reshape(-1).tolist()
+        return values
+
+    def dequantize(self, operator: Operator) -> None:
+        """Widen weights that are stored as float16."""
+        found = self.constant(operator.inputs[0])
+        if found is None or found.dtype != np.float16:
+            raise UnsupportedOpError("latlas reads it on constants of float16 only")
+        self.model.spend(found)
+        self.model.spend(found)
+        self.computed[operator.output] = found.astype(np.float32)
+
+    def integers(self, operator: Operator) -> None:
+        """Compute an operator on shapes."""
+        arrays = []
+        for index, tensor in enumerate(operator.inputs):
+            shape = getattr(self.constant(tensor), "shape", ())
+            arrays.append(np.array(self.ints(operator, index), np.int64).reshape(shape))
+        if operator.code not in INTEGER_CODES:
+            raise UnsupportedOpError("latlas does not read it on integers")
+        try:
+            result = evaluate(operator.code, arrays, operator.options())
+        except (ValueError, IndexError, TypeError) as error:
+            raise GraphError(f"its integers do not fit together ({error})") from error
+        self.computed[operator.output] = result
+
+
+def _fused(options: dict[str, float]) -> FusedActivation:
+    code = int(options["activation"])
+    if code not in _FUSED:
+        raise UnsupportedOpError(
+            f"its fused activation has the number {code}; latlas reads {', '.join(FUSED_CODES)}"
+        )
+    return _FUSED[code]
+
+
+def _pair(options: dict[str, float], name: str) -> Pair:
+    height, width = int(options[f"{name}_h"]), int(options[f"{name}_w"])
+    if height < 1 or width < 1:
+        raise GraphError(f"its {name} is {height}x{width}")
+    return height, width
+
+
+def _map_size(shape: Shape) -> Pair:
+    if len(shape) != 4:
+        raise GraphError(f"it reads {shape}; expected batch, height, width and channels")
+    return shape[1], shape[2]
+
+
+def _padding(options: dict[str, float], same: Callable[[], Padding]) -> Padding:
+    code = int(options["padding"])
+    if code not in (SAME, VALID):
+        raise GraphError(f"its padding has the unknown number {code}")
+    return same() if code == SAME else _NO_PADDING
+
+
+def _weights(t: Translator, operator: Operator, rank: int, fused: str) -> dict[str, Array]:
+    """Return kernel and bias, the latter only where there is one."""
+    kernel = t.floats(operator, 1)
+    if kernel.ndim != rank:
+        raise GraphError(f"its kernel has the shape {kernel.shape}; expected rank {rank}")
+    if len(operator.inputs) < 3 or operator.inputs[2] == -1:
+        return {"kernel": kernel}
+    bias = t.floats(operator, 2)
+    if fused == "relu6":
+        t.model.spend(bias)  # copied where it turns out to be a hard-sigmoid's
+    return {"kernel": kernel, "bias": bias.reshape(-1)}
+
+
+def _convolution(t: Translator, operator: Operator) -> None:
+    options = operator.options()
+    x, extra = t.padded.get(operator.inputs[0], (-1, _NO_PADDING))
+    if x < 0:
+        x = t.source(operator)
+    size = _map_size(t.shapes[x])
+    channels = t.shapes[x][3]
+    fused = _fused(options)
+    arrays = _weights(t, operator, 4, fused)
+    rows, height, width, depth = arrays["kernel"].shape
+    kernel = height, width
+    stride, dilation = _pair(options, "stride"), _pair(options, "dilation")
+    padding = _padding(options, lambda: same_padding(size, kernel, stride, dilation))
+    padding = extra if extra != _NO_PADDING else padding
+    bias = "bias" in arrays
+    op: Op
+    if operator.code == Code.CONV_2D:
+        if channels % depth:
+            raise GraphError(f"its kernel of {depth} channels does not fit {channels} channels")
+        groups = channels // depth
+        op = Conv2D(rows, kernel, stride, padding, dilation, groups, bias, fused)
+    else:
+        if depth % channels:
+            raise GraphError(f"its kernel of {depth} channels does not fit {channels} channels")
+        op = DepthwiseConv2D(kernel, stride, padding, dilation, depth // channels, bias, fused)
+    t.emit(op, [x], operator.output, arrays)
+
+
+def _fully_connected(t: Translator, operator: Operator) -> None:
+    options = operator.options()
+    x = t.source(operator)
+    if options["weights_format"]:
+        raise UnsupportedOpError("its weights are shuffled; latlas reads the default format")
+    if options["keep_num_dims"] and len(t.shapes[x]) != 2:
+        raise UnsupportedOpError("it keeps leading dimensions; latlas reads it as (batch, units)")
+    fused = _fused(options)
+    arrays = _weights(t, operator, 2, fused)
+    op = FullyConnected(arrays["kernel"].shape[0], "bias" in arrays, fused)
+    t.emit(op, [x], operator.output, arrays)
+
+
+def _binary(t: Translator, operator: Operator) -> None:
+    if len(operator.inputs) != 2:
+        raise GraphError(f"it has {len(operator.inputs)} operands")
+    fused = _fused(operator.options())
+    kind = _BINARY[operator.code]
+    left, right = operator.inputs
+    if t.constant(left) is None and t.constant(right) is None:
+        values = [t.activation(left), t.activation(right)]
+        t.emit(Binary(kind, fused), values, operator.output)
+        return
+    swapped = t.constant(left) is not None
+    if swapped and kind == "sub":
+        raise UnsupportedOpError(
+            "it subtracts from a constant; latlas reads constants right of sub"
+        )
+    array = t.floats(operator, 0 if swapped else 1)
+    x = t.activation(right if swapped else left)
+    while 1 < array.ndim <= len(t.shapes[x]) and array.shape[0] == 1:
+        array = array[0]  # a constant of shape (1, 1, 1, c) is spelled (c)
+    if array.size == 1 and array.ndim <= len(t.shapes[x]):
+        op = Binary(kind, fused, value=_decimal(array.reshape(-1)[0]))
+        t.emit(op, [x], operator.output)
+    else:
+        op = Binary(kind, fused, constant=array.shape)
+        t.emit(op, [x], operator.output, {"constant": array})
+
+
+def _decimal(number: np.float32) -> float:
+    """Return the shortest number that float32 rounds to this one: 0.1, not 0.10000000149."""
+    if not np.isfinite(number):
+        raise GraphError(f"its constant is {number}")
+    return 1 / 6 if number == np.float32(1 / 6) else float(str(number))
+
+
+def _concat(t: Translator, operator: Operator) -> None:
+    options = operator.options()
+    values = [t.activation(tensor) for tensor in operator.inputs]
+    axis = int(options["axis"])
+    last = axis == len(t.shapes[values[0]]) - 1
+    t.emit(Concat(-1 if last else axis), values, operator.output, fused=_fused(options))
+
+
+def _pool(t: Translator, operator: Operator) -> None:
+    options = operator.options()
+    x = t.source(operator)
+    size = _map_size(t.shapes[x])
+    kernel, stride = _pair(options, "filter"), _pair(options, "stride")
+    padding = _padding(options, lambda: same_padding(size, kernel, stride))
+    kind: Literal["average", "max"] = "max"
+    if operator.code == Code.AVERAGE_POOL_2D:
+        kind = "average"
+    t.emit(Pool(kind, kernel, stride, padding), [x], operator.output, fused=_fused(options))
+
+
+def _mean(t: Translator, operator: Operator) -> None:
+    x = t.source(operator)
+    axes = t.ints(operator, 1)
+    if len(t.shapes[x]) != 4 or sorted(axis % 4 for axis in axes) != [1, 2]:
+        raise UnsupportedOpError(
+            f"it reduces axes {axes} of {t.shapes[x]}; latlas reads means over height and width"
+        )
+    t.emit(Mean(bool(operator.options()["keep_dims"])), [x], operator.output)
+
+
+def _reshape(t: Translator, operator: Operator) -> None:
+    x = t.source(operator)
+    if len(operator.inputs) > 1:
+        shape = t.ints(operator, 1)
+    else:
+        table = operator.table.table(4)
+        shape = list((table.ints(0, MAX_RANK) if table else None) or ())
+    if len(shape) > MAX_RANK:
+        raise GraphError(f"it has {len(shape)} dimensions")
+    if shape.count(-1) == 1:
+        known = -math.prod(shape)
+        shape[shape.index(-1)] = math.prod(t.shapes[x]) // known if known > 0 else 0
+    t.emit(Reshape(tuple(shape)), [x], operator.output)
+
+
+def _pad(t: Translator, operator: Operator) -> None:
+    x = t.source(operator)
+    sides = t.ints(operator, 1)
+    if len(t.shapes[x]) != 4 or len(sides) != 8 or any(sides[:2] + sides[6:]):
+        raise UnsupportedOpError(
+            f"it adds {sides} to {t.shapes[x]}; latlas reads zeros around height and width"
+        )
+    op = Pad((sides[2], sides[3], sides[4], sides[5]))
+    output = operator.output
+    reader = t.reader.get(output)
+    if (
+        reader is not None
+        and reader.code in (Code.CONV_2D, Code.DEPTHWISE_CONV_2D)
+        and t.uses[output] == 1
+        and reader.inputs[0] == output
+        and reader.options()["padding"] == VALID
+        and any(op.padding)
+    ):
+        op.infer((t.shapes[x],))
+        t.padded[output] = x, op.padding  # delegates do the same
+    else:
+        t.emit(op, [x], output)
+
+
+def _slice(t: Translator, operator: Operator) -> None:
+    x = t.source(operator)
+    shape = t.shapes[x]
+    begin = t.ints(operator, 1)
+    if operator.code == Code.SLICE:
+        size = t.ints(operator, 2)
+        if not len(begin) == len(size) == len(shape):
+            raise GraphError(f"it takes {size} from {begin} of {shape}")
+        size = [
+            length - first if count == -1 else count
+            for first, count, length in zip(begin, size, shape, strict=True)
+        ]
+    else:
+        end, strides = t.ints(operator, 2), t.ints(operator, 3)
+        if not len(begin) == len(end) == len(strides) == len(shape):
+            raise GraphError(f"it takes {begin} to {end} of {shape}")
+        try:
+            index = slices(begin, end, strides, operator.options())
+        except ValueError as error:
+            raise UnsupportedOpError(str(error)) from error
+        if any(step != 1 for step in strides) or any(isinstance(part, int) for part in index):
+            raise UnsupportedOpError("it skips elements or drops axes; latlas reads plain boxes")
+        ranges = [
+            part.indices(length)
+            for part, length in zip(index, shape, strict=True)
+            if isinstance(part, slice)
+        ]
+        begin = [low for low, _, _ in ranges]
+        size = [high - low for low, high, _ in ranges]
+    t.emit(Slice(tuple(begin), tuple(size)), [x], operator.output)
+
+
+def _resize(t: Translator, operator: Operator) -> None:
+    x = t.source(operator)
+    size = t.ints(operator, 1)
+    if len(size) != 2:
+        raise GraphError(f"its size is {size}")
+    options = operator.options()
+    op = Resize(
+        (size[0], size[1]),
+        "bilinear" if operator.code == Code.RESIZE_BILINEAR else "nearest",
+        bool(options["align_corners"]),
+        bool(options["half_pixel_centers"]),
+    )
+    t.emit(op, [x], operator.output)
+
+
+def _softmax(t: Translator, operator: Operator) -> None:
+    beta = operator.options()["beta"]
+    if not abs(beta - 1) < 1e-6:
+        raise UnsupportedOpError(f"its beta is {beta}; latlas reads 1")
+    t.emit(Softmax(), [t.source(operator)], operator.output)
+
+
+_BINARY: dict[Code, Literal["add", "mul", "sub"]] = {
+    Code.ADD: "add",
+    Code.MUL: "mul",
+    Code.SUB: "sub",
+}
+_TRANSLATORS: dict[Code, Callable[[Translator, Operator], None]] = {
+    Code.ADD: _binary,
+    Code.AVERAGE_POOL_2D: _pool,
+    Code.CONCATENATION: _concat,
+    Code.CONV_2D: _convolution,
+    Code.DEPTHWISE_CONV_2D: _convolution,
+    Code.FULLY_CONNECTED: _fully_connected,
+    Code.MAX_POOL_2D: _pool,
+    Code.MEAN: _mean,
+    Code.MUL: _binary,
+    Code.PAD: _pad,
+    Code.RESHAPE: _reshape,
+    Code.RESIZE_BILINEAR: _resize,
+    Code.RESIZE_NEAREST_NEIGHBOR: _resize,
+    Code.SLICE: _slice,
+    Code.SOFTMAX: _softmax,
+    Code.STRIDED_SLICE: _slice,
+    Code.SUB: _binary,
+}
