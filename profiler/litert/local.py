@@ -18,10 +18,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout
+from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.litert.cores import choose_cores, format_cores
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Job, OpTime, Result
 from latlas.profiler.target import Delegate, Target
+from latlas.profiler.tflite.writer import to_tflite
 
 GpuPrecision = Literal["default", "fp16", "fp32"]
 
@@ -151,8 +153,7 @@ class LocalRunner:
             "cores": sorted(cores),
             "precision": self.precision,
         }
-        probe = _probe_model() if self.delegate == "gpu" else b""
-        worker = _Process(config, probe)
+        worker = _Process(config, _probe_model())
         target = self._describe(worker.hello, format_cores(cores))
         if self._target is not None and target != self._target:
             worker.stop()
@@ -273,13 +274,8 @@ def _result(job_id: str, answer: dict[str, Any], payload: bytes) -> Result:
 
 def _probe_model() -> bytes:
     """Return a small model whose result shows the precision of the calculations."""
-    # Imported here: only a GPU needs the writer, and a CPU worker should start fast.
-    from latlas.profiler.fold import fold
-    from latlas.profiler.graph import GraphBuilder
-    from latlas.profiler.tflite.writer import to_tflite
-
     builder = GraphBuilder((1, 8, 8, 8))
-    return to_tflite(fold(builder.build(builder.logistic(builder.input))))
+    return to_tflite(builder.build(builder.logistic(builder.input)))
 
 
 def machine_name() -> str:

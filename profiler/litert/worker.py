@@ -25,10 +25,12 @@ from latlas.profiler.litert import library, native
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Effort
 
+_Failure = Literal["failed", "not_delegated", "device"]
+
 _STDERR = 2
 _LOG_TAIL = 1 << 16
 _ADAPTER = re.compile(r"Selected adapter: (.*?)(?:, arch=|$).*?(?:adapterType=(.*))?$", re.M)
-_REFUSED = re.compile(r"^([A-Z][A-Z0-9_]+): (.*)$", re.M)
+_UNSUPPORTED = re.compile(r"not supported by GPU delegate:\n(.*?)\n\d+ operations will", re.S)
 _CLOCK = time.perf_counter_ns
 
 
@@ -48,7 +50,8 @@ class Worker:
     def start(self, probe: bytes) -> dict[str, Any]:
         """Take the cores, load the runtime and, for a GPU, find out which it is.
 
-        `probe` is a small model; only a GPU needs it.
+        `probe` is a small model. Running it once keeps what only the first model costs out of the
+        first job.
 
         Raises:
             DeviceError: the runtime or the GPU cannot be used.
@@ -60,12 +63,12 @@ class Worker:
         if self._accelerator == "gpu":
             hello |= self._probe_gpu(probe)
         else:
-            library.environment(self._accelerator)
+            self._run_once(probe, "fp32")
         return hello | {"init_ms": (_CLOCK() - started) / 1e6}
 
     def _probe_gpu(self, probe: bytes) -> dict[str, Any]:
         try:
-            results = {self._run_once(probe, name) for name in (self._precision, "fp32")}
+            results = {self._run_once(probe, self._precision), self._run_once(probe, "fp32")}
         except NotDelegatedError as error:
             raise DeviceError(f"the GPU cannot run even the probe: {error}") from error
         except RunnerError as error:
@@ -80,9 +83,8 @@ class Worker:
             "precision": "fp32" if len(results) == 1 else "fp16",
         }
 
-    def _run_once(self, model: bytes, precision: str) -> bytes:
-        wanted: native.GpuPrecision = "fp32" if precision == "fp32" else self._precision
-        with native.CompiledModel(model, self._accelerator, precision=wanted) as compiled:
+    def _run_once(self, model: bytes, precision: native.GpuPrecision) -> bytes:
+        with native.CompiledModel(model, self._accelerator, precision=precision) as compiled:
             compiled.invoke()
             return b"".join(compiled.outputs())
 
@@ -91,8 +93,9 @@ class Worker:
         try:
             return self._measure(Effort(**job["effort"]), bool(job["profile"]), model)
         except NotDelegatedError as error:
-            reasons = ", ".join(sorted({f"{op}: {why}" for op, why in _REFUSED.findall(_log())}))
-            return _failure("not_delegated", f"{error} ({reasons})" if reasons else str(error)), b""
+            found = _UNSUPPORTED.search(_log())
+            reasons = f" ({'; '.join(found[1].splitlines())})" if found else ""
+            return _failure("not_delegated", f"{error}{reasons}"), b""
         except RunnerError as error:
             said = _complaints(_log())
             return _failure("failed", f"{error}; LiteRT says: {said}" if said else str(error)), b""
@@ -177,10 +180,7 @@ def time_runs(invoke: Callable[[], None], effort: Effort) -> tuple[array[int], f
     return samples[:count], cpu / max(wall, 1)
 
 
-Failure = Literal["failed", "not_delegated", "device"]
-
-
-def _failure(kind: Failure, error: str) -> dict[str, Any]:
+def _failure(kind: _Failure, error: str) -> dict[str, Any]:
     return {"kind": kind, "error": error}
 
 

@@ -1,0 +1,19 @@
+"""What a test needs beyond the packages, and what happens when it is missing."""
+
+import os
+
+import pytest
+
+
+def require(name: str, present: bool, how_to_install: str) -> None:
+    """Skip the test, with the reason, unless a component is present.
+
+    Where ``LATLAS_REQUIRE_COMPONENTS=1`` is set, as in CI, the test fails instead: there every
+    component is supposed to be installed, and a skipped test would go unnoticed.
+    """
+    if present:
+        return
+    reason = f"{name} is missing: {how_to_install}"
+    if os.environ.get("LATLAS_REQUIRE_COMPONENTS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
