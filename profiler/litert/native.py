@@ -69,10 +69,14 @@ class Profile:
     """What a profiled pass saw, in execution order.
 
     Attributes:
-        ops: mean time of each operator; the runtime's own kernels are named ``kernel:ADD``.
+        ops: time of each operator; the runtime's own kernels are named ``kernel:ADD``.
         kernels: how many of them are the runtime's own kernels, not the delegate's operators.
-        invoke_us: mean time of a whole invocation as the runtime itself sees it.
-        runs: invocations that the means are over.
+        invoke_us: time of a whole invocation as the runtime sees it, its profiling included.
+        runs: invocations seen.
+
+    Times are means over the middle half of the runs: events are whole microseconds, rounded down,
+    so that a median would not resolve a short operator, and a mean over all runs would take in
+    what other processes did.
     """
 
     ops: tuple[OpTime, ...]
@@ -320,6 +324,13 @@ _Record = tuple[int, str, int]
 """Type, name and whole microseconds of one event of the profiler."""
 
 
+def _middle_mean(values: Sequence[int]) -> float:
+    """Return the mean without the lowest and the highest quarter."""
+    cut = len(values) // 4
+    middle = sorted(values)[cut : len(values) - cut]
+    return sum(middle) / len(middle)
+
+
 def summarise(runs: Sequence[Sequence[_Record]]) -> Profile:
     """Average the profiler's events over runs.
 
@@ -333,11 +344,11 @@ def summarise(runs: Sequence[Sequence[_Record]]) -> Profile:
     names = [record[:2] for record in work[0]]
     if any([record[:2] for record in run] != names for run in work):
         raise RunnerError("the operators of the model differ from run to run")
-    means = [sum(record[2] for record in column) / len(runs) for column in zip(*work, strict=True)]
+    means = [_middle_mean([record[2] for record in column]) for column in zip(*work, strict=True)]
     ops = tuple(
         OpTime(f"kernel:{name}" if kind == _KERNEL_EVENT else name, mean)
         for (kind, name), mean in zip(names, means, strict=True)
     )
-    whole = sum(us for run in runs for kind, name, us in run if (kind, name) == (1, "Invoke"))
+    whole = [sum(us for kind, name, us in run if (kind, name) == (1, "Invoke")) for run in runs]
     kernels = sum(kind == _KERNEL_EVENT for kind, _ in names)
-    return Profile(ops, kernels, whole / len(runs), len(runs))
+    return Profile(ops, kernels, _middle_mean(whole), len(runs))

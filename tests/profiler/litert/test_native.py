@@ -105,6 +105,11 @@ def test_summary_averages_operators_over_runs() -> None:
     assert profile.invoke_us == 12.5
 
 
+def test_summary_is_not_moved_by_an_interruption() -> None:
+    profile = summarise([[(8, "Conv", us)] for us in (10, 11, 10, 11, 10, 11, 10, 4000)])
+    assert profile.ops[0].mean_us == 10.5
+
+
 def test_summary_refuses_runs_that_differ() -> None:
     with pytest.raises(RunnerError, match="differ"):
         summarise([[(8, "Conv", 1)], [(8, "Add", 1)]])
