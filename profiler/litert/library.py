@@ -128,6 +128,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "GetTensorBufferPackedSize": (Handle, ctypes.POINTER(Size)),
     "RunCompiledModel": (Handle, Size, Size, _OUT, Size, _OUT),
     "CompiledModelIsFullyAccelerated": (Handle, ctypes.POINTER(ctypes.c_bool)),
+    "CompiledModelIsNonCpuFullyAccelerated": (Handle, ctypes.POINTER(ctypes.c_bool)),
     "CompiledModelGetProfiler": (Handle, _OUT),
     "StartProfiler": (Handle,),
     "StopProfiler": (Handle,),
