@@ -160,7 +160,7 @@ class _File:
         layout = OPTIONS.get(code)
         table = 0
         if layout is not None:
-            fields = {}
+            fields: dict[int, tuple[str, float, float]] = {}
             for name, value in options.items():
                 slot, kind, default = layout.fields[name]
                 fields[slot] = ("offset" if kind == "ints" else kind, value, default)
