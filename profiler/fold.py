@@ -2,7 +2,7 @@
 
 `fold` does what TensorFlow's converter does: batch norm disappears into the convolution before it
 (elsewhere it becomes a multiplication and an addition), a ReLU or ReLU6 becomes the fused
-activation of the operator before it, hard-sigmoid becomes its TFLite form ``relu6(x + 3) / 6`` with
+activation of the operator before it, zeros go into the convolution behind them, hard-sigmoid becomes its TFLite form ``relu6(x + 3) / 6`` with
 the 3 in the bias before it where there is one, and dropout and drop path go.
 """
 
@@ -24,6 +24,7 @@ from latlas.profiler.ops import (
     FullyConnected,
     FusedActivation,
     Op,
+    Pad,
 )
 
 _Linear = Conv2D | DepthwiseConv2D | FullyConnected
@@ -90,9 +91,25 @@ class _Folder:
                     self.append(node.op, node.inputs, node.name, value)
             case Activation(kind="hard_sigmoid"):
                 self.fold_hard_sigmoid(node, value)
+            case Conv2D() | DepthwiseConv2D():
+                self.fold_convolution(node, node.op, value)
             case _:
                 self.copy_weights(node)
                 self.append(node.op, node.inputs, node.name, value)
+
+    def fold_convolution(self, node: Node, op: Conv2D | DepthwiseConv2D, value: int) -> None:
+        """Let a convolution do the padding of a step that pads for it alone."""
+        self.copy_weights(node)
+        inputs = node.inputs
+        step = self.producer(inputs[0])
+        if step is not None and isinstance(step.op, Pad):
+            sides = [
+                mine + before for mine, before in zip(op.padding, step.op.padding, strict=True)
+            ]
+            op = replace(op, padding=(sides[0], sides[1], sides[2], sides[3]))
+            self.steps[self.made_by.pop(inputs[0])] = None
+            inputs = step.inputs
+        self.append(op, inputs, node.name, value)
 
     def fold_hard_sigmoid(self, node: Node, value: int) -> None:
         step = self.producer(node.inputs[0])
@@ -147,7 +164,8 @@ class _Folder:
         renumbered = {value: value for value in range(len(graph.inputs))}
         nodes = []
         for step in self.steps:
-            assert step is not None
+            if step is None:
+                continue
             inputs = tuple([renumbered[value] for value in step.inputs])
             renumbered[step.value] = len(graph.inputs) + len(nodes)
             nodes.append(Node(step.op, inputs, step.name))

@@ -98,6 +98,15 @@ class FusionRules(Protocol):
         """
         ...
 
+    @property
+    def unowned_operators(self) -> frozenset[str]:
+        """Names of operators that the runtime's profiler lists but that belong to no kernel."""
+        ...
+
+    def operators(self, kernel: Kernel) -> int:
+        """Return how many operators the profiler lists for a kernel, unowned ones aside."""
+        ...
+
 
 def split(graph: Graph, rules: FusionRules) -> tuple[Kernel, ...]:
     """Return the kernels of a network in execution order.

@@ -42,7 +42,7 @@ class Op:
         raise NotImplementedError
 
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        """Return the shape of every weight, by name, in the order of a .tflite operator's inputs."""
+        """Return the shape of every weight by name, in the order of .tflite inputs."""
         return {}
 
     def madds(self, inputs: tuple[Shape, ...]) -> int:

@@ -49,11 +49,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class OpTime:
-    """Mean time of one operator of the runtime inside a model.
+    """Time of one operator of the runtime inside a model.
 
     Attributes:
         name: as the runtime calls it, e.g. ``Convolution (NHWC, F32) IGEMM``.
-        mean_us: mean over the runs of the profiled pass.
+        mean_us: mean over the middle half of the runs of the profiled pass.
     """
 
     name: str

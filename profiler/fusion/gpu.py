@@ -9,6 +9,7 @@ accelerators (OpenCL, WebGPU) follow exactly these rules is not verified.
 from __future__ import annotations
 
 from latlas.profiler.graph import Graph, Node
+from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import Activation, Binary
 
 
@@ -16,6 +17,7 @@ class GpuDelegateRules:
     """Fusion rules of the GPU delegate."""
 
     version = "gpu-delegate-1"
+    unowned_operators: frozenset[str] = frozenset()
 
     def groups(self, graph: Graph) -> list[tuple[int, ...]]:
         """Return chains of nodes: a root and the element-wise nodes merged into it."""
@@ -44,6 +46,10 @@ class GpuDelegateRules:
                 merged.add(consumers[0])
             groups.append(tuple(chain))
         return groups
+
+    def operators(self, kernel: Kernel) -> int:
+        """Return 1: what the delegate merges, it lists as one."""
+        return 1
 
 
 def _main_input(graph: Graph, node: Node) -> int:

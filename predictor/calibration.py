@@ -1,0 +1,90 @@
+"""From a sum of kernel latencies to the latency of a whole network.
+
+``latency = a * sum + b * kernels + c``: kernels measured alone find their data in the cache (a > 1
+undoes that), every kernel costs a launch (b), and so does every invocation (c). The three are
+fitted on whole networks measured on the same target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latlas.profiler.errors import PredictorError
+
+MIN_NETWORKS = 5
+"""Fewer whole networks than this say too little about three coefficients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Coefficients of a fit, and how well it did on networks left out of it.
+
+    Attributes:
+        a: factor of the sum of kernel latencies.
+        b_us: microseconds per kernel.
+        c_us: microseconds per invocation.
+        error: standard deviation of the relative error, each network left out in turn.
+        networks: number of networks fitted on.
+    """
+
+    a: float
+    b_us: float
+    c_us: float
+    error: float
+    networks: int
+
+    def apply(self, sum_us: NDArray[Any], kernels: NDArray[Any]) -> NDArray[np.float64]:
+        """Return whole-network latencies in microseconds, shape (networks,)."""
+        return np.asarray(self.a * sum_us + self.b_us * kernels + self.c_us, np.float64)
+
+
+def _solve(sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]) -> NDArray[Any]:
+    """Minimise the squared relative error, with a small pull towards the plain sum.
+
+    Networks of one space resemble each other, so that a, b and c trade off almost freely; the pull
+    decides among equals for the fit that still holds on networks of another size.
+    """
+    from scipy.optimize import lsq_linear
+
+    scale = np.array([1.0, measured.mean() / kernels.mean(), measured.mean()])
+    columns = np.stack([sums, kernels, np.ones_like(sums)], axis=1) * scale
+    pull = 0.02 * np.sqrt(len(sums))
+    left = np.concatenate([columns / measured[:, None], np.diag([pull, pull, pull])])
+    right = np.concatenate([np.ones(len(sums)), [pull, 0.0, 0.0]])
+    solution = lsq_linear(left, right, bounds=([0.2, 0.0, 0.0], [5.0, 1.0, 1.0]))
+    return np.asarray(solution.x) * scale
+
+
+def fit_calibration(
+    sum_us: NDArray[Any], kernels: NDArray[Any], measured_us: NDArray[Any]
+) -> Calibration:
+    """Fit on networks of which both the kernels and the whole were measured.
+
+    Args:
+        sum_us: sum of kernel latencies, shape (networks,).
+        kernels: number of kernels, shape (networks,).
+        measured_us: latency of the whole, shape (networks,).
+
+    Raises:
+        PredictorError: fewer than `MIN_NETWORKS` networks.
+    """
+    sums, counts, measured = (np.asarray(v, np.float64) for v in (sum_us, kernels, measured_us))
+    if len(sums) < MIN_NETWORKS:
+        raise PredictorError(
+            f"the table holds {len(sums)} whole networks, a calibration needs {MIN_NETWORKS}: "
+            "profile more, without --budget or with a larger one"
+        )
+    everyone = np.arange(len(sums))
+    errors = []
+    for left_out in everyone:
+        rest = everyone != left_out
+        a, b, c = _solve(sums[rest], counts[rest], measured[rest])
+        predicted = a * sums[left_out] + b * counts[left_out] + c
+        errors.append(predicted / measured[left_out] - 1)
+    a, b, c = _solve(sums, counts, measured)
+    error = float(np.sqrt(np.mean(np.square(errors))))
+    return Calibration(float(a), float(b), float(c), error, len(sums))

@@ -1,0 +1,146 @@
+"""Predictor files: plain arrays and a JSON header in one zip, no pickle, nothing believed."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latlas import __version__
+from latlas.predictor import features
+from latlas.predictor.calibration import Calibration
+from latlas.predictor.forest import Forest
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.errors import GraphError, PredictorError, TableError
+from latlas.profiler.files import write_atomically
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.kernel import Kernel
+from latlas.profiler.target import Target
+
+FORMAT = "latlas predictor"
+VERSION = 1
+MAX_BYTES = 256 << 20
+"""Larger predictor files, unpacked, are refused."""
+
+
+def save(predictor: LatencyPredictor, path: Path) -> None:
+    """Write a predictor; the file is there whole or not at all.
+
+    Raises:
+        PredictorError: the file cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "features": features.VERSION,
+        "latlas": __version__,
+        "target": predictor.target.to_json(),
+        "rules": predictor.rules_version,
+        "types": sorted(predictor.forests),
+        "type_error": dict(predictor.type_error),
+        "calibration": {
+            name: getattr(predictor.calibration, name)
+            for name in ("a", "b_us", "c_us", "error", "networks")
+        },
+        "kernels": [kernel.text for kernel in predictor.table_us],
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
+        "table_us": np.asarray(list(predictor.table_us.values()), np.float64),
+    }
+    for index, kind in enumerate(header["types"]):
+        for name, array in predictor.forests[kind].to_arrays().items():
+            arrays[f"{index}.{name}"] = array
+    with write_atomically(path, PredictorError) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load(path: Path, target: Target | None = None) -> LatencyPredictor:
+    """Read a predictor.
+
+    Args:
+        path: what `save` wrote.
+        target: if given, the target that predictions are wanted for.
+
+    Raises:
+        PredictorError: the file is missing, damaged, too large or of another version.
+        TargetMismatchError: the predictor is for another target than asked for.
+    """
+    arrays = _read_arrays(path)
+    try:
+        header = json.loads(arrays.pop("header").tobytes())
+    except (KeyError, ValueError, RecursionError) as problem:
+        raise PredictorError(f"{path} is not a predictor of latlas: it has no header") from problem
+    try:
+        predictor = _from_parts(header, arrays, path)
+    except (KeyError, TypeError, ValueError, AttributeError, GraphError, TableError) as problem:
+        raise PredictorError(f"{path} is damaged ({problem}): fit it again") from problem
+    if target is not None:
+        target.require_same(predictor.target, f"the predictor {path}")
+    return predictor
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+                raise PredictorError(f"{path} is larger than {MAX_BYTES >> 20} MB unpacked")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise PredictorError(
+            f"cannot read the predictor {path}: {reason}; `latlas fit` writes one"
+        ) from problem
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError) as problem:
+        raise PredictorError(f"{path} is not a predictor of latlas: {problem}") from problem
+
+
+def _from_parts(
+    header: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path
+) -> LatencyPredictor:
+    if header["format"] != FORMAT:
+        raise PredictorError(f"{path} is not a predictor of latlas")
+    if (header["version"], header["features"]) != (VERSION, features.VERSION):
+        raise PredictorError(
+            f"{path} has the format {header['version']}.{header['features']}, this latlas reads "
+            f"{VERSION}.{features.VERSION}: fit it again from its table"
+        )
+    target = Target.from_json(header["target"])
+    rules = rules_for(target.delegate).version
+    if header["rules"] != rules:
+        raise PredictorError(
+            f"{path} was fitted with the fusion rules {header['rules']}, this latlas has {rules}: "
+            "fit it again from its table"
+        )
+    table_us = arrays["table_us"]
+    kernels = [Kernel.from_text(text) for text in header["kernels"]]
+    if table_us.dtype != np.float64 or table_us.shape != (len(kernels),):
+        raise PredictorError(f"{path} is damaged: its kernels and latencies differ in number")
+    if not (np.isfinite(table_us).all() and (table_us >= 0).all()):
+        raise PredictorError(f"{path} is damaged: a latency is not a number")
+    forests = {}
+    for index, kind in enumerate(header["types"]):
+        mine = {
+            name.partition(".")[2]: array
+            for name, array in arrays.items()
+            if name.startswith(f"{index}.")
+        }
+        forests[str(kind)] = Forest.from_arrays(mine, len(features.NAMES))
+    errors = {str(kind): float(error) for kind, error in header["type_error"].items()}
+    calibration = Calibration(**header["calibration"])
+    numbers = [*errors.values(), calibration.a, calibration.b_us, calibration.c_us]
+    if not np.isfinite([*numbers, calibration.error]).all():
+        raise PredictorError(f"{path} is damaged: a coefficient is not a number")
+    return LatencyPredictor(
+        target,
+        rules,
+        dict(zip(kernels, table_us.tolist(), strict=True)),
+        forests,
+        errors,
+        calibration,
+    )

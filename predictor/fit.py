@@ -1,0 +1,86 @@
+"""Learn a predictor from a latency table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from latlas.predictor import features
+from latlas.predictor.calibration import fit_calibration
+from latlas.predictor.forest import Forest
+from latlas.predictor.latencies import KernelLatencies, kernel_latencies
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.errors import PredictorError
+from latlas.profiler.kernel import Kernel
+from latlas.profiler.table import Table
+
+MIN_KERNELS = 4
+"""A kernel type known from fewer kernels is looked up only, not predicted."""
+
+FOLDS = 5
+
+
+def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
+    """Fit a predictor on everything that a table holds.
+
+    Args:
+        table: measurements of kernels and of at least `calibration.MIN_NETWORKS` whole networks.
+        trees: trees of every forest.
+        seed: makes the fit reproducible.
+
+    Raises:
+        PredictorError: the table holds too little.
+    """
+    known = kernel_latencies(table)
+    if not known.latency_us:
+        raise PredictorError(
+            f"the table {table.folder} holds no measured kernels: run `latlas profile` first"
+        )
+    by_type: dict[str, list[Kernel]] = defaultdict(list)
+    for kernel in known.latency_us:
+        by_type[kernel.type].append(kernel)
+    forests, errors = {}, {}
+    for kind, kernels in sorted(by_type.items()):
+        if len(kernels) < MIN_KERNELS:
+            continue
+        forests[kind], errors[kind] = _fit_type(kernels, known, trees, seed)
+    sums = [
+        sum(known.latency_us[k] for k in kernels)
+        for _, kernels in known.networks
+        if all(k in known.latency_us for k in kernels)
+    ]
+    usable = [
+        (m, kernels) for m, kernels in known.networks if all(k in known.latency_us for k in kernels)
+    ]
+    calibration = fit_calibration(
+        np.asarray(sums),
+        np.asarray([len(kernels) for _, kernels in usable]),
+        np.asarray([measurement.summary.median_us for measurement, _ in usable]),
+    )
+    return LatencyPredictor(
+        table.target,
+        table.header.fusion_rules,
+        dict(known.latency_us),
+        forests,
+        errors,
+        calibration,
+    )
+
+
+def _fit_type(
+    kernels: list[Kernel], known: KernelLatencies, trees: int, seed: int
+) -> tuple[Forest, float]:
+    """Return the forest of one kernel type and its error on kernels left out."""
+    x = features.matrix(kernels)
+    time_us = np.array([known.latency_us[kernel] for kernel in kernels])
+    y = np.log(np.maximum(time_us, 1e-3)) - x[:, 0]
+    weight = np.sqrt([known.weight[kernel] for kernel in kernels])
+    order = np.random.default_rng(seed).permutation(len(kernels))
+    residuals = []
+    for fold in np.array_split(order, min(FOLDS, len(kernels))):
+        rest = np.setdiff1d(order, fold)
+        forest = Forest.grow(x[rest], y[rest], weight[rest], trees=trees // 2, seed=seed)
+        residuals.append(forest.predict(x[fold]) - y[fold])
+    error = float(np.sqrt(np.mean(np.square(np.concatenate(residuals)))))
+    return Forest.grow(x, y, weight, trees=trees, seed=seed), error

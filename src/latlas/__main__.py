@@ -1,0 +1,5 @@
+"""``python -m latlas`` is the command `latlas`."""
+
+from latlas.cli import main
+
+main()

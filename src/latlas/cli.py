@@ -1,0 +1,83 @@
+"""The command `latlas`.
+
+Every subcommand is a module of `latlas.commands`, imported when it is called and not before:
+``latlas --help`` answers without numpy or TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from latlas import __version__
+
+COMMANDS = {
+    "devices": "List what can be measured: this machine and attached phones.",
+    "doctor": "Check what is missing for CPU, GPU and phones, and how to mend it.",
+    "zoo": "List reference networks, or write one as a .tflite file.",
+    "bench": "Measure .tflite models on a device.",
+    "profile": "Measure the kernels of a search space or of models into a latency table.",
+    "fit": "Learn a predictor from a latency table.",
+    "predict": "Predict the latency of .tflite models.",
+    "search": "Search a space for architectures that are accurate and fast.",
+    "verify": "Measure the architectures that a search found.",
+    "quickstart": "Profile this machine, fit, search and verify, in a few minutes.",
+}
+"""Subcommands and what the overview says of them; each module defines a command `main`."""
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a subcommand only to run it or to show its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"latlas.commands.{name}").main
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="latlas %(version)s")
+def group() -> None:
+    """Atlas of on-device latency: profile kernels, predict networks, search architectures.
+
+    \b
+    latlas profile --space moga --device local --table tables/here-cpu
+    latlas fit tables/here-cpu -o here-cpu.latlas
+    latlas predict model.tflite --with here-cpu.latlas
+    """
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 failed, 2 wrong usage."""
+    try:
+        status = group.main(standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(2 if isinstance(problem, click.UsageError) else 1)
+    except (click.Abort, KeyboardInterrupt):
+        print(
+            "latlas: interrupted; what was finished is kept, run it again to go on", file=sys.stderr
+        )
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as problem:
+        from latlas.profiler.errors import LatlasError, UsageError
+
+        if not isinstance(problem, LatlasError):
+            raise
+        print(f"latlas: {problem}", file=sys.stderr)
+        sys.exit(2 if isinstance(problem, UsageError) else 1)
+    sys.exit(status if isinstance(status, int) else 0)

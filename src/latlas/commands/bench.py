@@ -1,0 +1,93 @@
+"""``latlas bench``: measure .tflite models on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from latlas.console import device_options, emit, json_option, open_runner, say, table
+
+
+@click.command("bench")
+@click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True)
+@device_options
+@click.option("--ops", is_flag=True, help="List the time of every operator too.")
+@click.option("--runs", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
+@click.option("--min-ms", type=click.FloatRange(0, 1e6), default=500.0, show_default=True)
+@json_option
+def main(
+    models: tuple[Path, ...],
+    device: str,
+    delegate: str,
+    threads: int,
+    cores: str,
+    ops: bool,
+    runs: int,
+    min_ms: float,
+    as_json: bool,
+) -> None:
+    """Measure MODELS (.tflite files): median and spread of one inference, outputs read included."""
+    from latlas.profiler.errors import ModelFileError, NotDelegatedError, RunnerError
+    from latlas.profiler.runner import Effort, Job
+    from latlas.profiler.statistics import summarise
+    from latlas.profiler.tflite.reader import load_tflite
+
+    jobs = []
+    for path in models:
+        load_tflite(path)  # refuse what is no model here, with a better message than the runtime's
+        try:
+            data = path.read_bytes()
+        except OSError as problem:
+            raise ModelFileError(f"cannot read {path}: {problem.strerror}") from problem
+        effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=50.0)
+        jobs.append(Job(str(path), data, effort, profile=ops and delegate == "cpu"))
+    if ops and delegate == "gpu":
+        say("LiteRT lists no operators on this GPU (profiling is not implemented over WebGPU)")
+    documents: list[dict[str, Any]] = []
+    with open_runner(device, delegate, threads, cores) as runner:
+        target = runner.target
+        for result in runner.run(jobs):
+            if result.kind != "ok":
+                kind = NotDelegatedError if result.kind == "not_delegated" else RunnerError
+                raise kind(f"{result.job_id}: {result.error}")
+            summary = summarise(result.samples_us)
+            documents.append(
+                {
+                    "model": result.job_id,
+                    "latency_ms": summary.median_us / 1e3,
+                    "p05_ms": summary.p05_us / 1e3,
+                    "p95_ms": summary.p95_us / 1e3,
+                    "min_ms": summary.min_us / 1e3,
+                    "runs": summary.n,
+                    "init_ms": result.init_ms,
+                    "cpu_share": result.cpu_share,
+                    "ops": [{"name": op.name, "mean_us": op.mean_us} for op in result.ops],
+                }
+            )
+    lines = [f"target: {target}", ""]
+    lines.append(
+        table(
+            ("model", "median ms", "p05", "p95", "runs", "init ms"),
+            [
+                (
+                    d["model"],
+                    f"{d['latency_ms']:.3f}",
+                    f"{d['p05_ms']:.3f}",
+                    f"{d['p95_ms']:.3f}",
+                    d["runs"],
+                    f"{d['init_ms']:.1f}",
+                )
+                for d in documents
+            ],
+        )
+    )
+    for document in documents if ops else []:
+        listed = sum(op["mean_us"] for op in document["ops"]) or 1.0
+        rows = [
+            (op["name"], f"{op['mean_us']:.1f}", f"{100 * op['mean_us'] / listed:.1f}%")
+            for op in document["ops"]
+        ]
+        lines += ["", document["model"], table(("operator", "mean us", "share"), rows)]
+    emit({"target": target.to_json(), "results": documents}, as_json, "\n".join(lines))

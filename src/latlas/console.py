@@ -1,0 +1,147 @@
+"""What the subcommands share: options, output as a table or as JSON, and looking things up.
+
+Results go to stdout (with ``--json`` exactly one document), progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from latlas.profiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from latlas.profiler.graph import Graph
+    from latlas.profiler.litert.local import LocalRunner
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def device_options(command: F) -> F:
+    """Add the options that choose a device, a delegate and how it is used."""
+    options = [
+        click.option("--device", default="local", show_default=True, help="What to measure on."),
+        click.option(
+            "--delegate", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 64),
+            default=1,
+            show_default=True,
+            help="CPU threads of the runtime.",
+        ),
+        click.option("--cores", default="", help="CPU cores, e.g. 0 or 4-7; one by default."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def open_runner(device: str, delegate: str, threads: int, cores: str) -> LocalRunner:
+    """Return a runner for a device.
+
+    Raises:
+        UsageError: the device is not this machine.
+    """
+    if device != "local":
+        raise UsageError(
+            f"cannot measure on {device!r}: phones are not supported yet, use --device local "
+            "(`latlas devices` lists what is there)"
+        )
+    from latlas.profiler.litert.local import LocalRunner
+
+    return LocalRunner("gpu" if delegate == "gpu" else "cpu", threads, cores)
+
+
+def say(text: str) -> None:
+    """Print a message for people, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(document: object, as_json: bool, text: str) -> None:
+    """Print a result: the document as JSON, or the text."""
+    if as_json:
+        json.dump(document, sys.stdout, indent=2, allow_nan=False)
+        print()
+    else:
+        print(text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return rows under a header, the first column to the left, the others to the right."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def input_shapes_option(command: F) -> F:
+    """Add ``--input-shape`` for models whose height or width is not fixed."""
+    return click.option(
+        "--input-shape",
+        metavar="N,H,W,C",
+        multiple=True,
+        help="Shape of an input that the file leaves open; once for every input.",
+    )(command)
+
+
+def load_models(paths: Sequence[Path], input_shape: Sequence[str] = ()) -> dict[str, Graph]:
+    """Read .tflite files, and those in folders, by path.
+
+    Raises:
+        UsageError: a folder holds none, or a shape is malformed.
+        ModelFileError: a file cannot be read.
+    """
+    from latlas.profiler.tflite.reader import load_tflite
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(path.rglob("*.tflite"))
+            if not found:
+                raise UsageError(f"no .tflite file in {path}")
+            files += found
+        else:
+            files.append(path)
+    try:
+        shapes = [tuple(int(size) for size in text.split(",")) for text in input_shape] or None
+    except ValueError as problem:
+        raise UsageError(f"--input-shape takes numbers such as 1,224,224,3: {problem}") from None
+    return {str(path): load_tflite(path, shapes) for path in files}
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of ``90``, ``90s``, ``30m`` or ``2h``.
+
+    >>> parse_duration("30m")
+    1800.0
+
+    Raises:
+        UsageError: the text is no duration.
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    factor = units.get(text[-1:], 1.0)
+    number = text[:-1] if text[-1:] in units else text
+    try:
+        seconds = float(number) * factor
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise UsageError(f"a duration is written 90s, 30m or 2h, not {text!r}")
+    return seconds
