@@ -93,16 +93,16 @@ class Measurement:
             "unit": self.unit,
             "name": self.name,
             "graph": self.graph,
-            "summary": summary and {k: _rounded(v) for k, v in asdict(summary).items()},
-            "samples_us": [round(sample, 2) for sample in self.samples_us],
-            "ops": [[op.name, round(op.mean_us, 2)] for op in self.ops],
-            "init_ms": round(self.init_ms, 3),
-            "cpu_share": round(self.cpu_share, 3),
+            "summary": None if summary is None else asdict(summary),
+            "samples_us": list(self.samples_us),
+            "ops": [[op.name, op.mean_us] for op in self.ops],
+            "init_ms": self.init_ms,
+            "cpu_share": self.cpu_share,
             "verdict": self.verdict,
             "reason": self.reason,
-            "at_s": round(self.at_s, 3),
-            "reference_us": round(self.reference_us, 2),
-            "drift": round(self.drift, 4),
+            "at_s": self.at_s,
+            "reference_us": self.reference_us,
+            "drift": self.drift,
         }
 
     @staticmethod
@@ -153,7 +153,10 @@ def measurement_from(
     reference_us: float = 0.0,
     drift: float = 0.0,
 ) -> Measurement:
-    """Build a measurement from what a runner gave; impossible samples are not kept."""
+    """Build a measurement from what a runner gave, in the precision that a table stores.
+
+    Times are rounded to 0.01 us, a summary's to 0.001 us. Impossible samples are not kept.
+    """
     good = result.kind == "ok" and not check_samples(result.samples_us)
     return Measurement(
         id=result.job_id,
@@ -161,21 +164,28 @@ def measurement_from(
         unit=unit,
         name=name,
         graph=graph,
-        summary=summarise(result.samples_us) if good else None,
-        samples_us=thin(result.samples_us, MAX_SAMPLES) if good else (),
-        ops=tuple(OpTime(op.name, _bounded(op.mean_us)) for op in result.ops),
-        init_ms=_bounded(result.init_ms),
-        cpu_share=_bounded(result.cpu_share, 1e6),
+        summary=_rounded(summarise(result.samples_us)) if good else None,
+        samples_us=_hundredths(result.samples_us) if good else (),
+        ops=tuple(OpTime(op.name, round(_bounded(op.mean_us), 2)) for op in result.ops),
+        init_ms=round(_bounded(result.init_ms), 3),
+        cpu_share=round(_bounded(result.cpu_share, 1e6), 3),
         verdict=judgement.verdict,
         reason=judgement.reason,
-        at_s=at_s,
-        reference_us=reference_us,
-        drift=drift,
+        at_s=round(at_s, 3),
+        reference_us=round(reference_us, 2),
+        drift=round(drift, 4),
     )
 
 
-def _rounded(value: float) -> float:
-    return value if isinstance(value, int) else round(value, 3)
+def _rounded(summary: Summary) -> Summary:
+    figures = {name: round(getattr(summary, name), 3) for name in _SUMMARY_FIELDS}
+    # A time below a nanosecond is still a time.
+    figures["median_us"] = max(figures["median_us"], 0.001)
+    return Summary(n=summary.n, **figures)
+
+
+def _hundredths(samples_us: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(sample, 2) for sample in thin(samples_us, MAX_SAMPLES))
 
 
 def _bounded(value: float, high: float = MAX_US) -> float:

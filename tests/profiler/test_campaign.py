@@ -1,0 +1,587 @@
+"""Campaigns on a simulated device; run as a script, this file is one such campaign."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latlas.profiler.campaign import Campaign, CampaignJob, CampaignReport, CampaignSettings
+from latlas.profiler.errors import (
+    DeviceError,
+    GraphError,
+    NotDelegatedError,
+    RunnerError,
+    TableError,
+    TargetMismatchError,
+    UsageError,
+)
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.jobs import interleave
+from latlas.profiler.litert.local import LocalRunner
+from latlas.profiler.reference import ReferenceMonitor, reference_graph
+from latlas.profiler.runner import Effort, Job, Result
+from latlas.profiler.statistics import summarise
+from latlas.profiler.table import JOURNAL, Table
+from latlas.profiler.target import Target
+
+TARGET = Target("simulated", "none 1.0", "cpu", "xnnpack")
+
+
+def kernel(index: int) -> Graph:
+    b = GraphBuilder((1, 8, 8, 1 + index))
+    return b.build(b.conv(b.input, 4, 1))
+
+
+def make_jobs(count: int, networks: int = 0) -> list[CampaignJob]:
+    return [
+        CampaignJob(f"k{i}", "conv", "kernel" if i >= networks else "network", kernel(i))
+        for i in range(count)
+    ]
+
+
+class Device:
+    """A runner on a device that exists only as a formula, with a clock of its own.
+
+    `slowness(now_s)` multiplies every time; `trouble(job_id, attempt)` may return another result,
+    or raise.
+    """
+
+    target = TARGET
+
+    def __init__(self, noise: float = 0.005, seed: int = 0) -> None:
+        self.now = 0.0
+        self.rng = random.Random(seed)
+        self.noise = noise
+        self.slowness: Callable[[float], float] = lambda now: 1.0
+        self.trouble: Callable[[str, int], Result | None] = lambda job_id, attempt: None
+        self.attempts: dict[str, int] = {}
+        self.order: list[str] = []
+        self.in_memory = 0
+
+    def true_us(self, model: bytes) -> float:
+        return 50.0 + zlib.crc32(model) % 1000
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        for job in jobs:
+            self.order.append(job.id)
+            attempt = self.attempts[job.id] = self.attempts.get(job.id, 0) + 1
+            result = self.trouble(job.id, attempt)
+            if result is None:
+                samples = []
+                for _ in range(job.effort.min_runs):
+                    time_us = self.true_us(job.model) * self.slowness(self.now)
+                    samples.append(time_us * math.exp(self.rng.gauss(0, self.noise)))
+                    self.now += samples[-1] / 1e6
+                result = Result(job.id, tuple(samples), init_ms=0.5, warmup_ms=1.0)
+            self.now += 0.0015
+            yield result
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    def __init__(self) -> None:
+        self.done = 0
+        self.texts: list[str] = []
+        self.closed = False
+
+    def update(self, n: int = 1) -> None:
+        self.done += n
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        self.texts.append(text)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def write(graph: Graph) -> bytes:
+    return graph.to_text().encode()
+
+
+def campaign(
+    device: Device, folder: Path, jobs: list[CampaignJob], bar: Bar | None = None, **settings: Any
+) -> CampaignReport:
+    def sleep(seconds: float) -> None:
+        device.now += seconds
+
+    return Campaign(
+        device,
+        folder,
+        jobs,
+        CampaignSettings(**settings),
+        write=write,
+        progress=lambda done, total: bar or Bar(),
+        clock=lambda: device.now,
+        sleep=sleep,
+    ).run()
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / JOURNAL).read_text().split("\n")
+    assert lines.pop() == ""
+    return [json.loads(line) for line in lines]
+
+
+def check_every_job_once(folder: Path, jobs: list[CampaignJob]) -> Table:
+    table = Table.open(folder, TARGET)
+    assert sorted(m.id for m in table.measurements) == sorted(job.id for job in jobs)
+    assert table.open_count == 0
+    return table
+
+
+def test_a_quiet_device(tmp_path: Path) -> None:
+    device, jobs, bar = Device(), make_jobs(100, networks=4), Bar()
+    report = campaign(device, tmp_path, jobs, bar)
+    table = check_every_job_once(tmp_path, jobs)
+    assert (report.measured, report.noisy, report.failed, report.left) == (100, 0, 0, 0)
+    assert (bar.done, bar.closed) == (100, True)
+    assert all("drift" in text for text in bar.texts)
+    assert {m.verdict for m in table.measurements} == {"stable"}
+    graphs = {job.id: job.graph for job in jobs}
+    for m in table.measurements:
+        assert m.summary is not None
+        truth = device.true_us(write(graphs[m.id]))
+        assert m.summary.median_us == pytest.approx(truth, rel=0.02)
+        assert m.to_graph() == graphs[m.id]
+        assert abs(m.drift) < 0.03
+    assert report.timed_s + report.warmup_s == pytest.approx(
+        device.now - 0.0005 * len(device.order), rel=0.01
+    )
+    assert 1 < report.overhead_ratio < 1.3
+
+
+def test_the_reference_is_measured_first_last_and_in_between(tmp_path: Path) -> None:
+    device = Device()
+    campaign(device, tmp_path, make_jobs(50), check_every_jobs=10, learn_runs=4)
+    kinds = "".join("r" if name.startswith("reference") else "." for name in device.order)
+    assert kinds == "rrrr" + ("." * 10 + "r") * 5
+
+
+def test_time_and_size_end_a_batch_too(tmp_path: Path) -> None:
+    device = Device()
+    campaign(device, tmp_path / "time", make_jobs(20), check_every_s=0.001)
+    assert sum(name.startswith("reference") for name in device.order) >= 20
+    device = Device()
+    campaign(device, tmp_path / "size", make_jobs(20), batch_bytes=1, learn_runs=1)
+    assert sum(name.startswith("reference") for name in device.order) == 21
+
+
+def test_models_are_written_when_they_are_needed(tmp_path: Path) -> None:
+    """At no time are there more models in memory than one batch."""
+    alive: list[bytes] = []
+    device = Device()
+    original = device.run
+
+    def run(jobs: Iterable[Job]) -> Iterator[Result]:
+        for job in jobs:
+            assert len(alive) <= 1
+            yield from original([job])
+            alive.clear()
+
+    device.run = run  # type: ignore[method-assign]
+
+    def written(graph: Graph) -> bytes:
+        alive.append(graph.to_text().encode())
+        return alive[-1]
+
+    Campaign(
+        device, tmp_path, make_jobs(30), write=written, progress=lambda done, total: Bar()
+    ).run()
+
+
+def test_networks_are_spread_over_the_order() -> None:
+    jobs = make_jobs(200, networks=10)
+    order = interleave(jobs, seed=1)
+    assert sorted(job.id for job in order) == sorted(job.id for job in jobs)
+    places = [i for i, job in enumerate(order) if job.unit == "network"]
+    for tenth, place in enumerate(places):
+        assert abs(place - 20 * tenth - 10) <= 16
+    assert interleave(jobs, 1) == order != interleave(jobs, 2)
+
+
+def test_what_was_measured_since_the_device_slowed_down_is_repeated(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(120)
+    device.slowness = lambda now: 1.5 if 1.0 < now < 4.0 else 1.0
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10)
+    table = check_every_job_once(tmp_path, jobs)
+    assert report.voided >= 2
+    assert report.paused_s > 0
+    assert report.throttled == 0
+    graphs = {job.id: job.graph for job in jobs}
+    for m in table.measurements:
+        assert m.summary is not None
+        assert m.summary.median_us == pytest.approx(device.true_us(write(graphs[m.id])), rel=0.02)
+    reasons = {record["reason"] for record in records(tmp_path) if record.get("type") == "void"}
+    assert any("drifted by +50" in reason or "drifted by +49" in reason for reason in reasons)
+
+
+def test_a_device_that_stays_slow_is_recorded_as_throttled(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(100)
+    device.slowness = lambda now: 1.3 if now > 0.5 else 1.0
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10, patience_s=20)
+    table = check_every_job_once(tmp_path, jobs)
+    assert report.paused_s == pytest.approx(20, abs=1)
+    verdicts = {m.id: m.verdict for m in table.measurements}
+    assert set(verdicts.values()) == {"stable", "throttled"}
+    assert report.throttled == list(verdicts.values()).count("throttled") > 50
+    for m in table.measurements:
+        graph = next(job.graph for job in jobs if job.id == m.id)
+        truth = device.true_us(write(graph)) * (1.3 if m.verdict == "throttled" else 1)
+        assert m.summary is not None
+        assert m.summary.median_us == pytest.approx(truth, rel=0.02)
+        assert ("30%" in m.reason or "29%" in m.reason) == (m.verdict == "throttled")
+
+
+def test_a_throttled_device_that_gets_well_is_stable_again(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(200)
+    device.slowness = lambda now: 1.3 if 0.3 < now < 11 else 1.0
+    campaign(device, tmp_path, jobs, check_every_jobs=10, patience_s=10)
+    verdicts = [m.verdict for m in check_every_job_once(tmp_path, jobs).measurements]
+    first = verdicts.index("throttled")
+    assert verdicts[:first] == ["stable"] * first
+    assert verdicts[-50:] == ["stable"] * 50
+
+
+@pytest.mark.parametrize("change", [1.06, 0.8])
+def test_another_steady_level_is_taken_for_what_it_is(tmp_path: Path, change: float) -> None:
+    device, jobs = Device(), make_jobs(100)
+    device.slowness = lambda now: change if now > 0.5 else 1.0
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10)
+    table = check_every_job_once(tmp_path, jobs)
+    assert {m.verdict for m in table.measurements} == {"stable"}
+    assert report.paused_s < 2
+    levels = [m.reference_us for m in table.measurements]
+    assert levels[-1] / levels[0] == pytest.approx(change, rel=0.01)
+
+
+def test_creeping_heat_is_throttling_in_the_end(tmp_path: Path) -> None:
+    """Small steps, each within the gate or soon adopted, must not pass for health."""
+    device, jobs = Device(noise=0.001), make_jobs(400)
+    device.slowness = lambda now: 1 + 0.1 * now
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10, patience_s=1)
+    table = check_every_job_once(tmp_path, jobs)
+    first = table.references[0].summary
+    assert first is not None
+    for m in table.measurements:
+        assert m.verdict != "stable" or m.reference_us < first.median_us * 1.15
+    assert report.throttled > 0
+
+
+def test_a_device_that_never_settles_still_ends(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(60)
+    device.slowness = lambda now: (
+        1.0 if now < 0.2 else 1 + 0.5 * (zlib.crc32(b"%d" % (now * 8)) % 9)
+    )
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10, patience_s=5)
+    table = check_every_job_once(tmp_path, jobs)
+    assert report.left == 0
+    assert any("drifted" in m.reason for m in table.measurements)
+    assert max(m.attempt for m in table.measurements) <= 3
+
+
+def test_a_noisy_job_is_tried_again_and_its_best_attempt_accepted(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(20)
+    spreads = {1: 0.5, 2: 0.2, 3: 0.4}
+
+    def trouble(job_id: str, attempt: int) -> Result | None:
+        if job_id == "k3":
+            s = spreads[attempt]
+            return Result(job_id, tuple(100 * (1 + s * math.sin(i)) for i in range(30)))
+        if job_id == "k4" and attempt == 1:
+            return Result(job_id, (100.0,) * 20, cpu_share=0.4)
+        return None
+
+    device.trouble = trouble
+    report = campaign(device, tmp_path, jobs)
+    found = {m.id: m for m in check_every_job_once(tmp_path, jobs).measurements}
+    assert (found["k3"].verdict, found["k3"].attempt) == ("noisy", 2)
+    assert "spread" in found["k3"].reason
+    assert (found["k4"].verdict, found["k4"].attempt) == ("stable", 2)
+    assert (report.noisy, report.measured, report.voided) == (1, 20, 3)
+
+
+def test_failures_are_accepted_with_their_reason(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(20)
+    kinds: dict[str, Any] = {
+        "k1": "failed",
+        "k2": "crashed",
+        "k3": "timeout",
+        "k4": "not_delegated",
+    }
+
+    def trouble(job_id: str, attempt: int) -> Result | None:
+        if job_id == "k5":
+            return Result(job_id, (math.nan, 1.0))
+        if job_id == "k6" and attempt == 1:
+            return Result(job_id, error="signal 9", kind="crashed")
+        return Result(job_id, error="why", kind=kinds[job_id]) if job_id in kinds else None
+
+    def refuse(graph: Graph) -> bytes:
+        if graph == kernel(7):
+            raise GraphError("too odd")
+        return write(graph)
+
+    device.trouble = trouble
+    report = Campaign(
+        device, tmp_path, jobs, write=refuse, progress=lambda done, total: Bar()
+    ).run()
+    found = {m.id: m for m in check_every_job_once(tmp_path, jobs).measurements}
+    assert {n: found[n].verdict for n in kinds} == dict.fromkeys(kinds, "failed") | {
+        "k4": "not_delegated"
+    }
+    assert {n: device.attempts[n] for n in kinds} == {"k1": 1, "k2": 2, "k3": 2, "k4": 1}
+    assert found["k2"].reason == "crashed: why"
+    assert "impossible" in found["k5"].reason
+    assert found["k6"].verdict == "stable"
+    assert "too odd" in found["k7"].reason
+    assert found["k7"].summary is None
+    assert (report.failed, report.measured) == (6, 14)
+
+
+def test_a_table_is_not_measured_twice(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(30)
+    campaign(device, tmp_path, jobs[:10])
+    before = (tmp_path / JOURNAL).read_bytes()
+    report = campaign(device, tmp_path, jobs[:10])
+    assert (report.skipped, report.measured) == (10, 0)
+    assert (tmp_path / JOURNAL).read_bytes() == before
+    report = campaign(device, tmp_path, jobs)
+    assert (report.skipped, report.measured) == (10, 20)
+    table = check_every_job_once(tmp_path, jobs)
+    assert [m.at_s for m in table.measurements] == sorted(m.at_s for m in table.measurements)
+
+
+def test_a_session_that_starts_throttled_knows_it_from_earlier_ones(tmp_path: Path) -> None:
+    campaign(Device(), tmp_path, make_jobs(10))
+    slow = Device()
+    slow.slowness = lambda now: 1.4
+    report = campaign(slow, tmp_path, make_jobs(20), patience_s=5)
+    assert (report.throttled, report.measured) == (10, 10)
+    waits = Device()
+    waits.slowness = lambda now: 1.4 if now < 3 else 1.0
+    report = campaign(waits, tmp_path, make_jobs(30), patience_s=60)
+    assert (report.throttled, report.measured) == (0, 10)
+
+
+def test_what_cannot_be_started(tmp_path: Path) -> None:
+    jobs = make_jobs(3)
+    with pytest.raises(UsageError, match="unique"):
+        campaign(Device(), tmp_path, [*jobs, jobs[0]])
+    campaign(Device(), tmp_path, jobs)
+    other = CampaignJob("k0", "conv", "kernel", kernel(99))
+    with pytest.raises(UsageError, match="another graph"):
+        campaign(Device(), tmp_path, [other])
+    device = Device()
+    device.target = Target("another", "none 1.0", "cpu", "xnnpack")
+    with pytest.raises(TargetMismatchError):
+        campaign(device, tmp_path, jobs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [("failed", RunnerError), ("not_delegated", NotDelegatedError)]
+)
+def test_without_a_reference_nothing_is_measured(
+    tmp_path: Path, kind: Any, error: type[Exception]
+) -> None:
+    device = Device()
+    device.trouble = lambda job_id, attempt: Result(job_id, error="no", kind=kind)
+    with pytest.raises(error, match="reference kernel cannot be measured"):
+        campaign(device, tmp_path, make_jobs(3))
+
+
+def test_a_runner_that_breaks_the_protocol(tmp_path: Path) -> None:
+    device = Device()
+    device.trouble = lambda job_id, attempt: Result("what?", (1.0,)) if job_id == "k1" else None
+    with pytest.raises(RunnerError, match="no job: 'what"):
+        campaign(device, tmp_path, make_jobs(3))
+
+
+def test_a_device_that_goes_away_loses_nothing(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(50)
+
+    def trouble(job_id: str, attempt: int) -> Result | None:
+        if len(device.order) == 35:
+            raise DeviceError("unplugged")
+        return None
+
+    device.trouble = trouble
+    bar = Bar()
+    with pytest.raises(DeviceError, match="unplugged"):
+        campaign(device, tmp_path, jobs, bar, check_every_jobs=10)
+    assert bar.closed
+    kept = {m.id: m for m in Table.open(tmp_path).measurements}
+    assert len(kept) == 20
+    campaign(device, tmp_path, jobs)
+    assert (
+        kept.items() <= {m.id: m for m in check_every_job_once(tmp_path, jobs).measurements}.items()
+    )
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(50)
+
+    def trouble(job_id: str, attempt: int) -> Result | None:
+        if len(device.order) == 35:
+            raise KeyboardInterrupt
+        return None
+
+    device.trouble = trouble
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10)
+    assert (report.interrupted, report.measured, report.left) == (True, 20, 30)
+    report = campaign(device, tmp_path, jobs)
+    assert (report.interrupted, report.skipped, report.left) == (False, 20, 0)
+    check_every_job_once(tmp_path, jobs)
+
+
+def test_a_full_disk_ends_the_campaign_in_good_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, room = os.write, [20_000]
+
+    def full(descriptor: int, data: Any) -> int:
+        if room[0] < len(data):
+            real(descriptor, bytes(data)[: room[0]])
+            raise OSError(28, "No space left on device")
+        room[0] -= len(data)
+        return real(descriptor, data)
+
+    jobs = make_jobs(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(TableError, match="No space left"):
+            campaign(Device(), tmp_path, jobs, check_every_jobs=5)
+    kept = Table.open(tmp_path).measurements
+    assert 0 < len(kept) < 60
+    campaign(Device(), tmp_path, jobs)
+    assert check_every_job_once(tmp_path, jobs).measurements[: len(kept)] == kept
+
+
+def test_a_bar_is_shown_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Campaign(Device(), tmp_path, make_jobs(5), write=write).run()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "5/5" in err
+
+
+def test_the_monitor_needs_more_than_noise_to_see_throttling() -> None:
+    monitor = ReferenceMonitor(throttle=0.1)
+    monitor.learn([summarise([level] * 3) for level in (90.0, 100.0, 110.0)])
+    assert monitor.gate.drift == pytest.approx(3 * 1.4826 * 0.1)
+    assert not monitor.is_throttled(140)
+    assert monitor.is_throttled(150)
+    assert monitor.is_good(130)
+    assert not monitor.is_good(150)
+    assert not monitor.is_steady([100, 200, 100])
+
+
+def test_the_reference_kernel_is_of_medium_size() -> None:
+    graph = reference_graph()
+    madds = sum(node.op.madds(graph.input_shapes(node)) for node in graph.nodes)
+    assert madds == 56 * 56 * 96 * (24 + 9)
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Whatever the moment, what was accepted stays, and every job is accepted once in the end.
+
+    The killing is done by a process of its own, which can fork without threads in the way.
+    """
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 5
+    check_every_job_once(tmp_path, make_jobs(KILLED_JOBS))
+    assert any(record.get("reason") == "interrupted" for record in records(tmp_path))
+
+
+KILLED_JOBS = 300
+
+
+def kill_again_and_again(folder: Path) -> int:
+    """Run one campaign to its end through many sudden deaths; return how many there were."""
+    jobs, rng = make_jobs(KILLED_JOBS), random.Random()
+    kept: dict[str, Any] = {}
+    for deaths in range(300):
+        child = os.fork()
+        if not child:
+            device = Device()
+            original = device.run
+
+            def run(
+                jobs: Iterable[Job], original: Callable[..., Iterator[Result]] = original
+            ) -> Iterator[Result]:
+                for result in original(jobs):
+                    time.sleep(0.0002)
+                    yield result
+
+            device.run = run  # type: ignore[method-assign]
+            campaign(device, folder, jobs, check_every_jobs=8)
+            os._exit(0)
+        time.sleep(rng.uniform(0, 0.05 + 0.003 * deaths))  # loading takes ever longer
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        killed = os.WIFSIGNALED(status)
+        assert killed or not os.WEXITSTATUS(status), "the campaign failed"
+        if (folder / JOURNAL).exists() and b"\n" in (folder / JOURNAL).read_bytes():
+            now = {m.id: m for m in Table.open(folder).measurements}
+            assert kept.items() <= now.items(), "something that was accepted is lost"
+            kept = now
+        if not killed:
+            return deaths
+    raise AssertionError("the campaign makes no progress")
+
+
+def test_on_this_machine(tmp_path: Path) -> None:
+    jobs = []
+    for size in (7, 14, 28):
+        for channels in (16, 32, 64):
+            b = GraphBuilder((1, size, size, channels))
+            graph = b.build(b.conv(b.input, channels, 1, activation="relu6"))
+            jobs.append(CampaignJob(f"conv-{size}-{channels}", "conv", "kernel", graph))
+    b = GraphBuilder((1, 32, 32, 3))
+    x = b.conv(b.input, 16, 3, stride=2, activation="relu6")
+    network = b.build(b.mean(b.depthwise(x, 3, activation="relu6")))
+    jobs.append(CampaignJob("net", "net", "network", network, Effort(min_ms=5), profile=True))
+    runner = LocalRunner("cpu")
+    try:
+        report = Campaign(
+            runner,
+            tmp_path,
+            jobs,
+            CampaignSettings(patience_s=2),
+            progress=lambda done, total: Bar(),
+        ).run()
+        table = Table.open(tmp_path, runner.target)
+    finally:
+        runner.close()
+    assert report.measured == len(table.measurements) == len(jobs)
+    found = {m.id: m for m in table.measurements}
+    assert len(found["net"].ops) == 3
+    small, large = found["conv-7-16"].summary, found["conv-28-64"].summary
+    assert small is not None
+    assert large is not None
+    assert small.median_us < large.median_us
+    assert statistics.median(found["conv-28-64"].samples_us) == pytest.approx(
+        large.median_us, rel=0.02
+    )
+
+
+if __name__ == "__main__":
+    print(kill_again_and_again(Path(sys.argv[1])))
