@@ -14,6 +14,10 @@ _U16 = struct.Struct("<H").unpack_from
 _I32 = struct.Struct("<i").unpack_from
 _U32 = struct.Struct("<I").unpack_from
 _U64 = struct.Struct("<Q").unpack_from
+MAX_SLOTS = 16
+"""Fields of a table that can be read; latlas reads none beyond."""
+
+_OFFSETS = [struct.Struct(f"<{count}H").unpack_from for count in range(MAX_SLOTS + 1)]
 _SCALARS = {
     "int8": struct.Struct("<b").unpack_from,
     "int32": _I32,
@@ -37,19 +41,20 @@ class Table:
         DamagedError: by every method, where an offset leads out of the file.
     """
 
-    __slots__ = ("_size", "_vtable", "at", "data")
+    __slots__ = ("_offsets", "at", "data")
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data = data
         self.at = at
         try:
-            self._vtable = at - _I32(data, at)[0]
+            layout = at - _I32(data, at)[0]
             # struct counts a negative offset from the end, so that it must be caught here
-            self._size = _U16(data, self._vtable)[0] if self._vtable >= 0 else -1
+            size = _U16(data, layout)[0] if layout >= 0 else 0
+            if size < 4:
+                raise DamagedError("a table has no valid layout")
+            self._offsets = _OFFSETS[min(size // 2 - 2, MAX_SLOTS)](data, layout + 4)
         except struct.error as error:
             raise DamagedError("a table lies outside the file") from error
-        if self._size < 4:
-            raise DamagedError("a table has no valid layout")
 
     @staticmethod
     def root(data: bytes) -> Table:
@@ -61,13 +66,7 @@ class Table:
 
     def _place(self, slot: int) -> int:
         """Return where a field is, or 0 where it has its default."""
-        entry = 4 + 2 * slot
-        if entry + 2 > self._size:
-            return 0
-        try:
-            offset: int = _U16(self.data, self._vtable + entry)[0]
-        except struct.error as error:
-            raise DamagedError("a table's layout lies outside the file") from error
+        offset: int = self._offsets[slot] if slot < len(self._offsets) else 0
         return self.at + offset if offset else 0
 
     def scalar(self, slot: int, kind: FieldKind, default: float = 0) -> float:

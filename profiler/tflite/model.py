@@ -88,6 +88,7 @@ class Model:
         subgraph = Table(data, subgraphs[0])
         self._buffers = root.tables(4, MAX_OPERATORS, "buffers")
         self._tensors = subgraph.tables(0, MAX_OPERATORS, "tensors")
+        self._tables: dict[int, Table] = {}
         self._types: dict[int, int] = {}
         self._constants: dict[int, Array | None] = {}
         self._budget = 4 * len(data) + (1 << 24)
@@ -135,9 +136,12 @@ class Model:
         return found
 
     def _tensor(self, index: int) -> Table:
-        if not 0 <= index < len(self._tensors):
-            raise DamagedError(f"there is no tensor {index}")
-        return Table(self.data, self._tensors[index])
+        found = self._tables.get(index)
+        if found is None:
+            if not 0 <= index < len(self._tensors):
+                raise DamagedError(f"there is no tensor {index}")
+            found = self._tables[index] = Table(self.data, self._tensors[index])
+        return found
 
     def type(self, index: int) -> int:
         """Return the element type of a tensor."""

@@ -40,6 +40,9 @@ from latlas.profiler.tflite.integers import INTEGER_CODES, MAX_INTEGERS, evaluat
 from latlas.profiler.tflite.model import MAX_RANK, Model, Operator
 from latlas.profiler.tflite.schema import FUSED_CODES, SAME, VALID, Code, Type
 
+MAX_MESSAGE = 400
+"""Characters of an error about one operator: it may list thousands of shapes."""
+
 _FUSED: dict[int, FusedActivation] = {
     code: cast(FusedActivation, name) for name, code in FUSED_CODES.items()
 }
@@ -94,7 +97,7 @@ class Translator:
                 unsupported = isinstance(error, UnsupportedOpError)
                 kind = UnsupportedOpError if unsupported else ModelFileError
                 where = f"operator {operator.position} ({operator.code.name})"
-                raise kind(f"{where}: {error}") from error
+                raise kind(f"{where}: {str(error)[:MAX_MESSAGE]}") from error
         ends = [self.activation(tensor) for tensor in self.model.outputs]
         steps, outputs = recognise(len(self.input_shapes), self.steps, ends)
         nodes = []

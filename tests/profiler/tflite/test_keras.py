@@ -186,3 +186,23 @@ def test_converted_files_are_read_and_written_again(
     again = to_tflite(folded)
     assert_close(interpret(again, image)[0], interpret(case.data, image)[0])
     assert fold(read_tflite(again)) == folded
+
+
+def test_weights_stored_as_float16_are_widened(interpret: Callable[..., list[Array]]) -> None:
+    import keras
+    import tensorflow as tf
+
+    layers = [
+        keras.layers.Input((8, 8, 3)),
+        keras.layers.Conv2D(4, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(5),
+    ]
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Sequential(layers))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    data = converter.convert()
+    graph = read_tflite(data)
+    assert [node.op.name for node in graph.nodes] == ["conv2d", "mean", "fully_connected"]
+    image = np.random.default_rng(1).uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
+    assert_close(interpret(to_tflite(graph), image)[0], interpret(data, image)[0], 1e-3)
