@@ -2,8 +2,9 @@
 
 `fold` does what TensorFlow's converter does: batch norm disappears into the convolution before it
 (elsewhere it becomes a multiplication and an addition), a ReLU or ReLU6 becomes the fused
-activation of the operator before it, zeros go into the convolution behind them, hard-sigmoid becomes its TFLite form ``relu6(x + 3) / 6`` with
-the 3 in the bias before it where there is one, and dropout and drop path go.
+activation of the operator before it, zeros go into the convolution behind them, hard-sigmoid becomes its TFLite form
+``relu6(x + 3) / 6`` with the 3 in the bias before it where there is one, and dropout and drop path
+go.
 """
 
 from __future__ import annotations

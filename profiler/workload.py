@@ -34,10 +34,12 @@ class Workload:
     Attributes:
         jobs: kernels first, then probes, then networks.
         uses: by job id, how often the kernel occurs in the networks; 1 for whole networks.
+        used: ids of the kernels that occur in the networks at all.
     """
 
     jobs: tuple[CampaignJob, ...]
     uses: Mapping[str, int]
+    used: frozenset[str]
 
 
 def workload(
@@ -64,6 +66,7 @@ def workload(
     for graph in folded.values():
         for kernel in split(graph, rules):
             uses[kernel] = uses.get(kernel, 0) + 1
+    used = frozenset(f"kernel:{kernel.text}" for kernel in uses)
     if vocabulary:
         present = {kernel.type for kernel in uses}
         for kernel in vocabulary_kernels():
@@ -88,7 +91,7 @@ def workload(
         CampaignJob(f"network:{name}", name, "network", graph, network_effort, profile=listed)
         for name, graph in folded.items()
     ]
-    return Workload(tuple(jobs), {job.id: counts.get(job.id, 1) for job in jobs})
+    return Workload(tuple(jobs), {job.id: counts.get(job.id, 1) for job in jobs}, used)
 
 
 def _chain(length: int) -> Graph:

@@ -1,0 +1,116 @@
+"""``latlas doctor``: what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import click
+
+from latlas.commands.devices import list_phones
+from latlas.console import emit, json_option, table
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it is as it should be.
+        found: what is there.
+        mend: the command, or else the step, that mends it; empty where `ok`.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def _cpu() -> Check:
+    from latlas.profiler.errors import LatlasError
+    from latlas.profiler.litert.local import LocalRunner
+
+    try:
+        with LocalRunner("cpu") as runner:
+            return Check("CPU", True, str(runner.target))
+    except LatlasError as problem:
+        return Check("CPU", False, str(problem), "pip install --force-reinstall ai-edge-litert")
+
+
+def _gpu() -> Check:
+    from latlas.profiler.litert.local import probe_gpu
+
+    probe = probe_gpu()
+    if probe.adapter and not probe.software:
+        return Check("GPU", True, f"{probe.adapter}, {probe.precision}")
+    if probe.adapter:
+        return Check(
+            "GPU",
+            True,
+            f"{probe.adapter}: a software renderer, so its figures say nothing about a GPU",
+        )
+    return Check(
+        "GPU",
+        False,
+        probe.problem,
+        "install the GPU's Vulkan driver; to try things out without a GPU: "
+        "apt-get install chromium libvulkan1 && export "
+        "VK_DRIVER_FILES=/usr/lib/chromium/vk_swiftshader_icd.json "
+        "VK_ICD_FILENAMES=/usr/lib/chromium/vk_swiftshader_icd.json",
+    )
+
+
+def _quiet() -> Check:
+    load = os.getloadavg()[0]
+    cores = len(os.sched_getaffinity(0))
+    return Check(
+        "quiet machine",
+        load < 0.5 * cores,
+        f"load {load:.1f} on {cores} cores",
+        "" if load < 0.5 * cores else "close other programs before you profile",
+    )
+
+
+def _adb() -> Check:
+    if shutil.which("adb") is None and "ADBUTILS_ADB_PATH" not in os.environ:
+        return Check("adb", False, "no adb on PATH", "apt-get install adb")
+    return Check("adb", True, shutil.which("adb") or os.environ["ADBUTILS_ADB_PATH"])
+
+
+def _phones() -> Check:
+    phones, problem = list_phones()
+    ready = [phone["device"] for phone in phones if phone["state"] == "device"]
+    if ready:
+        return Check("phones", True, ", ".join(ready))
+    states = ", ".join(f"{phone['device']} is {phone['state']}" for phone in phones)
+    return Check(
+        "phones",
+        False,
+        states or problem,
+        "attach a phone, switch on USB debugging, and accept this computer on its screen",
+    )
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (_cpu, _gpu, _quiet, _adb, _phones)
+
+
+@click.command("doctor")
+@json_option
+def main(as_json: bool) -> int:
+    """Check CPU, GPU and phones; say what is missing and the command that mends it.
+
+    Exit 0 if this machine's CPU can be measured, else 1: a GPU and phones are options.
+    """
+    checks = [check() for check in CHECKS]
+    rows = [(check.name, "ok" if check.ok else "missing") for check in checks]
+    lines = [table(("check", "state"), rows), ""]
+    for check in checks:
+        lines.append(f"{check.name}: {check.found}")
+        if check.mend:
+            lines.append(f"  mend: {check.mend}")
+    emit({"checks": [asdict(check) for check in checks]}, as_json, "\n".join(lines))
+    return 0 if checks[0].ok else 1
