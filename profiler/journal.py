@@ -243,7 +243,9 @@ class Fields:
         """Return a finite number in ``[low, high]``."""
         value = self._record.get(name)
         # Compared before it is converted: an integer may be too large for a float.
-        if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.fail(name, "a number")
+        if not low <= value <= high or not math.isfinite(value):
             raise self.fail(name, f"a number from {low:g} to {high:g}")
         return float(value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, cast
+from typing import Any
 
 from latlas.profiler.errors import GraphError, TableError
 from latlas.profiler.graph import Graph
@@ -16,8 +16,6 @@ from latlas.profiler.statistics import (
     Judgement,
     Summary,
     Verdict,
-    check_samples,
-    summarise,
     thin,
 )
 
@@ -113,8 +111,8 @@ class Measurement:
             TableError: a field is missing, of another type, or impossible.
         """
         get = Fields(data)
-        verdict = get.text("verdict")
-        if verdict not in VERDICTS:
+        verdict = next((known for known in VERDICTS if known == data.get("verdict")), None)
+        if verdict is None:
             raise get.fail("verdict", f"one of {', '.join(VERDICTS)}")
         summary = None if data.get("summary") is None else _read_summary(get.mapping("summary"))
         if summary is None and verdict not in ("failed", "not_delegated"):
@@ -133,7 +131,7 @@ class Measurement:
             ops=tuple(_read_op(op) for op in get.items("ops")),
             init_ms=get.number("init_ms", 0, MAX_US),
             cpu_share=get.number("cpu_share", 0, 1e6),
-            verdict=cast(Verdict, verdict),
+            verdict=verdict,
             reason=get.text("reason"),
             at_s=get.number("at_s", 0, MAX_US),
             reference_us=get.number("reference_us", 0, MAX_US),
@@ -153,19 +151,20 @@ def measurement_from(
     reference_us: float = 0.0,
     drift: float = 0.0,
 ) -> Measurement:
-    """Build a measurement from what a runner gave, in the precision that a table stores.
+    """Build a measurement from a result and its judgement, as precisely as a table stores it.
 
-    Times are rounded to 0.01 us, a summary's to 0.001 us. Impossible samples are not kept.
+    Times are rounded to 0.01 us, a summary's to 0.001 us. Samples without a summary, which are
+    impossible ones, are not kept.
     """
-    good = result.kind == "ok" and not check_samples(result.samples_us)
+    summary = judgement.summary
     return Measurement(
         id=result.job_id,
         attempt=attempt,
         unit=unit,
         name=name,
         graph=graph,
-        summary=_rounded(summarise(result.samples_us)) if good else None,
-        samples_us=_hundredths(result.samples_us) if good else (),
+        summary=None if summary is None else _rounded(summary),
+        samples_us=() if summary is None else _hundredths(result.samples_us),
         ops=tuple(OpTime(op.name, round(_bounded(op.mean_us), 2)) for op in result.ops),
         init_ms=round(_bounded(result.init_ms), 3),
         cpu_share=round(_bounded(result.cpu_share, 1e6), 3),

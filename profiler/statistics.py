@@ -7,7 +7,6 @@ therefore derived from how much the reference kernel spreads on the same target.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -68,6 +67,9 @@ def check_samples(samples_us: Sequence[float]) -> str:
     """
     if not samples_us:
         return "there are no samples"
+    # The sum is a NaN if a sample is one, which minimum and maximum may overlook.
+    if min(samples_us) > 0 and max(samples_us) < MAX_US and sum(samples_us) > 0:
+        return ""
     for sample in samples_us:
         if not 0 < sample < MAX_US:
             return f"a sample of {sample!r:.40} us is impossible"
@@ -181,17 +183,24 @@ class NoiseGate:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict and, unless it is ``stable``, its reason."""
+    """What a result is worth.
+
+    Attributes:
+        verdict: the verdict.
+        reason: why it is not ``stable``.
+        summary: the distribution of the samples, where there are any worth the name.
+    """
 
     verdict: Verdict
     reason: str = ""
+    summary: Summary | None = None
 
 
 def judge(result: Result, gate: NoiseGate) -> Judgement:
     """Judge what one run of a job gave, apart from the state of the device.
 
-    >>> judge(Result("a", (10.0, 10.1, 10.0)), NoiseGate(spread=0.05, drift=0.05))
-    Judgement(verdict='stable', reason='')
+    >>> judge(Result("a", (10.0, 10.1, 10.0)), NoiseGate(spread=0.05, drift=0.05)).verdict
+    'stable'
     """
     if result.kind == "not_delegated":
         return Judgement("not_delegated", result.error or "the delegate did not take all of it")
@@ -200,24 +209,22 @@ def judge(result: Result, gate: NoiseGate) -> Judgement:
     problem = check_samples(result.samples_us)
     if problem:
         return Judgement("failed", problem)
-    return judge_spread(summarise(result.samples_us), result.cpu_share, gate)
+    summary = summarise(result.samples_us)
+    reason = _disturbance(summary, result.cpu_share, gate)
+    return Judgement("noisy" if reason else "stable", reason, summary)
 
 
-def judge_spread(summary: Summary, cpu_share: float, gate: NoiseGate) -> Judgement:
-    """Judge samples that exist: ``stable`` or ``noisy``.
-
-    A CPU share that is not a number says nothing and is not held against the figure.
-    """
+def _disturbance(summary: Summary, cpu_share: float, gate: NoiseGate) -> str:
+    """Return what disturbed a measurement, or an empty string."""
     if summary.robust_cv > gate.spread:
-        return Judgement(
-            "noisy",
+        return (
             f"samples spread {summary.robust_cv:.1%} around their median, "
-            f"this target allows {gate.spread:.1%}",
+            f"this target allows {gate.spread:.1%}"
         )
-    if not math.isnan(cpu_share) and cpu_share < gate.cpu_share:
-        return Judgement(
-            "noisy",
+    # A share that is not a number says nothing and is not held against the figure.
+    if cpu_share < gate.cpu_share:
+        return (
             f"the core was shared: {cpu_share:.0%} of the time was the model's, "
-            f"at least {gate.cpu_share:.0%} is needed",
+            f"at least {gate.cpu_share:.0%} is needed"
         )
-    return Judgement("stable")
+    return ""

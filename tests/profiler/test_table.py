@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,19 @@ from latlas.profiler.errors import TableError, TargetMismatchError
 from latlas.profiler.journal import MAX_LINE_BYTES
 from latlas.profiler.measurement import Measurement, measurement_from
 from latlas.profiler.runner import OpTime, Result
-from latlas.profiler.statistics import Judgement, Verdict
+from latlas.profiler.statistics import Judgement, NoiseGate, Verdict, judge, summarise
 from latlas.profiler.table import JOURNAL, Table, TableWriter, local_environment
 from latlas.profiler.target import Target
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
+GATE = NoiseGate(spread=1.0, drift=1.0)
 GRAPH = "1x8x8x3 | conv2d filters=4 kernel=1x1 @0 | @1"
 
 
 def make(job: str = "k0", attempt: int = 1, **changes: Any) -> Measurement:
     result = Result(job, (10.0, 11.0, 12.5), (OpTime("Convolution", 9.5),), 1.5, 2.0)
     fields: dict[str, Any] = {"unit": "kernel", "name": "conv", "graph": GRAPH, "at_s": 1.0}
-    return measurement_from(result, Judgement("stable"), attempt=attempt, **(fields | changes))
+    return measurement_from(result, judge(result, GATE), attempt=attempt, **(fields | changes))
 
 
 def write(folder: Path, *measurements: Measurement) -> Path:
@@ -279,10 +279,13 @@ def measurements(draw: st.DrawFn) -> Measurement:
         draw(st.floats()),
         cpu_share=draw(st.floats()),
     )
-    good: Callable[[], Verdict] = lambda: draw(st.sampled_from(verdicts))  # noqa: E731
+    judgement = Judgement("failed", draw(names))
+    if result.samples_us:
+        verdict, summary = draw(st.sampled_from(verdicts)), summarise(result.samples_us)
+        judgement = Judgement(verdict, draw(names), summary)
     return measurement_from(
         result,
-        Judgement(good() if result.samples_us else "failed", draw(names)),
+        judgement,
         attempt=1,
         unit=draw(names.filter(lambda unit: unit != "reference")),
         name=draw(names),
