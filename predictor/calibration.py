@@ -42,7 +42,9 @@ class Calibration:
         return np.asarray(self.a * sum_us + self.b_us * kernels + self.c_us, np.float64)
 
 
-def _solve(sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]) -> NDArray[Any]:
+def _solve(
+    sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]
+) -> NDArray[np.float64]:
     """Minimise the squared relative error, with a small pull towards the plain sum.
 
     Networks of one space resemble each other, so that a, b and c trade off almost freely; the pull
@@ -56,7 +58,7 @@ def _solve(sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]) ->
     left = np.concatenate([columns / measured[:, None], np.diag([pull, pull, pull])])
     right = np.concatenate([np.ones(len(sums)), [pull, 0.0, 0.0]])
     solution = lsq_linear(left, right, bounds=([0.2, 0.0, 0.0], [5.0, 1.0, 1.0]))
-    return np.asarray(solution.x) * scale
+    return np.asarray(solution.x * scale, np.float64)
 
 
 def fit_calibration(

@@ -33,6 +33,7 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
     Raises:
         PredictorError: the file cannot be written.
     """
+    types = sorted(predictor.forests)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -40,7 +41,7 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
         "latlas": __version__,
         "target": predictor.target.to_json(),
         "rules": predictor.rules_version,
-        "types": sorted(predictor.forests),
+        "types": types,
         "type_error": dict(predictor.type_error),
         "calibration": {
             name: getattr(predictor.calibration, name)
@@ -52,11 +53,11 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
         "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
         "table_us": np.asarray(list(predictor.table_us.values()), np.float64),
     }
-    for index, kind in enumerate(header["types"]):
+    for index, kind in enumerate(types):
         for name, array in predictor.forests[kind].to_arrays().items():
             arrays[f"{index}.{name}"] = array
     with write_atomically(path, PredictorError) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load(path: Path, target: Target | None = None) -> LatencyPredictor:

@@ -9,7 +9,7 @@ import numpy as np
 from latlas.predictor import features
 from latlas.predictor.calibration import fit_calibration
 from latlas.predictor.forest import Forest
-from latlas.predictor.latencies import KernelLatencies, kernel_latencies
+from latlas.predictor.latencies import KernelLatencies, kernel_latencies, whole_us
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.kernel import Kernel
@@ -45,19 +45,12 @@ def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
         if len(kernels) < MIN_KERNELS:
             continue
         forests[kind], errors[kind] = _fit_type(kernels, known, trees, seed)
-    sums = [
-        sum(known.latency_us[k] for k in kernels)
-        for _, kernels in known.networks
-        if all(k in known.latency_us for k in kernels)
+    whole = [
+        (sum(known.latency_us[kernel] for kernel in kernels), len(kernels), whole_us(measurement))
+        for measurement, kernels in known.networks
+        if all(kernel in known.latency_us for kernel in kernels)
     ]
-    usable = [
-        (m, kernels) for m, kernels in known.networks if all(k in known.latency_us for k in kernels)
-    ]
-    calibration = fit_calibration(
-        np.asarray(sums),
-        np.asarray([len(kernels) for _, kernels in usable]),
-        np.asarray([measurement.summary.median_us for measurement, _ in usable]),
-    )
+    calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
     return LatencyPredictor(
         table.target,
         table.header.fusion_rules,

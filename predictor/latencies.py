@@ -18,7 +18,8 @@ import numpy as np
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import FusionRules, Kernel, split
-from latlas.profiler.table import Measurement, Table
+from latlas.profiler.measurement import Measurement
+from latlas.profiler.table import Table
 
 FLOOR = 0.05
 """Share of an invocation that a kernel keeps at least when the fixed cost is taken off."""
@@ -89,6 +90,12 @@ def _usable(table: Table, unit: str) -> list[Measurement]:
     ]
 
 
+def whole_us(measurement: Measurement) -> float:
+    """Return the median time of one invocation of a measurement that has samples."""
+    assert measurement.summary is not None, "only a failed measurement has no summary"
+    return measurement.summary.median_us
+
+
 def listed_us(
     measurement: Measurement, kernels: Sequence[Kernel], rules: FusionRules
 ) -> tuple[float, ...] | None:
@@ -110,13 +117,12 @@ def _fixed_cost(table: Table) -> float:
     lengths = [len(Graph.from_text(probe.graph).nodes) for probe in probes]
     if len(set(lengths)) < 2:
         return 0.0
-    times = [probe.summary.median_us for probe in probes]
+    times = [whole_us(probe) for probe in probes]
     weights = 1 / np.asarray(times)
     _, intercept = np.polyfit(lengths, times, 1, w=weights)
     return max(0.0, float(intercept))
 
 
 def _alone_us(measurement: Measurement, fixed_us: float) -> float:
-    assert measurement.summary is not None
-    median_us = measurement.summary.median_us
+    median_us = whole_us(measurement)
     return max(median_us - fixed_us, FLOOR * median_us)

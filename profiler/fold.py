@@ -3,8 +3,8 @@
 `fold` does what TensorFlow's converter does: batch norm disappears into the convolution before it
 (elsewhere it becomes a multiplication and an addition), a ReLU or ReLU6 becomes the fused
 activation of the operator before it, zeros go into the convolution behind them, hard-sigmoid becomes its TFLite form
-``relu6(x + 3) / 6`` with the 3 in the bias before it where there is one, and dropout and drop path
-go.
+``relu6(x + 3) / 6`` with the 3 in the bias before it where there is one, every convolution and fully connected layer has a
+bias, and dropout and drop path go.
 """
 
 from __future__ import annotations
@@ -92,18 +92,23 @@ class _Folder:
                     self.append(node.op, node.inputs, node.name, value)
             case Activation(kind="hard_sigmoid"):
                 self.fold_hard_sigmoid(node, value)
-            case Conv2D() | DepthwiseConv2D():
-                self.fold_convolution(node, node.op, value)
+            case Conv2D() | DepthwiseConv2D() | FullyConnected():
+                self.fold_linear(node, node.op, value)
             case _:
                 self.copy_weights(node)
                 self.append(node.op, node.inputs, node.name, value)
 
-    def fold_convolution(self, node: Node, op: Conv2D | DepthwiseConv2D, value: int) -> None:
-        """Let a convolution do the padding of a step that pads for it alone."""
+    def fold_linear(self, node: Node, op: _Linear, value: int) -> None:
+        """Give it a bias, as it has in every .tflite, and the padding of a step before it."""
         self.copy_weights(node)
+        if not op.bias:
+            op = replace(op, bias=True)
+            if self.weights is not None:
+                channels = self.graph.shapes[value][-1]
+                self.weights[f"{node.name}/bias"] = np.zeros(channels, np.float32)
         inputs = node.inputs
         step = self.producer(inputs[0])
-        if step is not None and isinstance(step.op, Pad):
+        if step is not None and isinstance(step.op, Pad) and not isinstance(op, FullyConnected):
             sides = [
                 mine + before for mine, before in zip(op.padding, step.op.padding, strict=True)
             ]
@@ -118,10 +123,8 @@ class _Folder:
         if step is not None and isinstance(step.op, _Linear) and step.op.activation == "none":
             key = f"{step.name}/bias"
             if self.weights is not None:
-                channels = self.graph.shapes[clipped][-1]
-                bias = self.weights.get(key, np.zeros(channels, np.float32))
-                self.weights[key] = bias + np.float32(3)
-            self.extend(step, replace(step.op, bias=True, activation="relu6"), clipped)
+                self.weights[key] = self.weights[key] + np.float32(3)
+            self.extend(step, _activated(step.op, "relu6"), clipped)
         else:
             clipped = self.new_value()
             name = f"{node.name}_shift"
@@ -139,9 +142,8 @@ class _Folder:
                 rows = kernel.ndim == 4 and isinstance(step.op, DepthwiseConv2D)
                 spread = scale if rows else scale.reshape(-1, *(1,) * (kernel.ndim - 1))
                 self.weights[f"{step.name}/kernel"] = kernel * spread
-                old = self.weights.get(bias)
-                self.weights[bias] = shift if old is None else old * scale + shift
-            self.extend(step, replace(step.op, bias=True), value)
+                self.weights[bias] = self.weights[bias] * scale + shift
+            self.extend(step, step.op, value)
             return
         scaled = self.new_value()
         self.append(Binary("mul", constant=channels), node.inputs, f"{node.name}_scale", scaled)
@@ -163,7 +165,7 @@ class _Folder:
     def result(self) -> Graph:
         graph = self.graph
         renumbered = {value: value for value in range(len(graph.inputs))}
-        nodes = []
+        nodes: list[Node] = []
         for step in self.steps:
             if step is None:
                 continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -207,8 +207,7 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
     A timing needs real numbers: zeros, infinities and denormals run at speeds of their own. Values
     are cut from one pool of normal numbers, since drawing millions costs more than a measurement.
     """
-    rng = np.random.default_rng(seed)
-    pool = rng.standard_normal(1 << 16, dtype=np.float32)
+    pool = _normal_pool(seed)
     weights: dict[str, Array] = {}
     for key, shape in graph.weight_shapes().items():
         kind = key.rpartition("/")[2]
@@ -225,6 +224,11 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
             values = np.resize(np.float32(0.1) * pool, size)
         weights[key] = values.reshape(shape)
     return weights
+
+
+@lru_cache(maxsize=4)
+def _normal_pool(seed: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(1 << 16, dtype=np.float32)
 
 
 class GraphBuilder:

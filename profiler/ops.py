@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
 from typing import ClassVar, Literal
 
 from latlas.profiler.errors import GraphError
@@ -389,10 +388,10 @@ OPS: dict[str, type[Op]] = {
     )
 }
 
-
-@cache
-def _schema(op: type[Op]) -> tuple[tuple[str, str, object], ...]:
-    return tuple((f.name, str(f.type), f.default) for f in fields(op))
+_SCHEMAS: dict[str, tuple[tuple[str, str, object], ...]] = {
+    name: tuple((f.name, str(f.type), f.default) for f in fields(op)) for name, op in OPS.items()
+}
+"""By operator, the name, annotation and default of every field."""
 
 
 def _format(value: object) -> str:
@@ -410,7 +409,7 @@ def to_text(op: Op) -> str:
     'conv2d filters=16 kernel=3x3 stride=2x2 activation=relu6'
     """
     words = [op.name]
-    for name, _, default in _schema(type(op)):
+    for name, _, default in _SCHEMAS[op.name]:
         value = getattr(op, name)
         if value != default:
             words.append(f"{name}={_format(value)}")
@@ -460,7 +459,7 @@ def from_text(text: str) -> Op:
         raise GraphError(f"unknown operator {name!r}; known are {', '.join(OPS)}")
     given = dict(word.partition("=")[::2] for word in words)
     values: dict[str, object] = {}
-    for field, kind, default in _schema(op):
+    for field, kind, default in _SCHEMAS[name]:
         if field in given:
             try:
                 values[field] = _parse(kind, given.pop(field))

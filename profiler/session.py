@@ -119,6 +119,7 @@ class Session:
         offset = max((m.at_s for m in table.accepted.values()), default=0.0)
         self.zero = clock() - offset
         self.references = sum(name.startswith(f"{REFERENCE}-") for name in table.attempts)
+        self.reference_s = 0.0
         self.impatient = False
         self.queue: deque[_Pending] = deque()
         self.rng = random.Random(settings.seed + 1)
@@ -163,7 +164,9 @@ class Session:
         return self.note(result, REFERENCE, REFERENCE, self.reference_text)
 
     def learn(self) -> None:
-        found = self.measure_references(max(self.settings.learn_runs, 1))
+        started, runs = self.clock(), max(self.settings.learn_runs, 1)
+        found = self.measure_references(runs)
+        self.reference_s = (self.clock() - started) / runs
         self.monitor.learn([m.summary for m in found if m.summary], self.history)
         self.table.accept(found)
         if self.monitor.throttled:  # slower than in earlier sessions, from the start
@@ -176,7 +179,7 @@ class Session:
         pause = settings.first_pause_s
         checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
         while True:
-            self.show("cooling down")
+            self.show("cooling down", refresh=True)
             if not self.impatient:
                 resting = clock()
                 self.sleep(max(min(pause, deadline - resting), 0.0))
@@ -230,7 +233,8 @@ class Session:
     def feed(self, batch: dict[str, _Pending], unwritable: list[Result]) -> Iterator[Job]:
         """Yield jobs, each written only when it is asked for, and the reference last."""
         settings, size = self.settings, 0
-        ends = self.clock() + settings.check_every_s
+        # Where a model takes seconds to initialise, as on a GPU, checks must not double the time.
+        ends = self.clock() + max(settings.check_every_s, 5 * self.reference_s)
         while self.queue and len(batch) < settings.check_every_jobs:
             if batch and (size > settings.batch_bytes or self.clock() >= ends):
                 break
@@ -377,6 +381,6 @@ class Session:
         if accepted:
             self.progress.update(len(accepted))
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, *, refresh: bool = False) -> None:
         state = ", throttled" if self.monitor.throttled else ""
-        self.progress.set_postfix_str(text + state, refresh=False)
+        self.progress.set_postfix_str(text + state, refresh=refresh)

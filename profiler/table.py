@@ -205,8 +205,9 @@ class Table:
         """
         folder = Path(folder)
         path = folder / JOURNAL
-        if not path.exists():
-            raise TableError(f"{folder} is not a latency table: it has no {JOURNAL}")
+        with suppress(OSError):  # of permissions: reading will tell
+            if not path.exists():
+                raise TableError(f"{folder} is not a latency table: it has no {JOURNAL}")
         contents = _Contents(path)
         for record in read_journal(path):
             contents.replay(record)

@@ -69,7 +69,7 @@ class Device:
         self.trouble: Callable[[str, int], Result | None] = lambda job_id, attempt: None
         self.attempts: dict[str, int] = {}
         self.order: list[str] = []
-        self.in_memory = 0
+        self.init_s = 0.0
 
     def true_us(self, model: bytes) -> float:
         return 50.0 + zlib.crc32(model) % 1000
@@ -86,7 +86,7 @@ class Device:
                     samples.append(time_us * math.exp(self.rng.gauss(0, self.noise)))
                     self.now += samples[-1] / 1e6
                 result = Result(job.id, tuple(samples), init_ms=0.5, warmup_ms=1.0)
-            self.now += 0.0015
+            self.now += 0.0015 + self.init_s
             yield result
 
     def close(self) -> None:
@@ -179,6 +179,13 @@ def test_time_and_size_end_a_batch_too(tmp_path: Path) -> None:
     device = Device()
     campaign(device, tmp_path / "size", make_jobs(20), batch_bytes=1, learn_runs=1)
     assert sum(name.startswith("reference") for name in device.order) == 21
+
+
+def test_checks_do_not_double_the_time_where_models_are_slow_to_start(tmp_path: Path) -> None:
+    device = Device()
+    device.init_s = 3.0
+    campaign(device, tmp_path, make_jobs(50), learn_runs=5)
+    assert sum(name.startswith("reference") for name in device.order) == 5 + 10
 
 
 def test_models_are_written_when_they_are_needed(tmp_path: Path) -> None:

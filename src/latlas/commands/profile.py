@@ -65,8 +65,7 @@ def make_workload(networks: dict[str, Graph], delegate: str, runs: int, min_ms: 
 
 def measure(runner: Runner, folder: Path, jobs: Sequence[CampaignJob], seed: int) -> CampaignReport:
     """Run a campaign into a table, with its progress on stderr."""
-    from latlas.profiler.campaign import Campaign
-    from latlas.profiler.session import CampaignSettings
+    from latlas.profiler.campaign import Campaign, CampaignSettings
 
     return Campaign(runner, folder, jobs, CampaignSettings(seed=seed)).run()
 

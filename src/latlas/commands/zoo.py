@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,7 +29,7 @@ def main(
 
     if tflite is not None and name is None:
         raise UsageError("--tflite needs the name of a network; `latlas zoo` lists them")
-    networks = []
+    networks: list[dict[str, Any]] = []
     for each in [name] if name else zoo.names():
         graph = zoo.build(each, resolution, classes)
         size = count(graph)
