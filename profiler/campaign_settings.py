@@ -18,7 +18,7 @@ class CampaignSettings:
         max_attempts: a job that is noisy, that crashes, or during which the device drifts is
             measured at most so often.
         check_every_jobs: the reference is measured after so many jobs at the latest.
-        check_every_s: … and after so many seconds, or five times what a check takes if that is more.
+        check_every_s: … and after so many seconds, or five times what a check takes.
         batch_bytes: … and after models of so many bytes, since a batch may wait in memory.
         reference_effort: how long the reference is run.
         learn_runs: reference measurements at the start, which set the gates for noise.
