@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -76,9 +75,14 @@ def _quiet() -> Check:
 
 
 def _adb() -> Check:
-    if shutil.which("adb") is None and "ADBUTILS_ADB_PATH" not in os.environ:
-        return Check("adb", False, "no adb on PATH", "apt-get install adb")
-    return Check("adb", True, shutil.which("adb") or os.environ["ADBUTILS_ADB_PATH"])
+    from adbutils import adb_path
+
+    try:
+        return Check("adb", True, adb_path())
+    except (
+        Exception
+    ) as problem:  # adbutils raises a bare RuntimeError, or what the file system does
+        return Check("adb", False, str(problem), "apt-get install adb")
 
 
 def _phones() -> Check:
