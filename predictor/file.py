@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,9 @@ def load(path: Path, target: Target | None = None) -> LatencyPredictor:
         raise PredictorError(f"{path} is not a predictor of latlas: it has no header") from problem
     try:
         predictor = _from_parts(header, arrays, path)
-    except (KeyError, TypeError, ValueError, AttributeError, GraphError, TableError) as problem:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as problem:
+        raise PredictorError(f"{path} is damaged ({problem!r}): fit it again") from problem
+    except (GraphError, TableError) as problem:
         raise PredictorError(f"{path} is damaged ({problem}): fit it again") from problem
     if target is not None:
         target.require_same(predictor.target, f"the predictor {path}")
@@ -90,14 +93,16 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
                 raise PredictorError(f"{path} is larger than {MAX_BYTES >> 20} MB unpacked")
-        with np.load(path, allow_pickle=False) as file:
+        with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except OSError as problem:
         reason = problem.strerror or problem
         raise PredictorError(
             f"cannot read the predictor {path}: {reason}; `latlas fit` writes one"
         ) from problem
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError) as problem:
+    except PredictorError:
+        raise
+    except Exception as problem:  # zipfile, zlib and numpy raise nearly anything at damaged files
         raise PredictorError(f"{path} is not a predictor of latlas: {problem}") from problem
 
 
@@ -120,7 +125,7 @@ def _from_parts(
         )
     table_us = arrays["table_us"]
     kernels = [Kernel.from_text(text) for text in header["kernels"]]
-    if table_us.dtype != np.float64 or table_us.shape != (len(kernels),):
+    if table_us.dtype != np.float64 or table_us.shape != (len(kernels),) or not kernels:
         raise PredictorError(f"{path} is damaged: its kernels and latencies differ in number")
     if not (np.isfinite(table_us).all() and (table_us >= 0).all()):
         raise PredictorError(f"{path} is damaged: a latency is not a number")
@@ -133,9 +138,10 @@ def _from_parts(
         }
         forests[str(kind)] = Forest.from_arrays(mine, len(features.NAMES))
     errors = {str(kind): float(error) for kind, error in header["type_error"].items()}
-    calibration = Calibration(**header["calibration"])
-    numbers = [*errors.values(), calibration.a, calibration.b_us, calibration.c_us]
-    if not np.isfinite([*numbers, calibration.error]).all():
+    terms = header["calibration"]
+    a, b_us, c_us, error = (float(terms[name]) for name in ("a", "b_us", "c_us", "error"))
+    calibration = Calibration(a, b_us, c_us, error, int(terms["networks"]))
+    if not np.isfinite([*errors.values(), a, b_us, c_us, error]).all():
         raise PredictorError(f"{path} is damaged: a coefficient is not a number")
     return LatencyPredictor(
         target,

@@ -12,6 +12,7 @@ from latlas.predictor.forest import Forest
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies, whole_us
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError
+from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.table import Table
 
@@ -32,6 +33,12 @@ def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
     Raises:
         PredictorError: the table holds too little.
     """
+    rules = rules_for(table.target.delegate).version
+    if table.header.fusion_rules != rules:
+        raise PredictorError(
+            f"the table {table.folder} holds kernels of the fusion rules "
+            f"{table.header.fusion_rules!r}, this latlas has {rules!r}: profile into a new table"
+        )
     known = kernel_latencies(table)
     if not known.latency_us:
         raise PredictorError(
@@ -53,7 +60,7 @@ def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
     calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
     return LatencyPredictor(
         table.target,
-        table.header.fusion_rules,
+        rules,
         dict(known.latency_us),
         forests,
         errors,

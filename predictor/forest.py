@@ -55,7 +55,9 @@ class Forest:
         """
         from sklearn.ensemble import ExtraTreesRegressor
 
-        model = ExtraTreesRegressor(trees, max_features=0.5, random_state=seed, n_jobs=1)
+        model = ExtraTreesRegressor(
+            trees, max_depth=MAX_DEPTH, max_features=0.5, random_state=seed, n_jobs=1
+        )
         model.fit(x, y, sample_weight=weight)
         return Forest._from_trees([estimator.tree_ for estimator in model.estimators_])
 
@@ -79,7 +81,7 @@ class Forest:
                     left = int(tree.children_left[node])
                     leaf = left < 0
                     feature.append(0 if leaf else int(tree.feature[node]))
-                    threshold.append(np.inf if leaf else float(tree.threshold[node]))
+                    threshold.append(np.inf if leaf else _below(tree.threshold[node]))
                     value.append(float(tree.value[node].ravel()[0]))
                     child.append(start + index if leaf else start + len(level) + len(below))
                     if not leaf:
@@ -142,7 +144,7 @@ class Forest:
         if depth is None or depth.shape != () or depth.dtype != np.int32:
             raise PredictorError("forest: depth is missing or has the wrong type")
         size = len(arrays["feature"])
-        right = arrays["child"] + (arrays["threshold"] < np.inf)
+        right = arrays["child"].astype(np.int64) + (arrays["threshold"] < np.inf)
         if (
             any(len(arrays[name]) != size for name in ("threshold", "child", "value"))
             or not 0 <= int(depth) <= MAX_DEPTH
@@ -157,3 +159,9 @@ class Forest:
         ):
             raise PredictorError("forest: a number is outside its bounds")
         return Forest(**{name: arrays[name] for name in kinds}, depth=int(depth))
+
+
+def _below(threshold: float) -> np.float32:
+    """Return the largest float32 that is at most `threshold`: it splits float32 rows alike."""
+    rounded = np.float32(threshold)
+    return np.nextafter(rounded, np.float32(-np.inf)) if rounded > threshold else rounded

@@ -55,7 +55,8 @@ class GeneLatency:
     ) -> None:
         self._base = base_us
         self._flat = np.concatenate(tables)
-        self._offsets = np.cumsum([0] + [len(table) for table in tables[:-1]])
+        self._choices = np.array([len(table) for table in tables])
+        self._offsets = np.cumsum(self._choices) - self._choices
         self._calibration = calibration
 
     def latency_ms(
@@ -65,8 +66,19 @@ class GeneLatency:
 
         Args:
             genes: chromosomes, shape (chromosomes, genes).
+
+        Raises:
+            SearchError: a gene has no such choice.
         """
-        index = np.asarray(genes) + self._offsets
+        chosen = np.asarray(genes)
+        if chosen.ndim != 2 or chosen.shape[1] != len(self._choices):
+            raise SearchError(
+                f"chromosomes of {len(self._choices)} genes are wanted, not an array of shape "
+                f"{chosen.shape}"
+            )
+        if (chosen < 0).any() or (chosen >= self._choices).any():
+            raise SearchError(f"a gene is outside the choices {self._choices.tolist()}")
+        index = chosen + self._offsets
         total = self._flat[index].sum(axis=1) + self._base
         return self._calibration.apply(total[:, 0], total[:, 1]) / 1e3
 

@@ -136,6 +136,7 @@ class LatencyPredictor:
             if origin != MEASURED:  # errors of one type go together more than they cancel
                 share = time_us / total
                 variance += share**2 * self.type_error.get(kernel.type, 1.0) ** 2
+        total = total or 1.0  # a network without kernels, such as a lone reshape
         spread = NINETY_PERCENT * variance**0.5
         return Prediction(
             latency_ms=whole_us / 1e3,

@@ -25,6 +25,8 @@ def write_atomically(path: Path, error: type[LatlasError]) -> Iterator[IO[bytes]
     """
     temporary = ""
     try:
+        if path.exists() and not path.is_file():  # a device would be replaced, not written to
+            raise error(f"cannot write {path}: it is no regular file; nothing was written")
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:

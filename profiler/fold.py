@@ -2,9 +2,9 @@
 
 `fold` does what TensorFlow's converter does: batch norm disappears into the convolution before it
 (elsewhere it becomes a multiplication and an addition), a ReLU or ReLU6 becomes the fused
-activation of the operator before it, zeros go into the convolution behind them, hard-sigmoid becomes its TFLite form
-``relu6(x + 3) / 6`` with the 3 in the bias before it where there is one, every convolution and fully connected layer has a
-bias, and dropout and drop path go.
+activation of the operator before it, zeros go into the convolution behind them, hard-sigmoid
+becomes its TFLite form ``relu6(x + 3) / 6`` with the 3 in the bias before it where there is one,
+every convolution and fully connected layer has a bias, and dropout and drop path go.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Folder:
                 self.append(node.op, node.inputs, node.name, value)
 
     def fold_linear(self, node: Node, op: _Linear, value: int) -> None:
-        """Give it a bias, as it has in every .tflite, and the padding of a step before it."""
+        """Give it a bias, as it has in every .tflite, and the padding of the steps before it."""
         self.copy_weights(node)
         if not op.bias:
             op = replace(op, bias=True)
@@ -107,12 +107,12 @@ class _Folder:
                 channels = self.graph.shapes[value][-1]
                 self.weights[f"{node.name}/bias"] = np.zeros(channels, np.float32)
         inputs = node.inputs
-        step = self.producer(inputs[0])
-        if step is not None and isinstance(step.op, Pad) and not isinstance(op, FullyConnected):
-            sides = [
-                mine + before for mine, before in zip(op.padding, step.op.padding, strict=True)
-            ]
-            op = replace(op, padding=(sides[0], sides[1], sides[2], sides[3]))
+        while not isinstance(op, FullyConnected):
+            step = self.producer(inputs[0])
+            if step is None or not isinstance(step.op, Pad):
+                break
+            top, bottom, left, right = map(sum, zip(op.padding, step.op.padding, strict=True))
+            op = replace(op, padding=(top, bottom, left, right))
             self.steps[self.made_by.pop(inputs[0])] = None
             inputs = step.inputs
         self.append(op, inputs, node.name, value)

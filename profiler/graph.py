@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from latlas.profiler.errors import GraphError
 from latlas.profiler.ops import (
     MAX_ELEMENTS,
+    MAX_RANK,
     Activation,
     BatchNorm,
     Binary,
@@ -40,7 +41,11 @@ from latlas.profiler.ops import (
     Shape,
     Slice,
     Softmax,
+    format_shape,
     from_text,
+    parse_integer,
+    parse_number,
+    parse_shape,
     same_padding,
     to_text,
 )
@@ -135,10 +140,10 @@ class Graph:
         >>> b.build(b.relu6(b.conv(b.input, 4, 1))).to_text()
         '1x8x8x3 | conv2d filters=4 kernel=1x1 @0 | activation kind=relu6 @1 | @2'
         """
-        parts = [",".join("x".join(map(str, shape)) for shape in self.inputs)]
+        parts = [",".join(map(format_shape, self.inputs))]
         for node in self.nodes:
             extra = "".join(
-                f" {key}={value!r}"
+                f" {key}={float(value)!r}"
                 for key, value in (("dropout", node.dropout), ("drop_path", node.drop_path))
                 if value
             )
@@ -157,11 +162,11 @@ class Graph:
         if not body:
             raise GraphError(f"not a graph: {text[:80]!r}")
         try:
-            inputs = tuple(tuple(int(n) for n in part.split("x")) for part in head.split(","))
+            inputs = tuple(parse_shape(part) for part in head.split(","))
             nodes = tuple(
                 _node_from_text(part, position) for position, part in enumerate(body[:-1])
             )
-            outputs = tuple(int(value) for value in body[-1].removeprefix("@").split(","))
+            outputs = _read_values(body[-1].removeprefix("@"))
         except ValueError as error:
             raise GraphError(f"not a graph: {text[:80]!r} ({error})") from error
         return Graph(inputs, nodes, outputs)
@@ -171,16 +176,23 @@ class Graph:
         return replace(self, weights=weights)
 
     def weight_shapes(self) -> dict[str, Shape]:
-        """Return the shape of every weight, by ``"node name/weight name"``."""
-        return {
+        """Return the shape of every weight, by ``"node name/weight name"``.
+
+        Raises:
+            GraphError: a weight would be larger than any tensor may be.
+        """
+        shapes = {
             f"{node.name}/{name}": shape
             for node in self.nodes
             for name, shape in node.op.weights(self.input_shapes(node)).items()
         }
+        for name, shape in shapes.items():
+            _check_shape(shape, name)
+        return shapes
 
 
 def _check_shape(shape: Shape, what: str) -> None:
-    if any(size < 1 for size in shape) or math.prod(shape) >= MAX_ELEMENTS:
+    if len(shape) > MAX_RANK or any(size < 1 for size in shape) or math.prod(shape) >= MAX_ELEMENTS:
         raise GraphError(f"{what} has the impossible shape {shape}")
 
 
@@ -191,14 +203,19 @@ def _node_from_text(text: str, position: int) -> Node:
     for word in body.split():
         key, _, value = word.partition("=")
         if key in ("dropout", "drop_path"):
-            rates[key] = float(value)
+            rates[key] = parse_number(value)
+            if not 0 <= rates[key] < 1:
+                raise ValueError(f"{key} must be at least 0 and below 1, not {value}")
         else:
             words.append(word)
     if not words:
         raise GraphError(f"not a node: {text[:80]!r}")
     op = from_text(" ".join(words))
-    inputs = tuple(int(value) for value in values.split(","))
-    return Node(op, inputs, f"{op.name}_{position}", **rates)
+    return Node(op, _read_values(values), f"{op.name}_{position}", **rates)
+
+
+def _read_values(text: str) -> tuple[int, ...]:
+    return tuple([parse_integer(value) for value in text.split(",")])
 
 
 def random_weights(graph: Graph, seed: int = 0) -> Weights:

@@ -25,6 +25,9 @@ FusedActivation = Literal["none", "relu", "relu6"]
 MAX_ELEMENTS = 1 << 31
 """No tensor may hold more elements: shapes can come from a hostile file."""
 
+MAX_RANK = 8
+"""No tensor has more axes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Op:
@@ -398,8 +401,51 @@ def _format(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, tuple):
-        return "x".join(map(str, value)) or "scalar"
-    return repr(value) if isinstance(value, float) else str(value)
+        return format_shape(value)
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def format_shape(shape: Shape) -> str:
+    """Write sizes as `parse_shape` reads them.
+
+    >>> format_shape((1, 8, 8, 3)), format_shape(())
+    ('1x8x8x3', 'scalar')
+    """
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def parse_integer(text: str) -> int:
+    """Read an integer of at most ten plain digits.
+
+    Raises:
+        ValueError: the text is anything else, such as what else `int` would read.
+    """
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"{text[:20]!r} is no integer")
+    return int(text)
+
+
+def parse_number(text: str) -> float:
+    """Read a finite number.
+
+    Raises:
+        ValueError: the text is anything else, such as ``nan``.
+    """
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        raise ValueError(f"{text[:20]!r} is no number")
+    return float(text)
+
+
+def parse_shape(text: str) -> Shape:
+    """Read sizes such as ``1x8x8x3``, or ``scalar``.
+
+    Raises:
+        ValueError: the text is anything else.
+    """
+    sizes = [] if text == "scalar" else text.split("x")
+    if len(sizes) > MAX_RANK:
+        raise ValueError(f"more than {MAX_RANK} axes")
+    return tuple([parse_integer(size) for size in sizes])
 
 
 def to_text(op: Op) -> str:
@@ -416,6 +462,8 @@ def to_text(op: Op) -> str:
     return " ".join(words)
 
 
+_INTEGER = re.compile(r"-?[0-9]{1,10}")
+_NUMBER = re.compile(r"-?[0-9.]{1,24}(e[-+]?[0-9]{1,3})?")
 _WORDS: dict[str, frozenset[str]] = {
     "FusedActivation": frozenset({"none", "relu", "relu6"}),
 }
@@ -428,11 +476,11 @@ def _parse(kind: str, text: str) -> object:
             raise ValueError(text)
         return text == "1"
     if kind == "int":
-        return int(text)
+        return parse_integer(text)
     if kind.startswith("float"):
-        return float(text)
+        return parse_number(text)
     if kind.startswith(("Pair", "Padding", "Shape")):
-        value = () if text == "scalar" else tuple(int(part) for part in text.split("x"))
+        value = parse_shape(text)
         if len(value) != {"Pair": 2, "Padding": 4}.get(kind, len(value)):
             raise ValueError(text)
         return value
@@ -453,20 +501,22 @@ def from_text(text: str) -> Op:
     Raises:
         GraphError: the text names no operator, or a field is unknown, missing or malformed.
     """
-    name, *words = text.split()
+    name, *words = text.split() or [""]
     op = OPS.get(name)
     if op is None:
-        raise GraphError(f"unknown operator {name!r}; known are {', '.join(OPS)}")
+        raise GraphError(f"unknown operator {name[:80]!r}; known are {', '.join(OPS)}")
     given = dict(word.partition("=")[::2] for word in words)
+    if len(given) != len(words):
+        raise GraphError(f"{name}: a field is given twice in {text[:80]!r}")
     values: dict[str, object] = {}
     for field, kind, default in _SCHEMAS[name]:
         if field in given:
             try:
                 values[field] = _parse(kind, given.pop(field))
             except ValueError as error:
-                raise GraphError(f"{name}: cannot read {field} in {text!r}") from error
+                raise GraphError(f"{name}: cannot read {field} in {text[:80]!r}") from error
         elif default is MISSING:
-            raise GraphError(f"{name}: {field} is missing in {text!r}")
+            raise GraphError(f"{name}: {field} is missing in {text[:80]!r}")
     if given:
-        raise GraphError(f"{name}: unknown field(s) {', '.join(given)} in {text!r}")
+        raise GraphError(f"{name}: unknown field(s) {', '.join(given)[:80]} in {text[:80]!r}")
     return op(**values)
