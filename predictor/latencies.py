@@ -1,9 +1,10 @@
 """From the measurements of a table to latencies of kernels.
 
 A kernel is known from up to two sources. In context, it was one operator of a profiled network:
-what it costs there is what counts. Alone, it ran in a hot loop, its data in the cache; kernels
-known only so are corrected by the ratio that the others show between the two. On a GPU the runtime
-lists no kernels: there, latencies are measured alone, less the fixed cost of an invocation.
+what it costs there is what counts. Alone, it ran in a hot loop: a convolution takes about as long
+as in context, a fully connected layer finds its weights in the cache and takes a third. Kernels
+known only alone are therefore corrected by the ratio between the two, type by type, that the others
+show. On a GPU the runtime lists no kernels: there, all are known alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from itertools import islice
 import numpy as np
 
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.measurement import Measurement
 from latlas.profiler.table import Table
@@ -29,6 +29,14 @@ TRUNCATION_US = 0.5
 """XNNPACK lists whole microseconds, cut off and not rounded: half of one is missing on average."""
 
 
+PASSES_AGREE = 0.07
+"""A network whose profiled pass is this far off its timed pass, by the ratio that is usual on the
+target, was disturbed in one of them: it is left out."""
+
+MIN_PAIRS = 3
+"""A type's ratio between context and alone needs so many kernels that are known both ways."""
+
+
 @dataclass(frozen=True)
 class KernelLatencies:
     """What a table says about kernels.
@@ -36,49 +44,82 @@ class KernelLatencies:
     Attributes:
         latency_us: microseconds of every kernel measured, as inside a network.
         weight: how many networks, or 1 where it was measured alone, stand behind each.
-        context_ratio: time in context over time alone, median over the kernels that have both;
-            1 where there are none.
+        context_ratio: by kernel type, time in context over time alone.
         fixed_us: cost of an invocation that was taken off kernels measured alone.
         networks: the whole networks, with their kernels.
-        unaligned: names of networks whose listed operators do not match their kernels, so that
-            only their whole latency is used.
+        left_out: networks whose listed times were not used, and why.
     """
 
     latency_us: Mapping[Kernel, float]
     weight: Mapping[Kernel, int]
-    context_ratio: float
+    context_ratio: Mapping[str, float]
     fixed_us: float
     networks: Sequence[tuple[Measurement, tuple[Kernel, ...]]]
-    unaligned: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 def kernel_latencies(table: Table) -> KernelLatencies:
     """Work out the latency of every kernel that a table knows."""
     rules = rules_for(table.target.delegate)
-    context: dict[Kernel, list[float]] = defaultdict(list)
-    networks, unaligned = [], []
-    for measurement in _usable(table, "network"):
-        graph = Graph.from_text(measurement.graph)
-        kernels = split(graph, rules)
-        networks.append((measurement, kernels))
+    networks = [
+        (measurement, split(measurement.to_graph(), rules))
+        for measurement in _usable(table, "network")
+    ]
+    context, left_out = _in_context(networks, rules)
+    networks = [pair for pair in networks if left_out.get(pair[0].name) != _DISTURBED]
+    alone_us = {
+        Kernel.from_text(measurement.graph): whole_us(measurement)
+        for measurement in _usable(table, "kernel")
+    }
+    fixed_us = min(_chain_intercept_us(table), min(alone_us.values(), default=0.0))
+    alone = {k: max(time_us - fixed_us, FLOOR * time_us) for k, time_us in alone_us.items()}
+    ratio = _context_ratio(context, alone)
+    usual = ratio.get("", 1.0)
+    latency = {k: time_us * ratio.get(k.type, usual) for k, time_us in alone.items()}
+    latency |= {kernel: float(np.median(times)) for kernel, times in context.items()}
+    weight = {kernel: len(context.get(kernel, ())) or 1 for kernel in latency}
+    return KernelLatencies(latency, weight, ratio, fixed_us, networks, left_out)
+
+
+_DISTURBED = "its profiled pass does not agree with its timed pass"
+_UNALIGNED = "its listed operators do not match its kernels"
+
+
+def _in_context(
+    networks: Sequence[tuple[Measurement, tuple[Kernel, ...]]], rules: FusionRules
+) -> tuple[dict[Kernel, list[float]], dict[str, str]]:
+    """Return the times of every kernel inside networks, and the networks left out."""
+    left_out = {}
+    listed = []
+    for measurement, kernels in networks:
         times = listed_us(measurement, kernels, rules)
-        if times is None:
-            if measurement.ops:
-                unaligned.append(measurement.name)
+        if times is not None:
+            listed.append((measurement, kernels, times))
+        elif measurement.ops:
+            left_out[measurement.name] = _UNALIGNED
+    ratios = [sum(times) / whole_us(measurement) for measurement, _, times in listed]
+    usual = float(np.median(ratios)) if ratios else 1.0
+    context: dict[Kernel, list[float]] = defaultdict(list)
+    for (measurement, kernels, times), ratio in zip(listed, ratios, strict=True):
+        if abs(ratio / usual - 1) > PASSES_AGREE:
+            left_out[measurement.name] = _DISTURBED
             continue
         for kernel, time_us in zip(kernels, times, strict=True):
             context[kernel].append(time_us)
-    fixed_us = _fixed_cost(table)
-    alone = {}
-    for measurement in _usable(table, "kernel"):
-        kernel = Kernel.from_text(measurement.graph)
-        alone[kernel] = _alone_us(measurement, fixed_us)
-    in_context = {kernel: float(np.median(times)) for kernel, times in context.items()}
-    both = [kernel for kernel in alone if kernel in in_context and alone[kernel] > 0]
-    ratio = float(np.median([in_context[k] / alone[k] for k in both])) if both else 1.0
-    latency = {kernel: time_us * ratio for kernel, time_us in alone.items()} | in_context
-    weight = {kernel: len(context.get(kernel, ())) or 1 for kernel in latency}
-    return KernelLatencies(latency, weight, ratio, fixed_us, networks, tuple(unaligned))
+    return dict(context), left_out
+
+
+def _context_ratio(
+    context: Mapping[Kernel, Sequence[float]], alone: Mapping[Kernel, float]
+) -> dict[str, float]:
+    """Return total time in context over total time alone, by type, and over all types as ``""``."""
+    totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for kernel in context.keys() & alone.keys():
+        for name in (kernel.type, ""):
+            totals[name][0] += float(np.median(context[kernel]))
+            totals[name][1] += alone[kernel]
+            totals[name][2] += 1
+    return {name: a / b for name, (a, b, pairs) in totals.items() if pairs >= MIN_PAIRS}
 
 
 def _usable(table: Table, unit: str) -> list[Measurement]:
@@ -108,21 +149,15 @@ def listed_us(
     return tuple(sum(islice(times, count)) + count * TRUNCATION_US for count in counts)
 
 
-def _fixed_cost(table: Table) -> float:
+def _chain_intercept_us(table: Table) -> float:
     """Return what an invocation costs beside its kernels, in microseconds.
 
     It is the intercept of a line through chains of 1, 2, 4 … copies of one kernel.
     """
     probes = _usable(table, "probe")
-    lengths = [len(Graph.from_text(probe.graph).nodes) for probe in probes]
+    lengths = [len(probe.to_graph().nodes) for probe in probes]
     if len(set(lengths)) < 2:
         return 0.0
-    times = [whole_us(probe) for probe in probes]
-    weights = 1 / np.asarray(times)
-    _, intercept = np.polyfit(lengths, times, 1, w=weights)
+    times = np.array([whole_us(probe) for probe in probes])
+    _, intercept = np.polyfit(lengths, times, 1, w=1 / times)
     return max(0.0, float(intercept))
-
-
-def _alone_us(measurement: Measurement, fixed_us: float) -> float:
-    median_us = whole_us(measurement)
-    return max(median_us - fixed_us, FLOOR * median_us)
