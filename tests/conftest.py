@@ -10,8 +10,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from components import require
+from hypothesis import settings
 
 from latlas.profiler.litert.local import GpuProbe, probe_gpu
+
+settings.register_profile("latlas", deadline=None)  # a busy machine is no bug
+settings.load_profile("latlas")
 
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 
