@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu6": lambda x: np.clip(x, 0, 6),
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
-    "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "logistic": lambda x: (1 + np.tanh(x / 2)) / 2,
     "tanh": np.tanh,
 }
 BINARY = {"add": np.add, "mul": np.multiply, "sub": np.subtract}
