@@ -1,0 +1,235 @@
+"""NSGA-II (Deb et al. 2002) with weighted objectives, as MoGA searches (Chu, Zhang and Xu 2020).
+
+The machinery is pymoo's; what is added are genes without an order (a 7x7 kernel is not "more" than
+3x3), weights in the crowding distance (`latlas.search.crowding`), architectures that failed, and
+that none is asked for twice.
+
+MoGA maximises parameters, as a stand-in for what a network can learn, beside accuracy and latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.mutation import Mutation
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.termination import NoTermination
+from pymoo.operators.crossover.pntx import SinglePointCrossover
+from pymoo.operators.crossover.ux import UniformCrossover
+from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+
+from latlas.profiler.errors import SearchError
+from latlas.search.crowding import crowding_distance, normalise_weights
+from latlas.search.pareto import Direction, minimised
+from latlas.search.protocols import Genes, Trial
+
+CROSSOVERS = {"uniform": UniformCrossover, "one-point": SinglePointCrossover}
+
+
+def resample_genes(
+    genes: NDArray[np.integer],
+    choices: Sequence[int],
+    rate: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Give every gene, with probability `rate`, another of its choices, all equally likely.
+
+    Args:
+        genes: shape (chromosomes, genes).
+        choices: number of choices of every gene; a gene with one stays.
+        rate: probability per gene.
+        rng: source of randomness.
+
+    >>> resample_genes(np.array([[0, 1, 0]]), [2, 2, 1], 1.0, np.random.default_rng(0)).tolist()
+    [[1, 0, 0]]
+    """
+    limits = np.asarray(choices)
+    hit = (rng.random(genes.shape) < rate) & (limits > 1)
+    # One of the others: 1 … n-1 steps further on the circle of choices.
+    steps = 1 + np.floor(rng.random(genes.shape) * np.maximum(limits - 1, 1)).astype(np.int64)
+    found: NDArray[np.int64] = np.where(hit, (genes + steps) % limits, genes).astype(np.int64)
+    return found
+
+
+class WeightedNSGA2:
+    """Searches for a front of architectures; a `Searcher`.
+
+    Args:
+        choices: number of choices of every gene.
+        weights: of accuracy, latency and parameters in the crowding distance, of any scale.
+        directions: "min" or "max" for the same three.
+        population: architectures per generation.
+        seed: of everything random.
+        mutation: probability that a gene of a child is resampled; None is one gene a child.
+        crossover: "uniform" or "one-point".
+        crossover_rate: probability that two parents mix their genes at all.
+
+    Raises:
+        SearchError: an argument is out of its range.
+
+    >>> searcher = WeightedNSGA2([3, 3, 3], population=4)
+    >>> batch = searcher.ask()
+    >>> searcher.tell([Trial(genes, 0.9, 1.0 + sum(genes), 100.0) for genes in batch])
+    >>> len(searcher.ask())
+    4
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[int],
+        weights: Sequence[float] = (2.0, 2.0, 1.0),
+        directions: Sequence[Direction] = ("max", "min", "max"),
+        *,
+        population: int = 40,
+        seed: int = 0,
+        mutation: float | None = None,
+        crossover: Literal["uniform", "one-point"] = "uniform",
+        crossover_rate: float = 0.9,
+    ) -> None:
+        self.choices = tuple(int(number) for number in choices)
+        self.weights = tuple(normalise_weights(weights).tolist())
+        self.directions = tuple(directions)
+        self.population = population
+        self.seed = seed
+        self.mutation = 1 / max(len(self.choices), 1) if mutation is None else mutation
+        self.crossover = crossover
+        self.crossover_rate = crossover_rate
+        self._check()
+        self._seen: set[Genes] = set()
+        self._batch: list[Genes] | None = None
+        self._infills: Any = None
+        self._algorithm = self._set_up()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What it asks for depends on this and on what it is told, as plain values."""
+        return {
+            "kind": "weighted-nsga2",
+            "weights": list(self.weights),
+            "directions": list(self.directions),
+            "population": self.population,
+            "seed": self.seed,
+            "mutation": self.mutation,
+            "crossover": self.crossover,
+            "crossover_rate": self.crossover_rate,
+        }
+
+    def ask(self) -> list[Genes]:
+        """Return the next generation, none of it asked for before; empty once nothing new is found.
+
+        The same generation is returned until `tell` was called.
+        """
+        if self._batch is None:
+            self._infills = self._algorithm.ask()
+            self._batch = [] if self._infills is None else _genes_of(self._infills)
+            self._seen.update(self._batch)
+        return list(self._batch)
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Learn the results of the generation that was asked for, in its order.
+
+        A trial with an error or without numbers loses to every other.
+
+        Raises:
+            SearchError: these are not the architectures that were asked for.
+        """
+        asked = self._batch
+        if not asked or [tuple(trial.genes) for trial in trials] != asked:
+            raise SearchError(
+                f"tell takes the {len(asked or ())} architectures that ask returned, in their "
+                f"order, not {len(trials)} others: call ask, evaluate all of it, then tell"
+            )
+        values = minimised([trial.objectives for trial in trials], self.directions)
+        failed = ~np.isfinite(values).all(axis=1) | np.array([bool(one.error) for one in trials])
+        # pymoo compares violations before objectives, so a failure's numbers do not matter.
+        self._infills.set("F", np.where(failed[:, None], 0.0, values))
+        self._infills.set("G", failed[:, None].astype(np.float64))
+        for one in self._infills:
+            one.evaluated.update({"F", "G"})
+        self._algorithm.tell(infills=self._infills)
+        self._batch = self._infills = None
+
+    def _check(self) -> None:
+        if not self.choices or min(self.choices) < 1:
+            raise SearchError(f"every gene has at least one choice, not {self.choices}")
+        if len(self.weights) != 3 or len(self.directions) != 3:
+            raise SearchError("accuracy, latency and parameters need three weights and directions")
+        if self.population < 2:
+            raise SearchError(f"a population is at least 2, not {self.population}")
+        if not (0 <= self.mutation <= 1 and 0 <= self.crossover_rate <= 1):
+            raise SearchError("mutation and crossover_rate are probabilities")
+        if self.crossover not in CROSSOVERS:
+            raise SearchError(f"crossover is one of {sorted(CROSSOVERS)}, not {self.crossover!r}")
+
+    def _set_up(self) -> Any:
+        weights = self.weights
+
+        def crowding(values: NDArray[np.float64], **_: Any) -> NDArray[np.float64]:
+            return crowding_distance(values, weights)
+
+        algorithm = NSGA2(
+            pop_size=self.population,
+            sampling=self._first_generation(),
+            crossover=CROSSOVERS[self.crossover](prob=self.crossover_rate),
+            mutation=_Resampling(self.choices, self.mutation),
+            survival=RankAndCrowding(crowding_func=crowding),
+            eliminate_duplicates=_NeverTwice(self._seen),
+        )
+        problem = Problem(
+            n_var=len(self.choices),
+            n_obj=3,
+            n_ieq_constr=1,
+            xl=0,
+            xu=np.array(self.choices) - 1,
+            vtype=int,
+        )
+        return algorithm.setup(problem, termination=NoTermination(), seed=self.seed)
+
+    def _first_generation(self) -> NDArray[np.int64]:
+        rng = np.random.default_rng([self.seed, 1])
+        found: dict[Genes, None] = {}
+        for _ in range(100):  # a space may be smaller than the population
+            drawn = rng.integers(np.array(self.choices), size=(self.population, len(self.choices)))
+            found.update(dict.fromkeys(tuple(one) for one in drawn.tolist()))
+            if len(found) >= self.population:
+                break
+        return np.array(list(found)[: self.population], dtype=np.int64)
+
+
+def _genes_of(population: Any) -> list[Genes]:
+    return [tuple(int(gene) for gene in one.X) for one in population]
+
+
+class _Resampling(Mutation):  # type: ignore[misc]
+    def __init__(self, choices: Sequence[int], rate: float) -> None:
+        super().__init__()
+        self.choices, self.rate = choices, rate
+
+    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:
+        return resample_genes(np.asarray(X, dtype=np.int64), self.choices, self.rate, random_state)
+
+
+class _NeverTwice(DuplicateElimination):  # type: ignore[misc]
+    """Drops what was asked for before, or is in the batch already."""
+
+    def __init__(self, seen: set[Genes]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def do(self, pop: Any, *args: Any, return_indices: bool = False, to_itself: bool = True) -> Any:
+        taken = set(self.seen)
+        for other in args:
+            taken.update(_genes_of(other))
+        kept: list[int] = []
+        dropped: list[int] = []
+        for position, genes in enumerate(_genes_of(pop)):
+            (dropped if genes in taken else kept).append(position)
+            taken.add(genes)
+        found = pop[kept] if kept else Population.create()
+        return (found, kept, dropped) if return_indices else found

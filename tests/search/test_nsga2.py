@@ -1,0 +1,139 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from latlas.profiler.errors import SearchError
+from latlas.search.nsga2 import WeightedNSGA2, resample_genes
+from latlas.search.pareto import hypervolume
+from latlas.search.protocols import Genes, Trial
+
+CHOICES = (12,) * 14
+
+
+def trial(genes: Genes) -> Trial:
+    """A conflict: larger genes are more accurate and slower, even ones have more parameters."""
+    array = np.array(genes)
+    accuracy = 0.5 + 0.4 * float(np.sqrt(array / 11).mean())
+    return Trial(genes, accuracy, 1 + float((array**2).mean()), float((array % 2 == 0).sum()))
+
+
+def generations(searcher: WeightedNSGA2, number: int) -> list[list[Genes]]:
+    found = []
+    for _ in range(number):
+        found.append(searcher.ask())
+        searcher.tell([trial(genes) for genes in found[-1]])
+    return found
+
+
+@pytest.mark.parametrize("crossover", ["uniform", "one-point"])
+def test_batches_are_valid_and_never_repeat(crossover: str) -> None:
+    searcher = WeightedNSGA2((3, 12, 1, 5, 7), population=20, crossover=crossover)  # type: ignore[arg-type]
+    asked = [genes for batch in generations(searcher, 8) for genes in batch]
+    assert len(asked) == len(set(asked)) == 160
+    for genes in asked:
+        assert all(type(gene) is int for gene in genes)
+        assert all(0 <= g < n for g, n in zip(genes, (3, 12, 1, 5, 7), strict=True))
+
+
+def test_the_seed_and_the_tells_decide_everything() -> None:
+    first = generations(WeightedNSGA2(CHOICES, population=12, seed=3), 6)
+    assert generations(WeightedNSGA2(CHOICES, population=12, seed=3), 6) == first
+    assert generations(WeightedNSGA2(CHOICES, population=12, seed=4), 1) != first[:1]
+    # Replaying half and going on is the same as never having stopped.
+    resumed = WeightedNSGA2(CHOICES, population=12, seed=3)
+    for batch in first[:3]:
+        assert resumed.ask() == batch
+        resumed.tell([trial(genes) for genes in batch])
+    assert generations(resumed, 3) == first[3:]
+
+
+def test_ask_repeats_itself_until_told() -> None:
+    searcher = WeightedNSGA2(CHOICES, population=6)
+    batch = searcher.ask()
+    batch.pop()  # the caller's copy
+    assert len(searcher.ask()) == 6
+    assert searcher.ask() == searcher.ask()
+
+
+def test_it_beats_random_search() -> None:
+    def volume(all_genes: Sequence[Genes]) -> float:
+        values = [trial(genes).objectives for genes in all_genes]
+        return hypervolume(values, ["max", "min", "max"], [0.5, 60.0, -1.0])
+
+    searched = [
+        g for batch in generations(WeightedNSGA2(CHOICES, population=30), 20) for g in batch
+    ]
+    drawn = np.random.default_rng(0).integers(12, size=(600, 14)).tolist()
+    assert volume(searched) > 1.05 * volume([tuple(genes) for genes in drawn])
+
+
+def test_directions_are_followed() -> None:
+    def mean_latency(direction: str) -> float:
+        directions = ("max", direction, "max")
+        searcher = WeightedNSGA2(CHOICES, (0, 1, 0), directions, population=16)  # type: ignore[arg-type]
+        for _ in range(12):
+            batch = searcher.ask()
+            searcher.tell([Trial(g, 0.5, 1.0 + sum(g), 1.0) for g in batch])
+        return float(np.mean([sum(genes) for genes in searcher.ask()]))
+
+    assert mean_latency("min") < 50 < 100 < mean_latency("max")
+
+
+def test_failures_do_not_breed() -> None:
+    searcher = WeightedNSGA2((2,) * 10, population=10, mutation=0.0)
+    for _ in range(6):
+        batch = searcher.ask()
+        # Whatever starts with 0 fails; the objectives it reports must not matter.
+        searcher.tell([Trial(g, 0.9, 1.0, 1e9, error="" if g[0] else "broken") for g in batch])
+    assert np.mean([genes[0] for genes in searcher.ask()]) > 0.9
+
+
+def test_all_failed_is_survived() -> None:
+    searcher = WeightedNSGA2(CHOICES, population=4)
+    for _ in range(3):
+        nan = float("nan")
+        searcher.tell([Trial(genes, nan, nan, nan, "broken") for genes in searcher.ask()])
+    assert len(searcher.ask()) == 4
+
+
+def test_a_small_space_runs_dry() -> None:
+    searcher = WeightedNSGA2((2, 2), population=3)
+    asked: list[Genes] = []
+    for _ in range(10):
+        batch = searcher.ask()
+        if not batch:
+            break
+        asked += batch
+        searcher.tell([trial(genes) for genes in batch])
+    assert sorted(asked) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_mutation_rate_and_uniformity() -> None:
+    rng = np.random.default_rng(0)
+    genes = np.full((20000, 3), 2)
+    found = resample_genes(genes, [4, 4, 1], 0.25, rng)
+    assert (found[:, 2] == 0).sum() == 0  # a gene with one choice stays as it is
+    assert (found[:, :2] != 2).mean() == pytest.approx(0.25, abs=0.01)
+    others = np.bincount(found[:, 0][found[:, 0] != 2], minlength=4)
+    assert others[[0, 1, 3]] / others.sum() == pytest.approx(np.full(3, 1 / 3), abs=0.03)
+
+
+def test_misuse_is_refused() -> None:
+    searcher = WeightedNSGA2(CHOICES, population=4)
+    with pytest.raises(SearchError, match="call ask"):
+        searcher.tell([])
+    batch = searcher.ask()
+    with pytest.raises(SearchError, match="order"):
+        searcher.tell([trial(genes) for genes in reversed(batch)])
+    searcher.tell([trial(genes) for genes in batch])
+    for bad in (
+        {"choices": ()},
+        {"choices": (0,)},
+        {"choices": (2,), "weights": (1, 1)},
+        {"choices": (2,), "population": 1},
+        {"choices": (2,), "mutation": 2.0},
+        {"choices": (2,), "crossover": "no"},
+    ):
+        with pytest.raises(SearchError):
+            WeightedNSGA2(**bad)  # type: ignore[arg-type]
