@@ -158,7 +158,8 @@ def _canonical(op: Op, shapes: tuple[Shape, ...]) -> Kernel:
     op = _neutral(op)
     if isinstance(op, Conv2D):
         shape = shapes[0]
-        if shape[1:3] == (1, 1) and op.kernel == (1, 1) and op.groups == 1:
+        pointwise = op.kernel == (1, 1) and op.groups == 1 and not any(op.padding)
+        if shape[1:3] == (1, 1) and pointwise:
             op = FullyConnected(op.filters, op.bias, op.activation)
             shapes = ((shape[0], shape[3]),)
     elif isinstance(op, FullyConnected):

@@ -31,13 +31,14 @@ def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
     ):
         case "conv":
             groups = draw(st.sampled_from([g for g in (1, 2, 4) if shape[3] % g == 0]))
+            kernel = draw(st.integers(1, 3)), draw(st.integers(1, 3))
             return b.conv(
                 x,
                 groups * draw(st.integers(1, 3)),
-                (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+                kernel,
                 stride=draw(st.integers(1, 2)),
                 dilation=draw(st.integers(1, 2)),
-                padding=draw(PADDING),
+                padding="valid" if kernel == (1, 1) else draw(PADDING),
                 groups=groups,
                 bias=draw(st.booleans()),
                 activation=draw(FUSED),
@@ -45,14 +46,14 @@ def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
         case "depthwise":
             return b.depthwise(
                 x,
-                draw(st.integers(1, 3)),
+                draw(st.integers(2, 3)),
                 stride=draw(st.integers(1, 2)),
                 padding=draw(PADDING),
                 multiplier=draw(st.integers(1, 2)),
                 bias=draw(st.booleans()),
             )
         case "pool":
-            kernel, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+            kernel, stride = draw(st.integers(2, 3)), draw(st.integers(1, 2))
             append = b.average_pool if draw(st.booleans()) else b.max_pool
             return append(
                 x, kernel, stride=stride, padding=draw(st.sampled_from(["same", "valid"]))
@@ -95,7 +96,7 @@ def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
 
 @st.composite
 def graphs(draw: Callable[..., Any], most: int = 8) -> Graph:
-    """Networks of up to `most` operators in the training form, with one or more outputs."""
+    """Networks of up to `most` operators in the training form; every value is read or an output."""
     sizes = st.integers(1, 6)
     b = GraphBuilder((1, draw(sizes), draw(sizes), draw(st.sampled_from([1, 2, 4]))))
     values = [b.input]
@@ -109,9 +110,10 @@ def graphs(draw: Callable[..., Any], most: int = 8) -> Graph:
         if math.prod(b.shape(added)) > MAX_SIZE:
             break
         values.append(added)
-    last = values[-1]
     others = draw(st.lists(st.sampled_from(values[1:] or values), max_size=1))
-    return b.build(*dict.fromkeys([last, *others]))
+    whole = b.build(values[-1])
+    unread = [value for value, readers in enumerate(whole.consumers) if not readers]
+    return b.build(*dict.fromkeys([*unread, *others]))
 
 
 def every_op() -> list[Op]:

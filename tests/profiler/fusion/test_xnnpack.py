@@ -1,0 +1,122 @@
+"""The rules against what XNNPACK really lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from latlas.profiler.fold import fold
+from latlas.profiler.fusion.xnnpack import XnnpackRules
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.kernel import split
+from latlas.profiler.litert.local import LocalRunner
+from latlas.profiler.ops import Binary, Concat, Resize, Softmax
+from latlas.profiler.runner import Effort, Job
+from latlas.profiler.tflite.writer import to_tflite
+from latlas.search import zoo
+
+RULES = XnnpackRules()
+QUICK = Effort(min_runs=2, min_ms=0, max_ms=500, warmup_ms=0)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[LocalRunner]:
+    with LocalRunner("cpu") as runner:
+        yield runner
+
+
+def listed(runner: LocalRunner, graph: Graph) -> list[str]:
+    (result,) = runner.run([Job("job", to_tflite(graph), QUICK, profile=True)])
+    assert result.kind == "ok", result.error
+    return [op.name for op in result.ops if op.name not in RULES.unowned_operators]
+
+
+def check(runner: LocalRunner, graph: Graph) -> None:
+    folded = fold(graph)
+    expected = [(k.text, RULES.operators(k)) for k in split(folded, RULES)]
+    names = listed(runner, folded)
+    assert len(names) == sum(count for _, count in expected), (names, expected)
+
+
+def _map(append: Callable[[GraphBuilder], int], *shapes: tuple[int, ...]) -> Graph:
+    b = GraphBuilder(*(shapes or ((1, 8, 8, 4),)))
+    return b.build(append(b))
+
+
+SMALL = (1, 1, 1, 4)
+MAP = (1, 8, 8, 4)
+ALONE: dict[str, Graph] = {
+    "conv": _map(lambda b: b.conv(0, 6, 3)),
+    "strided conv": _map(lambda b: b.conv(0, 6, 3, stride=2, activation="relu6")),
+    "conv of odd padding": _map(lambda b: b.conv(0, 6, 3, padding=(1, 0, 2, 0))),
+    "conv of a 1x1 map": _map(lambda b: b.conv(0, 6, 1), SMALL),
+    "grouped conv": _map(lambda b: b.conv(0, 8, 3, groups=2)),
+    "dilated conv": _map(lambda b: b.conv(0, 6, 3, dilation=2)),
+    "depthwise": _map(lambda b: b.depthwise(0, 3, stride=2, activation="relu")),
+    "depthwise multiplier": _map(lambda b: b.depthwise(0, 3, multiplier=2)),
+    "fully connected": _map(lambda b: b.fully_connected(0, 6), (1, 8)),
+    "fully connected of a map": _map(lambda b: b.fully_connected(0, 6)),
+    "add": _map(lambda b: b.add(0, 1), MAP, MAP),
+    "add relu": _map(lambda b: b.add(0, 1, activation="relu"), MAP, MAP),
+    "mul": _map(lambda b: b.mul(0, 1), MAP, SMALL),
+    "mul relu6": _map(lambda b: b.mul(0, 1, activation="relu6"), MAP, SMALL),
+    "sub": _map(lambda b: b.apply(Binary("sub"), 0, 1), MAP, MAP),
+    "sub relu": _map(lambda b: b.apply(Binary("sub", "relu"), 0, 1), MAP, MAP),
+    "mul by a value": _map(lambda b: b.apply(Binary("mul", value=1 / 6), 0)),
+    "add of a value, relu6": _map(lambda b: b.apply(Binary("add", "relu6", value=3.0), 0)),
+    "batch norm alone": _map(lambda b: b.batch_norm(0)),
+    "concat of 2": _map(lambda b: b.concat([0, 1]), MAP, MAP),
+    "concat of 5": _map(lambda b: b.concat([0, 1] * 2 + [0]), MAP, MAP),
+    "concat over rows": _map(lambda b: b.apply(Concat(1), 0, 1), MAP, MAP),
+    "average pool": _map(lambda b: b.average_pool(0, 3)),
+    "global average pool": _map(lambda b: b.average_pool(0, 8, padding="valid")),
+    "max pool": _map(lambda b: b.max_pool(0, 3, stride=2)),
+    "mean": _map(lambda b: b.mean(0)),
+    "mean without axes": _map(lambda b: b.mean(0, keepdims=False)),
+    "mean of a 1x1 map": _map(lambda b: b.mean(0), SMALL),
+    "pad": _map(lambda b: b.pad(0, (1, 1, 2, 0))),
+    "pad and pool": _map(lambda b: b.max_pool(b.pad(0, (1, 1, 1, 1)), 3, padding="valid")),
+    "pad and conv": _map(lambda b: b.conv(b.pad(0, (1, 1, 1, 1)), 4, 3, padding="valid")),
+    "slice": _map(lambda b: b.slice(0, (0, 1, 1, 0), (1, 5, 5, 4))),
+    "resize": _map(lambda b: b.resize(0, (16, 16))),
+    "resize, half pixels": _map(lambda b: b.resize(0, (16, 16), half_pixel_centers=True)),
+    "resize to the nearest": _map(lambda b: b.apply(Resize((16, 16), "nearest"), 0)),
+    "softmax": _map(lambda b: b.softmax(0), (1, 10)),
+    "softmax of a map": _map(lambda b: b.apply(Softmax(), 0)),
+    "reshape": _map(lambda b: b.relu(b.reshape(b.relu(0), (1, 256)))),
+    **{
+        kind: _map(lambda b, kind=kind: b.activation(0, kind))  # type: ignore[misc]
+        for kind in ("relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh")
+    },
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_every_operator(name: str, runner: LocalRunner) -> None:
+    check(runner, ALONE[name])
+
+
+def test_a_network_of_every_kind(runner: LocalRunner) -> None:
+    b = GraphBuilder((1, 16, 16, 4))
+    x = b.relu6(b.batch_norm(b.conv(0, 8, 3, stride=2, bias=False)))
+    y = b.hard_swish(b.batch_norm(b.depthwise(x, 5, bias=False)))
+    gate = b.hard_sigmoid(b.conv(b.relu(b.conv(b.mean(y), 2, 1)), 8, 1))
+    x = b.add(x, b.mul(y, gate), activation="relu")
+    x = b.concat([b.average_pool(x, 3), b.max_pool(x, 3), b.apply(Binary("sub"), x, y)])
+    x = b.conv(b.pad(x, (1, 1, 1, 1)), 8, 3, padding="valid")
+    x = b.resize(b.slice(x, (0, 1, 1, 0), (1, 6, 6, 8)), (12, 12))
+    x = b.add(b.activation(x, "tanh"), b.logistic(x))
+    x = b.reshape(b.mean(b.batch_norm(x)), (1, 8))
+    check(runner, b.build(b.softmax(b.fully_connected(x, 5))))
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_reference_networks(name: str, runner: LocalRunner) -> None:
+    check(runner, zoo.build(name, 64))
+
+
+def test_reshapes_are_no_kernels() -> None:
+    b = GraphBuilder((1, 4, 4, 4))
+    x = b.relu(b.reshape(b.conv(0, 4, 1), (1, 64)))
+    assert RULES.groups(b.build(x)) == [(0,), (2,)]
