@@ -120,7 +120,9 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
             )
 
     kernels = list(
-        {kernel for column in changes for change in column for kernel in change} | {*base}
+        dict.fromkeys(
+            [*base, *(kernel for column in changes for change in column for kernel in change)]
+        )
     )
     latency_us, source = predictor.kernels_us(kernels)
     predictor.require_known(kernels, source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from latlas.profiler.runner import Effort
@@ -24,7 +25,8 @@ class CampaignSettings:
         learn_runs: reference measurements at the start, which set the gates for noise.
         first_pause_s: the first rest after a drift; every further one is twice as long.
         max_pause_s: the longest single rest.
-        patience_s: how long a slow device is waited for.
+        patience_s: how long a slow device is waited for, all rests of a session together.
+        max_s: after so many seconds a session ends, and leaves the rest to the next.
         steady_checks: so many checks that agree make a level.
         throttle: a level that is slower than the fastest by more than this share is throttled.
         spread_floor: samples may spread at least this much (robust CV).
@@ -43,6 +45,7 @@ class CampaignSettings:
     first_pause_s: float = 0.1
     max_pause_s: float = 30.0
     patience_s: float = 120.0
+    max_s: float = math.inf
     steady_checks: int = 5
     throttle: float = 0.10
     spread_floor: float = 0.03

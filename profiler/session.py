@@ -125,13 +125,14 @@ class Session:
         self.rng = random.Random(settings.seed + 1)
 
     def run(self, jobs: Sequence[CampaignJob]) -> None:
-        """Measure jobs until each has an accepted measurement."""
+        """Measure jobs until each has an accepted measurement, or the session's time is over."""
         if not jobs:
             return
         self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
         self.reference_model = self.write(self.reference)
         self.learn()
-        while self.queue:
+        ends = self.clock() + self.settings.max_s
+        while self.queue and self.clock() < ends:
             self.batch()
 
     # References
@@ -175,7 +176,8 @@ class Session:
     def recover(self) -> None:
         """Rest until the reference is back at its level, or holds another one."""
         settings, monitor, clock = self.settings, self.monitor, self.clock
-        deadline = clock() + (0.0 if self.impatient else settings.patience_s)
+        patience_s = max(settings.patience_s - self.tally.paused_s, 0.0)
+        deadline = clock() + (0.0 if self.impatient else patience_s)
         pause = settings.first_pause_s
         checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
         while True:

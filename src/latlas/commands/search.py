@@ -1,0 +1,315 @@
+"""``latlas search``: search a space for architectures that are accurate and fast."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latlas.console import FOLDER, emit, json_option, say, table
+
+if TYPE_CHECKING:
+    from latlas.search.protocols import Genes, Trial
+    from latlas.search.spaces import MogaSpace
+    from latlas.search.study import LatencyFunction, Study
+    from latlas.search.supernet import SupernetConfig, SupernetOracle
+
+SUPERNET_IMAGE = 32
+SUPERNET_WIDTH = 0.25
+"""The supernet is a small relative of the networks whose latency counts: digits are small."""
+
+
+def latency_function(text: str, space: MogaSpace) -> tuple[LatencyFunction, dict[str, Any]]:
+    """Return chromosomes-to-milliseconds for a ``--latency``, and what identifies it in a study.
+
+    Raises:
+        UsageError: the text names no predictor, table or device.
+    """
+    from latlas.predictor import file
+    from latlas.predictor.fit import fit
+    from latlas.predictor.genes import compile_genes
+    from latlas.profiler.errors import UsageError
+    from latlas.profiler.table import Table
+
+    path = Path(text)
+    if text.startswith("device:"):
+        return _device_latency(text, space)
+    if path.is_dir():
+        table_ = Table.open(path)
+        predictor = fit(table_)
+        identity = {"kind": "table", "measurements": len(table_.measurements)}
+    elif path.exists():
+        predictor = file.load(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        identity = {"kind": "predictor", "sha256": digest}
+    else:
+        raise UsageError(
+            f"--latency {text}: no such predictor file or table, and not a device such as "
+            "device:local/cpu"
+        )
+    compiled = compile_genes(space, predictor)
+    return compiled.latency_ms, identity | {"target": predictor.target.to_json()}
+
+
+def _device_latency(text: str, space: MogaSpace) -> tuple[LatencyFunction, dict[str, Any]]:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from latlas.console import open_runner
+    from latlas.predictor.oracle import DeviceOracle
+    from latlas.profiler.errors import UsageError
+
+    device, _, delegate = text.removeprefix("device:").partition("/")
+    if delegate not in ("cpu", "gpu"):
+        raise UsageError(f"--latency {text}: a device is written device:local/cpu")
+    runner = open_runner(device, delegate, 1, "")
+    oracle = DeviceOracle(runner)
+
+    def latency_ms(genes: Sequence[Genes]) -> NDArray[np.float64]:
+        return oracle.latency_ms([space.decode(each) for each in genes])
+
+    return latency_ms, {"kind": "device", "target": runner.target.to_json()}
+
+
+def train_supernet(
+    folder: Path, dataset: str, config: SupernetConfig | None = None
+) -> SupernetOracle:
+    """Train a supernet for MoGA's space, or go on with the one in the folder.
+
+    Raises:
+        UsageError: there is no such data set.
+    """
+    from latlas.profiler.errors import UsageError
+
+    if dataset != "digits":
+        raise UsageError(f"no data set {dataset!r}; known is digits")
+    from latlas.search.data import digits
+    from latlas.search.spaces import MogaSpace
+    from latlas.search.supernet import Supernet, SupernetOracle
+
+    data = digits(SUPERNET_IMAGE)
+    space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
+    supernet = Supernet(space, config).fit(data, folder)
+    return SupernetOracle(supernet, data)
+
+
+def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:
+    """Return what the supernet's accuracies are worth, and what to say about it."""
+    import numpy as np
+
+    from latlas.search.significance import chance_level, is_above_chance
+
+    ranking = oracle.ranking()
+    images = oracle.dataset.search
+    chance = chance_level(images.labels)
+    accuracy = float(np.median(oracle.evaluate(_random_genes(oracle))))
+    above = is_above_chance(accuracy, len(images), chance)
+    lines = [
+        f"supernet: median accuracy {accuracy:.1%} ± {oracle.standard_error:.1%} on "
+        f"{len(images)} images, chance is {chance:.1%}"
+    ]
+    if not above:
+        lines.append("  its accuracy is within two standard errors of chance: it says nothing")
+    lines.append(
+        f"supernet: ranks {ranking.architectures} architectures alike on two halves of the images "
+        f"with Kendall's tau {ranking.tau:.2f} (p = {ranking.p_value:.2g})"
+    )
+    if not ranking.significant:
+        lines.append(
+            "  its ranking is not significant: the accuracies below do not tell architectures apart"
+        )
+    return {
+        "median_accuracy": accuracy,
+        "standard_error": oracle.standard_error,
+        "chance": chance,
+        "above_chance": above,
+        "ranking": asdict(ranking) | {"significant": ranking.significant},
+        "text": lines,
+    }
+
+
+def _random_genes(oracle: SupernetOracle) -> list[Genes]:
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    choices = oracle.supernet.space.choices
+    return [tuple(rng.integers(choices).tolist()) for _ in range(16)]
+
+
+@click.command("search")
+@click.option("--space", default="moga", show_default=True)
+@click.option(
+    "--searcher",
+    type=click.Choice(["nsga2"]),
+    default="nsga2",
+    show_default=True,
+    help="nsga2: weighted NSGA-II (MoGA).",
+)
+@click.option(
+    "--latency",
+    required=True,
+    help="Where latencies come from: a predictor, a table, or device:local/cpu.",
+)
+@click.option("--accuracy", type=click.Choice(["supernet"]), default="supernet", show_default=True)
+@click.option("--dataset", default="digits", show_default=True)
+@click.option("-o", "--output", type=FOLDER, required=True, help="The study's folder.")
+@click.option("--evaluations", type=click.IntRange(1), default=400, show_default=True)
+@click.option("--population", type=click.IntRange(4, 10_000), default=40, show_default=True)
+@click.option(
+    "--weights",
+    default="2:2:1",
+    show_default=True,
+    help="Of accuracy, latency and parameters in the crowding distance.",
+)
+@click.option(
+    "--resolution",
+    type=click.IntRange(1, 4096),
+    default=224,
+    show_default=True,
+    help="Height and width of the input of the networks whose latency counts.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--tflite", is_flag=True, help="Write the front's networks as .tflite files too.")
+@json_option
+def main(
+    space: str,
+    searcher: str,
+    latency: str,
+    accuracy: str,
+    dataset: str,
+    output: Path,
+    evaluations: int,
+    population: int,
+    weights: str,
+    resolution: int,
+    seed: int,
+    tflite: bool,
+    as_json: bool,
+) -> None:
+    """Search for architectures that are accurate and fast, and have many parameters.
+
+    Maximises accuracy, minimises latency and maximises parameters, as MoGA does. An interrupted
+    search goes on where it was when the same command is given again.
+    """
+    from latlas.search.spaces import open_space
+
+    opened = open_space(space, resolution=resolution)
+    latency_ms, identity = latency_function(latency, opened)
+    oracle = train_supernet(output / "supernet", dataset)
+    quality = supernet_quality(oracle)
+    for line in quality["text"]:
+        say(line)
+    study, front = run_search(
+        output,
+        opened,
+        latency_ms,
+        identity,
+        oracle,
+        evaluations=evaluations,
+        population=population,
+        weights=weights,
+        seed=seed,
+    )
+    if tflite:
+        export(study, opened, front)
+    document = {
+        "study": str(output),
+        "tried": len(study.history),
+        "supernet": quality,
+        "front": front_documents(front),
+    }
+    emit(document, as_json, front_text(front, oracle.standard_error))
+
+
+def run_search(
+    folder: Path,
+    space: MogaSpace,
+    latency_ms: LatencyFunction,
+    identity: dict[str, Any],
+    oracle: SupernetOracle,
+    *,
+    evaluations: int,
+    population: int,
+    weights: str = "2:2:1",
+    seed: int = 0,
+) -> tuple[Study, list[Trial]]:
+    """Run, or go on with, a weighted NSGA-II in a study's folder; return it and its front.
+
+    Raises:
+        UsageError: the weights are malformed.
+        SearchError: the folder holds another study.
+    """
+    from latlas.profiler.errors import UsageError
+    from latlas.search.nsga2 import WeightedNSGA2
+    from latlas.search.study import Study, run
+
+    try:
+        numbers = [float(part) for part in weights.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(0 <= n < 1e6 for n in numbers) or not sum(numbers):
+        raise UsageError(f"--weights takes three numbers such as 2:2:1, not {weights!r}")
+    searcher = WeightedNSGA2(space.choices, numbers, population=population, seed=seed)
+    study = Study.create(
+        folder,
+        {
+            "space": {
+                "name": space.name,
+                "resolution": space.resolution,
+                "width": space.width,
+                "classes": space.classes,
+            },
+            "searcher": searcher.identity,
+            "latency": identity,
+            "accuracy": oracle.identity,
+        },
+    )
+    front = run(study, space, searcher, oracle, latency_ms, evaluations=evaluations)
+    return study, front
+
+
+def export(study: Study, space: MogaSpace, front: list[Trial]) -> None:
+    """Write the networks of a front as .tflite files with random weights."""
+    from latlas.profiler.errors import SearchError
+    from latlas.profiler.files import write_atomically
+    from latlas.profiler.fold import fold
+    from latlas.profiler.tflite.writer import to_tflite
+
+    for rank, trial in enumerate(front, start=1):
+        path = study.folder / "architectures" / f"{rank}.tflite"
+        with write_atomically(path, SearchError) as file:
+            file.write(to_tflite(fold(space.decode(trial.genes))))
+
+
+def front_documents(front: list[Trial]) -> list[dict[str, Any]]:
+    """Return a front as plain dictionaries."""
+    return [
+        {
+            "rank": rank,
+            "genes": list(trial.genes),
+            "accuracy": trial.accuracy,
+            "latency_ms": trial.latency_ms,
+            "params": int(trial.params),
+        }
+        for rank, trial in enumerate(front, start=1)
+    ]
+
+
+def front_text(front: list[Trial], standard_error: float) -> str:
+    """Return a front as a table."""
+    rows = [
+        (
+            rank,
+            f"{trial.accuracy:.1%} ± {standard_error:.1%}",
+            f"{trial.latency_ms:.3f}",
+            f"{trial.params / 1e6:.2f}",
+            " ".join(map(str, trial.genes)),
+        )
+        for rank, trial in enumerate(front, start=1)
+    ]
+    return table(("rank", "accuracy", "latency ms", "params M", "genes"), rows)

@@ -1,0 +1,150 @@
+"""``latlas verify``: measure the architectures that a search found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latlas.console import FOLDER, emit, json_option, open_runner, table
+
+if TYPE_CHECKING:
+    from latlas.profiler.runner import Runner
+    from latlas.search.study import Study
+
+
+@click.command("verify")
+@click.argument("folder", metavar="STUDY", type=FOLDER)
+@click.option("--device", default="local", show_default=True)
+@click.option(
+    "--most",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Measure at most so many networks of the front, spread over its latencies.",
+)
+@json_option
+def main(folder: Path, device: str, most: int, as_json: bool) -> None:
+    """Measure the networks on the front of STUDY, and compare with their predicted latencies.
+
+    Measured figures are kept in STUDY/verify, so that an interrupted run goes on where it was.
+    """
+    from latlas.profiler.target import Target
+    from latlas.search.study import Study
+
+    study = Study.open(folder)
+    target = Target.from_json(study.settings.get("latency", {}).get("target"))
+    with open_runner(device, target.delegate, target.threads, target.cores) as runner:
+        target.require_same(runner.target, f"this machine, to verify {folder},")
+        document = verify(study, runner, most)
+    emit(document, as_json, verify_text(document))
+
+
+def verify(
+    study: Study, runner: Runner, most: int = 20, patience_s: float = 60.0
+) -> dict[str, Any]:
+    """Measure a study's front on a device and write ``predicted_vs_measured.png`` beside it.
+
+    Returns:
+        Every network with predicted and measured milliseconds, the mean absolute percentage error,
+        and the rank correlation.
+
+    Raises:
+        SearchError: the study has no front, or none of it could be measured.
+    """
+    import numpy as np
+    from scipy.stats import kendalltau
+
+    from latlas.profiler.campaign import Campaign, CampaignSettings
+    from latlas.profiler.errors import SearchError
+    from latlas.profiler.fold import fold
+    from latlas.profiler.jobs import CampaignJob
+    from latlas.profiler.runner import Effort
+    from latlas.profiler.table import Table
+    from latlas.search.plot import plot_study
+    from latlas.search.spaces import open_space
+    from latlas.search.study import front_of
+
+    trials = study.history
+    front = sorted(front_of(trials), key=lambda trial: trial.latency_ms)
+    if not front:
+        raise SearchError(f"{study.folder} has no front yet: run `latlas search -o` it first")
+    chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, most).round().astype(int))]
+    settings = study.settings["space"]
+    space = open_space(
+        settings["name"], resolution=settings["resolution"], classes=settings["classes"]
+    )
+    effort = Effort(min_runs=20, min_ms=200.0, max_ms=4000.0, warmup_ms=20.0)
+    jobs = {"network:" + "-".join(map(str, trial.genes)): trial for trial in chosen}
+    Campaign(
+        runner,
+        study.folder / "verify",
+        [
+            CampaignJob(name, name, "network", fold(space.decode(trial.genes)), effort)
+            for name, trial in jobs.items()
+        ],
+        CampaignSettings(check_every_jobs=4, patience_s=patience_s),
+    ).run()
+    found = {m.id: m for m in Table.open(study.folder / "verify").measurements}
+    networks = []
+    for name, trial in jobs.items():
+        measurement = found.get(name)
+        if measurement is None or measurement.summary is None:
+            continue
+        measured_ms = measurement.summary.median_us / 1e3
+        networks.append(
+            {
+                "genes": list(trial.genes),
+                "accuracy": trial.accuracy,
+                "params": int(trial.params),
+                "predicted_ms": trial.latency_ms,
+                "measured_ms": measured_ms,
+                "error": trial.latency_ms / measured_ms - 1,
+                "verdict": measurement.verdict,
+            }
+        )
+    if not networks:
+        raise SearchError(f"no network of {study.folder} could be measured: see its verify/ table")
+    predicted = [n["predicted_ms"] for n in networks]
+    measured = [n["measured_ms"] for n in networks]
+    tau = float(kendalltau(predicted, measured).statistic) if len(networks) > 2 else None
+    plot = study.folder / "predicted_vs_measured.png"
+    measured_trials = [jobs["network:" + "-".join(map(str, n["genes"]))] for n in networks]
+    plot_study(plot, trials, measured_trials, measured, target=str(runner.target))
+    return {
+        "study": str(study.folder),
+        "target": runner.target.to_json(),
+        "networks": networks,
+        "mape": float(np.mean([abs(n["error"]) for n in networks])),
+        "kendall_tau": tau,
+        "plot": str(plot),
+    }
+
+
+def verify_text(document: dict[str, Any]) -> str:
+    """Return the comparison for people."""
+    rows = [
+        (
+            f"{n['accuracy']:.1%}",
+            f"{n['params'] / 1e6:.2f}",
+            f"{n['predicted_ms']:.3f}",
+            f"{n['measured_ms']:.3f}",
+            f"{n['error']:+.1%}",
+            n["verdict"],
+            " ".join(map(str, n["genes"])),
+        )
+        for n in document["networks"]
+    ]
+    header = ("accuracy", "params M", "predicted ms", "measured ms", "error", "verdict", "genes")
+    tau = document["kendall_tau"]
+    return "\n".join(
+        [
+            table(header, rows),
+            "",
+            f"mean absolute percentage error {document['mape']:.1%}"
+            + (f", Kendall's tau {tau:.2f}" if tau is not None else "")
+            + f" on {len(rows)} networks",
+            f"plot: {document['plot']}",
+        ]
+    )
