@@ -27,7 +27,7 @@ def covering_genes(choices: Sequence[int], networks: int, seed: int) -> list[Gen
     rng = np.random.default_rng(seed)
     columns = []
     for count in choices:
-        rounds = -(-networks // count)
+        rounds = max(1, -(-networks // count))
         column = np.concatenate([rng.permutation(count) for _ in range(rounds)])
         columns.append(column[:networks].tolist())
     return [tuple(genes) for genes in zip(*columns, strict=True)]

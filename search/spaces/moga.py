@@ -78,9 +78,12 @@ class MogaSpace:
             SearchError: a layer is not among the choices.
         """
         try:
-            return tuple(CHOICES.index(Choice(k, e, bool(se))) for e, k, se in layers)
+            genes = tuple(CHOICES.index(Choice(k, e, se)) for e, k, se in layers)
         except ValueError as error:
             raise SearchError(f"not an architecture of MoGA's space: {layers}") from error
+        if len(genes) != len(LAYERS):
+            raise SearchError(f"MoGA's space has {len(LAYERS)} layers, not {len(genes)}")
+        return genes
 
     def decode(self, genes: Sequence[int]) -> Graph:
         """Return the network of a chromosome, in the training form.
@@ -88,7 +91,7 @@ class MogaSpace:
         Raises:
             SearchError: not 14 integers in 0…11.
         """
-        if len(genes) != len(LAYERS) or any(not 0 <= gene < len(CHOICES) for gene in genes):
+        if len(genes) != len(LAYERS) or any(gene not in range(len(CHOICES)) for gene in genes):
             raise SearchError(f"a chromosome of MoGA is 14 integers in 0…11, not {tuple(genes)}")
         b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
         x = conv_bn(b, b.input, self._scaled(16), 3, stride=2, act="hard_swish")
