@@ -78,7 +78,7 @@ class MogaSpace:
             SearchError: a layer is not among the choices.
         """
         try:
-            genes = tuple(CHOICES.index(Choice(k, e, se)) for e, k, se in layers)
+            genes = tuple([tuple(c) for c in CHOICES].index((k, e, se)) for e, k, se in layers)
         except ValueError as error:
             raise SearchError(f"not an architecture of MoGA's space: {layers}") from error
         if len(genes) != len(LAYERS):
