@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,22 @@ def main(
     as_json: bool,
 ) -> None:
     """Measure MODELS (.tflite files): median and spread of one inference, outputs read included."""
-    from latlas.profiler.errors import ModelFileError, NotDelegatedError, RunnerError
+    from latlas.profiler.errors import (
+        ModelFileError,
+        NotDelegatedError,
+        RunnerError,
+        UnsupportedOpError,
+    )
     from latlas.profiler.runner import Effort, Job
     from latlas.profiler.statistics import summarise
     from latlas.profiler.tflite.reader import load_tflite
 
     jobs = []
     for path in models:
-        load_tflite(path)  # refuse what is no model here, with a better message than the runtime's
+        # What is no model gets a better message here than from the runtime, which may however know
+        # operators that latlas does not.
+        with suppress(UnsupportedOpError):
+            load_tflite(path)
         try:
             data = path.read_bytes()
         except OSError as problem:
