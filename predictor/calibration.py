@@ -18,6 +18,9 @@ from latlas.profiler.errors import PredictorError
 MIN_NETWORKS = 5
 """Fewer whole networks than this say too little about three coefficients."""
 
+TOLERANCE = 0.03
+"""Relative error up to which networks count in full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -45,19 +48,24 @@ class Calibration:
 def _solve(
     sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """Minimise the squared relative error, with a small pull towards the plain sum.
+    """Minimise the relative error, with a small pull towards the plain sum.
 
     Networks of one space resemble each other, so that a, b and c trade off almost freely; the pull
-    decides among equals for the fit that still holds on networks of another size.
+    decides among equals for the fit that still holds on networks of another size. Errors beyond
+    `TOLERANCE` count less than their square: a disturbed measurement is not to bend the fit.
     """
-    from scipy.optimize import lsq_linear
+    from scipy.optimize import least_squares
 
     scale = np.array([1.0, measured.mean() / kernels.mean(), measured.mean()])
-    columns = np.stack([sums, kernels, np.ones_like(sums)], axis=1) * scale
+    columns = np.stack([sums, kernels, np.ones_like(sums)], axis=1) * scale / measured[:, None]
     pull = 0.02 * np.sqrt(len(sums))
-    left = np.concatenate([columns / measured[:, None], np.diag([pull, pull, pull])])
-    right = np.concatenate([np.ones(len(sums)), [pull, 0.0, 0.0]])
-    solution = lsq_linear(left, right, bounds=([0.2, 0.0, 0.0], [5.0, 1.0, 1.0]))
+
+    def residuals(x: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([columns @ x - 1, pull * (x - [1.0, 0.0, 0.0])])
+
+    bounds = ([0.2, 0.0, 0.0], [5.0, 1.0, 1.0])
+    start = np.array([1.0, 0.01, 0.01])
+    solution = least_squares(residuals, start, bounds=bounds, loss="soft_l1", f_scale=TOLERANCE)
     return np.asarray(solution.x * scale, np.float64)
 
 

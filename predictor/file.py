@@ -129,14 +129,7 @@ def _from_parts(
         raise PredictorError(f"{path} is damaged: its kernels and latencies differ in number")
     if not (np.isfinite(table_us).all() and (table_us >= 0).all()):
         raise PredictorError(f"{path} is damaged: a latency is not a number")
-    forests = {}
-    for index, kind in enumerate(header["types"]):
-        mine = {
-            name.partition(".")[2]: array
-            for name, array in arrays.items()
-            if name.startswith(f"{index}.")
-        }
-        forests[str(kind)] = Forest.from_arrays(mine, len(features.NAMES))
+    forests = _forests([str(kind) for kind in header["types"]], arrays, path)
     errors = {str(kind): float(error) for kind, error in header["type_error"].items()}
     terms = header["calibration"]
     a, b_us, c_us, error = (float(terms[name]) for name in ("a", "b_us", "c_us", "error"))
@@ -151,3 +144,20 @@ def _from_parts(
         errors,
         calibration,
     )
+
+
+def _forests(types: list[str], arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Forest]:
+    by_index: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
+        index, _, part = name.partition(".")
+        if part:
+            by_index.setdefault(index, {})[part] = array
+    if set(by_index) != {str(index) for index in range(len(types))}:
+        raise PredictorError(f"{path} is damaged: its kernel types and forests differ in number")
+    try:
+        return {
+            kind: Forest.from_arrays(by_index[str(index)], len(features.NAMES))
+            for index, kind in enumerate(types)
+        }
+    except PredictorError as problem:
+        raise PredictorError(f"{path} is damaged: {problem}") from problem

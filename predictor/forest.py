@@ -144,10 +144,11 @@ class Forest:
         if depth is None or depth.shape != () or depth.dtype != np.int32:
             raise PredictorError("forest: depth is missing or has the wrong type")
         size = len(arrays["feature"])
+        if any(len(arrays[name]) != size for name in ("threshold", "child", "value")):
+            raise PredictorError("forest: arrays differ in length")
         right = arrays["child"].astype(np.int64) + (arrays["threshold"] < np.inf)
         if (
-            any(len(arrays[name]) != size for name in ("threshold", "child", "value"))
-            or not 0 <= int(depth) <= MAX_DEPTH
+            not 0 <= int(depth) <= MAX_DEPTH
             or arrays["feature"].min() < 0
             or arrays["feature"].max() >= columns
             or arrays["roots"].min() < 0

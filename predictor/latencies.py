@@ -71,7 +71,7 @@ def kernel_latencies(table: Table) -> KernelLatencies:
         Kernel.from_text(measurement.graph): whole_us(measurement)
         for measurement in _usable(table, "kernel")
     }
-    fixed_us = min(_chain_intercept_us(table), min(alone_us.values(), default=0.0))
+    fixed_us = _fixed_cost_us(table, min(alone_us.values(), default=0.0))
     alone = {k: max(time_us - fixed_us, FLOOR * time_us) for k, time_us in alone_us.items()}
     ratio = _context_ratio(context, alone)
     usual = ratio.get("", 1.0)
@@ -151,15 +151,16 @@ def listed_us(
     return tuple(sum(islice(times, count)) + count * TRUNCATION_US for count in counts)
 
 
-def _chain_intercept_us(table: Table) -> float:
+def _fixed_cost_us(table: Table, smallest_us: float) -> float:
     """Return what an invocation costs beside its kernels, in microseconds.
 
-    It is the intercept of a line through chains of 1, 2, 4 … copies of one kernel.
+    It is the intercept of a line through chains of 1, 2, 4 … copies of one kernel, but no more than
+    the smallest kernel takes, which on a CPU is the better figure: it takes next to nothing.
     """
     probes = _usable(table, "probe")
     lengths = [len(probe.to_graph().nodes) for probe in probes]
     if len(set(lengths)) < 2:
-        return 0.0
+        return smallest_us
     times = np.array([whole_us(probe) for probe in probes])
     _, intercept = np.polyfit(lengths, times, 1, w=1 / times)
-    return max(0.0, float(intercept))
+    return min(smallest_us, float(intercept)) if intercept > 0 else smallest_us

@@ -33,6 +33,7 @@ def main(output: Path, gpu: bool, as_json: bool) -> None:
     """
     from latlas.commands.search import (
         front_documents,
+        front_text,
         latency_function,
         run_search,
         supernet_quality,
@@ -64,13 +65,16 @@ def main(output: Path, gpu: bool, as_json: bool) -> None:
         population=POPULATION,
     )
 
+    found = front_documents(front, oracle)
+    say(front_text(found, oracle.standard_error))
+
     _step("verify: the networks of the front, measured on this machine")
     with open_runner("local", "cpu", 1, "") as runner:
         verified = verify(study, runner, VERIFIED, patience_s=15.0)
     seconds = time.monotonic() - began
     document |= {
         "supernet": quality,
-        "front": front_documents(front),
+        "front": found,
         "verify": verified,
         "seconds": seconds,
     }
