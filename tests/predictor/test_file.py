@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from latlas.predictor import file
+from latlas.predictor.fit import fit
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.errors import PredictorError, TargetMismatchError
+from latlas.profiler.table import Table
+
+
+@pytest.fixture(scope="module")
+def small(table: Table) -> LatencyPredictor:
+    """A predictor of a few kilobytes."""
+    return fit(table, trees=2)
+
+
+@pytest.fixture(scope="module")
+def saved(small: LatencyPredictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("predictor") / "small.latlas"
+    file.save(small, path)
+    return path
+
+
+def parts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header and the other arrays."""
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    return json.loads(arrays.pop("header").tobytes()), arrays
+
+
+def write(path: Path, header: object, arrays: dict[str, Any]) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, header=np.frombuffer(text, np.uint8), **arrays)
+    return path
+
+
+def refuse(path: Path, match: str | None = None) -> None:
+    with pytest.raises(PredictorError, match=match) as caught:
+        file.load(path)
+    assert path.name in str(caught.value)
+
+
+def test_round_trip_is_exact(simulation: Any, predictor: LatencyPredictor, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "p.latlas"
+    file.save(predictor, path)
+    read = file.load(path, predictor.target)
+    graphs = list(simulation.networks(12, seed=8).values())
+    assert read.predict(graphs) == predictor.predict(graphs)
+    assert read.table_us == predictor.table_us
+    assert read.type_error == predictor.type_error
+    assert read.calibration == predictor.calibration
+    file.save(read, tmp_path / "again.latlas")
+    assert (tmp_path / "again.latlas").read_bytes() == path.read_bytes()
+
+
+def test_another_target_is_refused(small: LatencyPredictor, saved: Path) -> None:
+    other = replace(small.target, threads=4)
+    with pytest.raises(TargetMismatchError, match=r"small.latlas.*threads: 4 against 1"):
+        file.load(saved, other)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    refuse(tmp_path / "missing.latlas", "latlas fit")
+    refuse(tmp_path)
+    for name, data in (("empty", b""), ("text", b"hello"), ("zip", b"PK\x03\x04" + bytes(50))):
+        (tmp_path / name).write_bytes(data)
+        refuse(tmp_path / name)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    refuse(tmp_path / "array.npy")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("readme", "hello")
+    refuse(tmp_path / "other.zip")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_files(saved: Path, tmp_path: Path, share: float) -> None:
+    data = saved.read_bytes()
+    path = tmp_path / "p.latlas"
+    path.write_bytes(data[: int(share * len(data))])
+    refuse(path)
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_bytes(saved: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """A flipped byte is found, or hits what does not matter."""
+    raw = bytearray(saved.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        # Half of them among the names and sizes at the end.
+        low = data.draw(st.sampled_from([0, len(raw) - 2000]))
+        raw[data.draw(st.integers(low, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "p.latlas"
+    path.write_bytes(raw)
+    try:
+        read = file.load(path)
+    except PredictorError:
+        return
+    assert read.table_us
+
+
+def test_zip_bombs_are_not_unpacked(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.latlas"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.npy", bytes(file.MAX_BYTES + 1))
+    assert path.stat().st_size < 1 << 20
+    refuse(path, "larger than 256 MB")
+
+
+@pytest.mark.parametrize("count", [10**6, 10**12, 10**18, 10**30])
+def test_arrays_that_claim_to_be_larger_than_they_are(tmp_path: Path, count: int) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "<f8", "fortran_order": False, "shape": (count,)}
+    )
+    path = tmp_path / "p.latlas"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.npy", stream.getvalue() + bytes(80))
+    refuse(path)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.abort, ()
+
+
+def test_pickles_are_not_opened(tmp_path: Path, saved: Path) -> None:
+    header, arrays = parts(saved)
+    refuse(
+        write(tmp_path / "p.latlas", header, arrays | {"table_us": np.array([Evil()], object)}),
+        "not a predictor",
+    )
+
+
+def test_encrypted_and_oddly_packed_members(tmp_path: Path, saved: Path) -> None:
+    data = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as archive:
+        start = archive.start_dir
+    for offset, value in ((8, 1), (10, 99)):  # flags: encrypted; method: unknown
+        changed = data.copy()
+        changed[start + offset] = value
+        (tmp_path / "p.latlas").write_bytes(changed)
+        refuse(tmp_path / "p.latlas")
+
+
+CHANGES: dict[str, Any] = {
+    "format": "another",
+    "version": 2,
+    "features": 99,
+    "target": {"device": "x"},
+    "rules": "xnnpack-0",
+    "types": ["conv2d", "nothing"],
+    "type_error": {"conv2d": float("nan")},
+    "calibration": {"a": 1},
+    "kernels": ["hello"],
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+@pytest.mark.parametrize("how", ["missing", "null", "number", "wrong"])
+def test_wrong_headers(saved: Path, tmp_path: Path, field: str, how: str) -> None:
+    header, arrays = parts(saved)
+    wrong = {"missing": None, "null": None, "number": 10**400, "wrong": CHANGES[field]}
+    header[field] = wrong[how]
+    if how == "missing":
+        del header[field]
+    refuse(write(tmp_path / "p.latlas", header, arrays))
+
+
+@pytest.mark.parametrize("name", ["a", "b_us", "c_us", "error", "networks"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [1, 2], {}, "x"])
+def test_wrong_calibrations(saved: Path, tmp_path: Path, name: str, value: object) -> None:
+    header, arrays = parts(saved)
+    header["calibration"][name] = value
+    refuse(write(tmp_path / "p.latlas", header, arrays))
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"1", b"{", b'"a"', b"[" * 100_000, b"\xff{}"])
+def test_headers_that_are_no_object(saved: Path, tmp_path: Path, text: bytes) -> None:
+    refuse(write(tmp_path / "p.latlas", text, parts(saved)[1]))
+
+
+def test_versions_are_named(saved: Path, tmp_path: Path) -> None:
+    header, arrays = parts(saved)
+    refuse(write(tmp_path / "p.latlas", header | {"version": 7}, arrays), r"7\.\d+.*fit it again")
+    refuse(write(tmp_path / "p.latlas", header | {"rules": "xnnpack-0"}, arrays), "xnnpack-0")
+
+
+@pytest.mark.parametrize(
+    "table_us",
+    [
+        np.zeros(3),
+        np.zeros((1, 1)),
+        np.array("x"),
+        np.full(1, np.nan),
+    ],
+)
+def test_wrong_latencies(saved: Path, tmp_path: Path, table_us: Any) -> None:
+    header, arrays = parts(saved)
+    refuse(write(tmp_path / "p.latlas", header, arrays | {"table_us": table_us}))
+    for bad in (np.nan, np.inf, -1.0):
+        values = arrays["table_us"].copy()
+        values[0] = bad
+        refuse(write(tmp_path / "p.latlas", header, arrays | {"table_us": values}), "latency")
+
+
+def test_a_predictor_of_nothing(saved: Path, tmp_path: Path) -> None:
+    header, _ = parts(saved)
+    header |= {"kernels": [], "types": [], "type_error": {}}
+    refuse(write(tmp_path / "p.latlas", header, {"table_us": np.zeros(0)}))
+
+
+def test_missing_arrays(saved: Path, tmp_path: Path) -> None:
+    header, arrays = parts(saved)
+    for name in arrays:
+        rest = {key: value for key, value in arrays.items() if key != name}
+        refuse(write(tmp_path / "p.latlas", header, rest))
+        if name.startswith("1."):
+            break
+
+
+def test_places_that_cannot_be_written(small: LatencyPredictor, tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("keep me")
+    for path in (blocker / "p.latlas", tmp_path, tmp_path / ("x" * 300)):
+        with pytest.raises(PredictorError, match="cannot write"):
+            file.save(small, path)
+    assert blocker.read_text() == "keep me"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_devices_are_not_replaced(small: LatencyPredictor, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(PredictorError, match="no regular file"):
+        file.save(small, pipe)
+    assert pipe.is_fifo()

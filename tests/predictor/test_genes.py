@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latlas.predictor.genes import GeneLatency, compile_genes
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.errors import SearchError, UnknownKernelError
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.search.spaces import MogaSpace
+
+SPACE = MogaSpace(resolution=64, classes=10)
+GENES = st.tuples(*[st.integers(0, 11)] * 14)
+
+
+@pytest.fixture(scope="module")
+def compiled(predictor: LatencyPredictor) -> GeneLatency:
+    return compile_genes(SPACE, predictor)
+
+
+@settings(max_examples=30)
+@given(genes=st.lists(GENES, min_size=1, max_size=4))
+def test_it_equals_the_prediction_of_the_graphs(
+    genes: list[tuple[int, ...]], predictor: LatencyPredictor, compiled: GeneLatency
+) -> None:
+    expected = [p.latency_ms for p in predictor.predict([SPACE.decode(each) for each in genes])]
+    np.testing.assert_allclose(compiled.latency_ms(genes), expected, rtol=1e-9)
+
+
+def test_arrays_and_tuples_are_alike(compiled: GeneLatency) -> None:
+    genes = np.random.default_rng(0).integers(0, 12, (100, 14))
+    found = compiled.latency_ms(genes)
+    assert found.shape == (100,)
+    assert (found == compiled.latency_ms([tuple(row) for row in genes.tolist()])).all()
+
+
+@pytest.mark.parametrize(
+    "genes", [[(0,) * 13], [(0,) * 15], [(12,) + (0,) * 13], [(-1,) + (0,) * 13], (0,) * 14]
+)
+def test_what_is_no_chromosome_is_refused(compiled: GeneLatency, genes: list) -> None:
+    with pytest.raises(SearchError):
+        compiled.latency_ms(genes)
+
+
+class Interacting:
+    """Two genes whose product is the number of filters."""
+
+    choices = (3, 3)
+
+    def decode(self, genes: Sequence[int]) -> Graph:
+        b = GraphBuilder((1, 8, 8, 8))
+        return b.build(b.conv(0, 8 * (genes[0] + 1) * (genes[1] + 1), 1))
+
+
+class Chained:
+    """The second layer's input is the first layer's choice."""
+
+    choices = (2, 2)
+
+    def decode(self, genes: Sequence[int]) -> Graph:
+        b = GraphBuilder((1, 8, 8, 8))
+        return b.build(b.conv(b.conv(0, 8 + 8 * genes[0], 1), 8 + 8 * genes[1], 1))
+
+
+@pytest.mark.parametrize("space", [Interacting(), Chained()])
+def test_a_space_whose_genes_interact_is_refused(space, predictor: LatencyPredictor) -> None:
+    with pytest.raises(SearchError, match=f"{type(space).__name__} are not a sum over its genes"):
+        compile_genes(space, predictor)
+
+
+class Depth:
+    """A gene that leaves layers out, and one that does nothing."""
+
+    choices = (3, 2)
+
+    def decode(self, genes: Sequence[int]) -> Graph:
+        b = GraphBuilder((1, 8, 8, 8))
+        x = b.conv(0, 8, 3)
+        for _ in range(genes[0]):
+            x = b.depthwise(x, 3)
+        return b.build(x)
+
+
+def test_a_gene_may_change_the_number_of_kernels(predictor: LatencyPredictor) -> None:
+    space = Depth()
+    compiled = compile_genes(space, predictor)
+    genes = [(depth, other) for depth in range(3) for other in range(2)]
+    expected = [p.latency_ms for p in predictor.predict([space.decode(each) for each in genes])]
+    np.testing.assert_allclose(compiled.latency_ms(genes), expected, rtol=1e-9)
+
+
+def test_unknown_kernels_are_refused(predictor: LatencyPredictor) -> None:
+    without = replace(
+        predictor,
+        table_us={k: v for k, v in predictor.table_us.items() if k.type != "depthwise_conv2d"},
+        forests={k: v for k, v in predictor.forests.items() if k != "depthwise_conv2d"},
+    )
+    with pytest.raises(UnknownKernelError, match="depthwise_conv2d"):
+        compile_genes(SPACE, without)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latlas.predictor.latencies import FLOOR, kernel_latencies, listed_us
+from latlas.profiler.fold import fold
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.kernel import split
+from latlas.profiler.measurement import Measurement
+from latlas.profiler.runner import OpTime
+from latlas.profiler.table import Table
+from latlas.profiler.target import Target
+from latlas.profiler.workload import workload
+
+RULES = rules_for("cpu")
+GPU = Target("a simulated phone", "litert 2.3.0", "gpu", "webgpu", adapter="a GPU")
+
+
+def network() -> Graph:
+    b = GraphBuilder((1, 16, 16, 8))
+    x = b.conv(0, 8, 3, activation="relu6")
+    x = b.add(0, x, activation="relu")
+    return b.build(b.fully_connected(b.reshape(x, (1, 2048)), 10))
+
+
+def test_listed_operators_are_matched_with_kernels(simulation) -> None:
+    graph = network()
+    kernels = split(graph, RULES)
+    assert [RULES.operators(kernel) for kernel in kernels] == [1, 2, 1]
+    measurement = simulation.measure(graph, "network", "n")
+    listed = [
+        *(OpTime("conv", 10.0), OpTime("add", 3.0), OpTime("clamp", 2.0)),
+        *(OpTime("Static Reshape (NC)", 1.0), OpTime("fully connected", 7.0)),
+    ]
+    measurement = replace(measurement, ops=tuple(listed))
+    # Half a microsecond for each that the profiler cut off; a reshape belongs to no kernel.
+    assert listed_us(measurement, kernels, RULES) == (10.5, 6.0, 7.5)
+    assert listed_us(replace(measurement, ops=tuple(listed[1:])), kernels, RULES) is None
+    assert listed_us(replace(measurement, ops=()), kernels, RULES) is None
+
+
+def test_everything_that_was_measured_is_known(simulation: Any, table: Table) -> None:
+    known = kernel_latencies(table)
+    networks = simulation.networks(12, seed=0)
+    kernels = {k for graph in networks.values() for k in split(fold(graph), RULES)}
+    assert kernels <= set(known.latency_us)
+    for kernel in kernels:
+        truth = simulation.kernel_us(kernel)
+        assert known.latency_us[kernel] == pytest.approx(truth, rel=0.02, abs=0.02)
+    assert known.fixed_us == pytest.approx(30, rel=0.05)
+    assert len(known.networks) == 12
+    assert not known.left_out
+
+
+def test_time_in_context_counts_and_corrects_what_is_known_alone(
+    simulation: Any, tmp_path: Path
+) -> None:
+    """Inside networks everything takes twice as long here as alone."""
+    found = simulation.measurements(simulation.networks(12, seed=0))
+    slow = [
+        replace(m, ops=tuple(OpTime(op.name, 2 * op.mean_us + 0.5) for op in m.ops))
+        if m.unit == "network"
+        else m
+        for m in found
+    ]
+    known = kernel_latencies(simulation.write(tmp_path, slow))
+    in_context = {k for _, kernels in known.networks for k in kernels}
+    for kernel in in_context:
+        truth = 2 * simulation.kernel_us(kernel)
+        assert known.latency_us[kernel] == pytest.approx(truth, rel=0.03, abs=0.05)
+    alone = [k for k in known.latency_us if k not in in_context and k.type == "add"]
+    assert alone
+    assert known.context_ratio["conv2d"] == pytest.approx(2, rel=0.02)
+    for kernel in alone:
+        truth = 2 * simulation.kernel_us(kernel)
+        assert known.latency_us[kernel] == pytest.approx(truth, rel=0.05)
+
+
+def test_weights_count_networks(simulation: Any, table: Table) -> None:
+    known = kernel_latencies(table)
+    uses = workload(simulation.networks(12, seed=0), "cpu").uses
+    for kernel, weight in known.weight.items():
+        expected = uses.get(f"kernel:{kernel.text}", 1)
+        assert weight == max(1, expected)
+
+
+def test_networks_that_cannot_be_used_are_named(simulation: Any, tmp_path: Path) -> None:
+    networks = simulation.networks(12, seed=0)
+    found: list[Measurement] = []
+    for i, (name, graph) in enumerate(networks.items()):
+        measurement = simulation.measure(fold(graph), "network", name, scale=1.3 if i == 0 else 1)
+        if i == 1:
+            measurement = replace(measurement, ops=measurement.ops[1:])
+        found.append(measurement)
+    known = kernel_latencies(simulation.write(tmp_path, found))
+    assert set(known.left_out) == {"0-0", "0-1"}
+    assert "does not agree" in known.left_out["0-0"]
+    assert "do not match" in known.left_out["0-1"]
+    assert len(known.networks) == 11  # the second still calibrates as a whole
+
+
+@pytest.mark.parametrize("verdict", ["throttled", "failed", "not_delegated"])
+def test_bad_measurements_are_not_used(simulation: Any, tmp_path: Path, verdict) -> None:
+    good = simulation.measure(network(), "network", "good")
+    bad = simulation.measure(network(), "network", "bad").judged(verdict, "because")
+    known = kernel_latencies(simulation.write(tmp_path, [good, bad]))
+    assert [m.name for m, _ in known.networks] == ["good"]
+
+
+def test_without_probes_nothing_is_taken_off(simulation: Any, tmp_path: Path) -> None:
+    found = simulation.measurements(simulation.networks(12, seed=0))
+    found = [m for m in found if m.unit == "kernel"]
+    known = kernel_latencies(simulation.write(tmp_path, found))
+    assert known.fixed_us == 0
+    assert not known.context_ratio
+    for kernel, time_us in known.latency_us.items():
+        assert time_us == pytest.approx(simulation.kernel_us(kernel) + 30, rel=0.01)
+
+
+def test_on_a_gpu_kernels_are_known_alone(simulation: Any, tmp_path: Path) -> None:
+    jobs = workload(simulation.networks(12, seed=0), "gpu").jobs
+    found = [
+        replace(simulation.measure(job.graph, job.unit, job.id.partition(":")[2]), ops=())
+        for job in jobs
+    ]
+    known = kernel_latencies(simulation.write(tmp_path, found, GPU))
+    assert known.latency_us
+    assert known.fixed_us == pytest.approx(30, rel=0.05)
+    assert not known.left_out
+    assert all(time_us > 0 for time_us in known.latency_us.values())
+    assert FLOOR < 1

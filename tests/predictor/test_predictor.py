@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latlas.predictor.calibration import Calibration
+from latlas.predictor.oracle import PredictorOracle
+from latlas.predictor.predictor import MEASURED, PREDICTED, UNKNOWN, LatencyPredictor
+from latlas.profiler.errors import UnknownKernelError
+from latlas.profiler.fold import fold
+from latlas.profiler.graph import Graph, GraphBuilder
+
+
+def with_unknown() -> Graph:
+    b = GraphBuilder((1, 64, 64, 3))
+    x = b.conv(0, 8, 3)
+    return b.build(b.max_pool(x, 3))
+
+
+def without(predictor: LatencyPredictor, kind: str) -> LatencyPredictor:
+    """Forget everything about a kernel type."""
+    return replace(
+        predictor,
+        table_us={k: v for k, v in predictor.table_us.items() if k.type != kind},
+        forests={k: v for k, v in predictor.forests.items() if k != kind},
+    )
+
+
+def test_a_measured_network_is_looked_up(simulation: Any, predictor: LatencyPredictor) -> None:
+    graph = simulation.networks(12, seed=0)["0-3"]
+    (found,) = predictor.predict([graph])
+    assert found.latency_ms == pytest.approx(simulation.network_us(graph) / 1e3, rel=0.02)
+    assert found.measured_share == pytest.approx(1)
+    assert found.unknown == ()
+    assert found.unknown_share == 0
+    assert found.low_ms <= found.latency_ms <= found.high_ms
+
+
+def test_both_forms_of_a_network_are_predicted_alike(
+    simulation: Any, predictor: LatencyPredictor
+) -> None:
+    graph = simulation.networks(12, seed=5)["5-0"]
+    one, other = predictor.predict([graph, fold(graph)])
+    assert one == other
+
+
+def test_networks_do_not_influence_each_other(simulation: Any, predictor: LatencyPredictor) -> None:
+    graphs = list(simulation.networks(12, seed=6).values())
+    together = predictor.predict(graphs)
+    assert together == [predictor.predict([graph])[0] for graph in graphs]
+    assert predictor.predict([]) == []
+    assert PredictorOracle(predictor).latency_ms(graphs).tolist() == [
+        p.latency_ms for p in together
+    ]
+    assert PredictorOracle(predictor).target == predictor.target
+
+
+def test_shares_and_sources(simulation: Any, predictor: LatencyPredictor) -> None:
+    b = GraphBuilder((1, 33, 33, 3))
+    graph = b.build(b.max_pool(b.conv(0, 9, 3), 3))
+    less = without(predictor, "max_pool")
+    with pytest.raises(UnknownKernelError, match=r"1 kernel\(s\) of type max_pool.*profile"):
+        less.predict([graph])
+    (found,) = less.predict([graph], accept_unknown=True)
+    assert len(found.unknown) == 1
+    assert "max_pool" not in found.unknown[0]
+    assert "pool kind=max" in found.unknown[0]
+    assert found.measured_share == 0
+    assert 0 < found.predicted_share < 1
+    assert found.predicted_share + found.unknown_share == pytest.approx(1)
+    conv, pool = predictor.forests["conv2d"], less.forests.get("max_pool")
+    assert conv is not None
+    assert pool is None
+
+
+def test_an_unknown_kernel_counts_as_an_average_one(
+    simulation: Any, predictor: LatencyPredictor, split_cpu: Any
+) -> None:
+    less = without(predictor, "max_pool")
+    known = next(iter(less.table_us))
+    kernels = [known, *split_cpu(with_unknown())]
+    latency_us, source = less.kernels_us(kernels)
+    assert source.tolist() == [MEASURED, PREDICTED, UNKNOWN]
+    assert latency_us[0] == less.table_us[known]
+    assert latency_us[2] == pytest.approx(np.mean(list(less.table_us.values())))
+
+
+def test_less_known_means_wider_bounds(simulation: Any, predictor: LatencyPredictor) -> None:
+    graph = with_unknown()
+    noisy = replace(predictor, type_error=dict.fromkeys(predictor.type_error, 0.3))
+    sure = replace(predictor, type_error=dict.fromkeys(predictor.type_error, 0.0))
+    (wide,), (narrow,) = noisy.predict([graph]), sure.predict([graph])
+    assert wide.high_ms - wide.low_ms > narrow.high_ms - narrow.low_ms
+    assert wide.latency_ms == narrow.latency_ms
+    hopeless = replace(predictor, calibration=replace(predictor.calibration, error=3.0))
+    assert hopeless.predict([graph])[0].low_ms == 0
+
+
+def test_a_network_without_kernels(predictor: LatencyPredictor) -> None:
+    b = GraphBuilder((1, 4, 4, 4))
+    calibration = Calibration(1.0, 1.0, 30.0, 0.1, 9)
+    (found,) = replace(predictor, calibration=calibration).predict([b.build(b.reshape(0, (1, 64)))])
+    assert found.latency_ms == pytest.approx(0.03)
+    assert found.kernels == 0
+    assert found.measured_share == 0
