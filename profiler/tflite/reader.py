@@ -1,7 +1,7 @@
 """Read a float32 .tflite file as a network, a few milliseconds for MobileNetV3.
 
 Shapes are worked out anew, since the ones in files with a dynamic batch are wrong, and what a
-converter spells out is spelled as latlas does: explicit padding, hard-sigmoid, hard-swish.
+converter spells out is spelled as latlas does: hard-sigmoid, hard-swish.
 Nothing in the file is trusted.
 """
 
@@ -66,9 +66,8 @@ def _input_shapes(model: Model, asked: Sequence[Shape] | None) -> list[Shape]:
 def read_tflite(data: bytes, input_shapes: Sequence[Shape] | None = None) -> Graph:
     """Return the network in the bytes of a .tflite file.
 
-    Its weights are read-only views of `data`. A dynamic batch is read as 1. A padding before a
-    convolution becomes part of it, where a delegate fuses them too; hard-sigmoid and hard-swish
-    spelled as arithmetic become activations, so that `fold` gives the inference form.
+    Its weights are read-only views of `data`. A dynamic batch is read as 1. Hard-sigmoid and
+    hard-swish spelled as arithmetic become activations; `fold` then gives the inference form.
 
     Args:
         data: the bytes of the file.

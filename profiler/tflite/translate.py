@@ -70,16 +70,7 @@ class Translator:
         self.shapes = list(input_shapes)
         self.values = {tensor: value for value, tensor in enumerate(self.model.inputs)}
         self.computed: dict[int, Array] = {}  # constants that the file computes from others
-        self.padded: dict[int, tuple[int, Padding]] = {}  # a PAD that its reader will do itself
         self.steps: list[Step] = []
-        self.uses: dict[int, int] = {}
-        self.reader: dict[int, Operator] = {}
-        for operator in self.model.operators:
-            for tensor in operator.inputs:
-                self.uses[tensor] = self.uses.get(tensor, 0) + 1
-                self.reader[tensor] = operator
-        for tensor in self.model.outputs:
-            self.uses[tensor] = self.uses.get(tensor, 0) + 1
 
     def graph(self) -> Graph:
         """Translate everything.
@@ -112,7 +103,7 @@ class Translator:
     def translate(self, operator: Operator) -> None:
         """Translate one operator, or compute it where it is about shapes only."""
         output = operator.output
-        if output in self.values or output in self.computed or output in self.padded:
+        if output in self.values or output in self.computed:
             raise GraphError(f"tensor {output} is computed twice")
         if operator.code == Code.SHAPE:
             shape = self.shapes[self.activation(operator.inputs[0])]
@@ -254,9 +245,7 @@ def _weights(t: Translator, operator: Operator, rank: int, fused: str) -> dict[s
 
 def _convolution(t: Translator, operator: Operator) -> None:
     options = operator.options()
-    x, extra = t.padded.get(operator.inputs[0], (-1, _NO_PADDING))
-    if x < 0:
-        x = t.source(operator)
+    x = t.source(operator)
     size = _map_size(t.shapes[x])
     channels = t.shapes[x][3]
     fused = _fused(options)
@@ -265,7 +254,6 @@ def _convolution(t: Translator, operator: Operator) -> None:
     kernel = height, width
     stride, dilation = _pair(options, "stride"), _pair(options, "dilation")
     padding = _padding(options, lambda: same_padding(size, kernel, stride, dilation))
-    padding = extra if extra != _NO_PADDING else padding
     bias = "bias" in arrays
     op: Op
     if operator.code == Code.CONV_2D:
@@ -379,21 +367,7 @@ def _pad(t: Translator, operator: Operator) -> None:
         raise UnsupportedOpError(
             f"it adds {sides} to {t.shapes[x]}; latlas reads zeros around height and width"
         )
-    op = Pad((sides[2], sides[3], sides[4], sides[5]))
-    output = operator.output
-    reader = t.reader.get(output)
-    if (
-        reader is not None
-        and reader.code in (Code.CONV_2D, Code.DEPTHWISE_CONV_2D)
-        and t.uses[output] == 1
-        and reader.inputs[0] == output
-        and reader.options()["padding"] == VALID
-        and any(op.padding)
-    ):
-        op.infer((t.shapes[x],))
-        t.padded[output] = x, op.padding  # delegates do the same
-    else:
-        t.emit(op, [x], output)
+    t.emit(Pad((sides[2], sides[3], sides[4], sides[5])), [x], operator.output)
 
 
 def _slice(t: Translator, operator: Operator) -> None:
