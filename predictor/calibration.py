@@ -85,8 +85,9 @@ def fit_calibration(
     sums, counts, measured = (np.asarray(v, np.float64) for v in (sum_us, kernels, measured_us))
     if len(sums) < MIN_NETWORKS:
         raise PredictorError(
-            f"the table holds {len(sums)} whole networks, a calibration needs {MIN_NETWORKS}: "
-            "profile more, without --budget or with a larger one"
+            f"the table holds {len(sums)} whole networks that were measured undisturbed, a "
+            f"calibration needs {MIN_NETWORKS}: profile more, with other programs closed and "
+            "without --budget or with a larger one"
         )
     everyone = np.arange(len(sums))
     errors = []

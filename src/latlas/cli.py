@@ -7,6 +7,7 @@ Every subcommand is a module of `latlas.commands`, imported when it is called an
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -62,6 +63,7 @@ def main() -> None:
     """Run the command line; exit 0 done, 1 failed, 2 wrong usage."""
     try:
         status = group.main(standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here at the latest
     except click.ClickException as problem:
         problem.show()
         sys.exit(2 if isinstance(problem, click.UsageError) else 1)
@@ -71,13 +73,20 @@ def main() -> None:
         )
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
+        _discard_output()
         sys.exit(1)
     except Exception as problem:
         from latlas.profiler.errors import LatlasError, UsageError
 
-        if not isinstance(problem, LatlasError):
+        if isinstance(problem, OSError):
+            _discard_output()
+        elif not isinstance(problem, LatlasError):
             raise
         print(f"latlas: {problem}", file=sys.stderr)
         sys.exit(2 if isinstance(problem, UsageError) else 1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from writing once more, at its end, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

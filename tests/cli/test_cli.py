@@ -1,0 +1,445 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from latlas.cli import COMMANDS
+from latlas.predictor import file
+from latlas.predictor.calibration import Calibration
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.fold import fold
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.kernel import split
+from latlas.profiler.table import JOURNAL, Table, TableWriter
+from latlas.profiler.target import Target
+from latlas.profiler.tflite.writer import to_tflite
+from latlas.search import zoo
+
+TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
+
+# What a busy machine does to measurements is tested elsewhere; here every figure is good enough.
+LENIENT = """
+import functools, latlas.predictor.latencies, latlas.profiler.campaign as campaign
+latlas.predictor.latencies.PASSES_AGREE = 1e9
+campaign.CampaignSettings = functools.partial(
+    campaign.CampaignSettings, max_attempts=1, patience_s=0.0, throttle=1e9, spread_floor=1e9,
+    drift_floor=1e9, cpu_share=0.0, check_every_jobs=200,
+)
+from latlas.cli import main
+main()
+"""
+
+
+def latlas(
+    *arguments: object,
+    cwd: Path | None = None,
+    code: str = "",
+    env: Mapping[str, str] | None = None,
+    **options: Any,
+) -> subprocess.CompletedProcess[str]:
+    start = ["-c", code] if code else ["-m", "latlas"]
+    return subprocess.run(
+        [sys.executable, *start, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        text=True,
+        timeout=250,
+        **({"capture_output": True} | options),
+    )
+
+
+def succeed(*arguments: object, **options: Any) -> Any:
+    """Run a command with ``--json`` and return its document."""
+    done = latlas(*arguments, "--json", **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def fail(*arguments: object, status: int = 1, **options: Any) -> str:
+    """Run a command that must fail with one clear line; return it."""
+    done = latlas(*arguments, **options)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("latlas: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "small.tflite"
+    path.write_bytes(to_tflite(fold(zoo.build("mobilenet_v3_small", 32, 10))))
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Path) -> Path:
+    """A predictor that knows the kernels of the model, and nothing else."""
+    graph = fold(zoo.build("mobilenet_v3_small", 32, 10))
+    table_us = dict.fromkeys(split(graph, rules_for("cpu")), 10.0)
+    calibration = Calibration(1.0, 0.0, 5.0, 0.1, 9)
+    path = model.parent / "p.latlas"
+    version = rules_for("cpu").version
+    file.save(LatencyPredictor(TARGET, version, table_us, {}, {}, calibration), path)
+    return path
+
+
+def test_help_answers_without_the_heavy_libraries() -> None:
+    heavy = "{'tensorflow', 'keras', 'numpy', 'sklearn', 'scipy', 'ai_edge_litert', 'matplotlib'}"
+    code = f"""
+import atexit, sys
+atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), file=sys.stderr))
+from latlas.cli import main
+main()
+"""
+    done = latlas("--help", code=code)
+    assert done.returncode == 0
+    assert done.stderr.strip() == "[]"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_planning_and_predicting_do_not_load_tensorflow(model: Path, predictor: Path) -> None:
+    code = """
+import atexit, sys
+atexit.register(lambda: print({'tensorflow', 'keras'} & set(sys.modules), file=sys.stderr))
+from latlas.cli import main
+main()
+"""
+    for arguments in (
+        ("profile", "--models", model, "--plan"),
+        ("predict", model, "--with", predictor),
+    ):
+        done = latlas(*arguments, code=code)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.strip() == "set()"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    done = latlas(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage:")
+    assert not done.stderr
+
+
+def test_version() -> None:
+    done = latlas("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("latlas ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("zoo", "--nonsense"),
+        ("zoo", "mobilenet_v9"),
+        ("zoo", "--tflite", "x.tflite"),
+        ("zoo", "--resolution", "0"),
+        ("bench",),
+        ("predict", "x.tflite"),
+        ("fit",),
+        ("profile",),
+        ("profile", "--space", "moga"),
+        ("profile", "--space", "nothing", "--plan"),
+        ("profile", "--space", "moga", "--plan", "--budget", "soon"),
+        ("profile", "--models", ".", "--plan"),
+        ("bench", "x.tflite", "--delegate", "npu"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = latlas(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_device_is_wrong_usage(model: Path) -> None:
+    assert "--device local" in fail("bench", model, "--device", "pixel", status=2)
+
+
+def test_zoo(tmp_path: Path) -> None:
+    found = succeed("zoo")["networks"]
+    assert [each["name"] for each in found] == list(zoo.names())
+    assert found[1] | {"source": ""} == {
+        "name": "mobilenet_v2",
+        "params": 3_504_872,
+        "madds": 300_774_272,
+        "se_madds": 0,
+        "resolution": 224,
+        "classes": 1000,
+        "source": "",
+    }
+    path = tmp_path / "new" / "m.tflite"
+    arguments = ("zoo", "mobilenet_v2", "--tflite", path, "--resolution", 32, "--classes", 7)
+    (one,) = succeed(*arguments)["networks"]
+    assert (one["resolution"], one["classes"]) == (32, 7)
+    assert path.read_bytes()[4:8] == b"TFL3"
+    assert [p.name for p in path.parent.iterdir()] == ["m.tflite"]
+
+
+def test_bench(model: Path) -> None:
+    document = succeed("bench", model, "--ops", "--runs", 3, "--min-ms", 1)
+    assert set(document) == {"target", "results"}
+    assert document["target"]["delegate"] == "cpu"
+    (result,) = document["results"]
+    assert set(result) == {
+        *("model", "latency_ms", "p05_ms", "p95_ms", "min_ms", "runs", "init_ms", "cpu_share"),
+        "ops",
+    }
+    assert result["model"] == str(model)
+    assert result["runs"] >= 3
+    assert 0 < result["min_ms"] <= result["latency_ms"] <= result["p95_ms"]
+    assert all(set(op) == {"name", "mean_us"} for op in result["ops"])
+    assert len(result["ops"]) > 20
+
+
+def test_a_plan(model: Path) -> None:
+    plan = succeed("profile", "--models", model, "--plan")["plan"]
+    assert set(plan) == {
+        *("jobs", "kernels", "minutes", "storage_bytes", "coverage", "left_out"),
+    }
+    assert plan["jobs"]["network"] == 1
+    assert plan["coverage"] == {"by_count": 1.0, "by_madds": 1.0}
+    assert plan["left_out"] == []
+    cut = succeed("profile", "--models", model, "--plan", "--budget", "1s")["plan"]
+    assert cut["left_out"]
+    assert cut["coverage"]["by_count"] < 1
+    none = succeed("profile", "--space", "moga", "--networks", 0, "--plan")["plan"]
+    assert "network" not in none["jobs"]
+
+
+def test_devices_and_doctor() -> None:
+    devices = succeed("devices")["devices"]
+    assert devices[0]["device"] == "local"
+    assert devices[0]["cores"] >= 1
+    done = latlas("doctor", "--json")
+    checks = json.loads(done.stdout)["checks"]
+    assert [set(check) for check in checks] == [{"name", "ok", "found", "mend"}] * len(checks)
+    assert done.returncode == (0 if checks[0]["ok"] else 1)
+    assert all(check["mend"] for check in checks if not check["ok"])
+
+
+def test_predict(model: Path, predictor: Path) -> None:
+    document = succeed("predict", model, model.parent, "--with", predictor)
+    assert document["target"] == TARGET.to_json()
+    (found,) = document["predictions"]
+    assert set(found) == {
+        *("model", "latency_ms", "low_ms", "high_ms", "kernels", "measured_share"),
+        *("predicted_share", "unknown", "unknown_share", "stored_params", "madds", "se_madds"),
+    }
+    assert found["latency_ms"] == pytest.approx((10 * found["kernels"] + 5) / 1000)
+    assert found["measured_share"] == pytest.approx(1)
+
+
+def test_unknown_kernels_are_refused_or_accepted(predictor: Path, tmp_path: Path) -> None:
+    b = GraphBuilder((1, 8, 8, 3))
+    path = tmp_path / "other.tflite"
+    path.write_bytes(to_tflite(b.build(b.conv(0, 4, 3))))
+    assert "--accept-unknown" in fail("predict", path, "--with", predictor)
+    done = latlas("predict", path, "--with", predictor, "--accept-unknown", "--json")
+    (found,) = json.loads(done.stdout)["predictions"]
+    assert found["unknown_share"] == 1
+    assert "1 unknown kernel" in done.stderr
+
+
+def test_a_network_without_kernels_is_predicted(predictor: Path, tmp_path: Path) -> None:
+    b = GraphBuilder((1, 8, 8, 3))
+    path = tmp_path / "reshape.tflite"
+    path.write_bytes(to_tflite(b.build(b.reshape(0, (1, 192)))))
+    (found,) = succeed("predict", path, "--with", predictor)["predictions"]
+    assert found["kernels"] == 0
+
+
+def with_unknown_op(model: bytes) -> bytes:
+    tree = schema.ModelT.InitFromPackedBuf(model, 0)
+    for code in tree.operatorCodes:
+        if code.builtinCode == schema.BuiltinOperator.HARD_SWISH:
+            code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.ROUND
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "text", "empty", "unknown operator", "missing", "folder", "pipe"]
+)
+def test_bad_models(kind: str, model: Path, predictor: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.tflite"
+    data = model.read_bytes()
+    match kind:
+        case "truncated":
+            path.write_bytes(data[: len(data) // 2])
+        case "text":
+            path.write_text("this is no model\n" * 20)
+        case "empty":
+            path.touch()
+        case "unknown operator":
+            path.write_bytes(with_unknown_op(data))
+        case "folder":
+            path.mkdir()
+            (path / "inner.tflite").write_text("no model either")
+        case "pipe":
+            os.mkfifo(path)
+    table = tmp_path / "T"
+    for arguments in (
+        ("predict", path, "--with", predictor),
+        ("profile", "--models", path, "--table", table),
+        ("bench", path, "--runs", 1, "--min-ms", 0),
+    ):
+        if kind == "unknown operator" and arguments[0] == "bench":
+            continue  # the runtime can run what latlas cannot split into kernels
+        line = fail(*arguments)
+        assert "bad.tflite" in line
+        if kind == "unknown operator":
+            assert "ROUND" in line
+    assert not table.exists()
+
+
+def test_bad_predictors(model: Path, predictor: Path, tmp_path: Path) -> None:
+    data = predictor.read_bytes()
+    path = tmp_path / "bad.latlas"
+    assert "latlas fit" in fail("predict", model, "--with", path)
+    for damaged in (b"", b"hello", data[:-40], data[: len(data) // 2]):
+        path.write_bytes(damaged)
+        assert "bad.latlas" in fail("predict", model, "--with", path)
+
+
+def make_table(folder: Path, target: Target = TARGET) -> Path:
+    TableWriter(folder, target, fusion_rules=rules_for("cpu").version).close()
+    return folder / JOURNAL
+
+
+def test_bad_tables(tmp_path: Path) -> None:
+    output = tmp_path / "p.latlas"
+    assert "latlas profile" in fail("fit", make_table(tmp_path / "empty").parent, "-o", output)
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert "is not a latency table" in fail("fit", folder, "-o", output)
+    journal = make_table(tmp_path / "future")
+    journal.write_text(journal.read_text().replace('"version":1', '"version":2', 1))
+    assert "version 2" in fail("fit", journal.parent, "-o", output)
+    journal = make_table(tmp_path / "damaged")
+    journal.write_text(journal.read_text() + "garbage\n" + '{"type":"void"}\n')
+    assert "line 2" in fail("fit", journal.parent, "-o", output)
+    assert not output.exists()
+
+
+def test_a_table_of_another_target_is_not_extended(model: Path, tmp_path: Path) -> None:
+    journal = make_table(tmp_path / "T")
+    before = journal.read_bytes()
+    line = fail("profile", "--models", model, "--table", tmp_path / "T")
+    assert "another target" in line
+    assert journal.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["below a file", "a folder", "a device", "too long"])
+def test_places_that_cannot_be_written(place: str, tmp_path: Path) -> None:
+    blocker = tmp_path / "blocker"
+    blocker.write_text("keep me")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = {
+        "below a file": blocker / "m.tflite",
+        "a folder": tmp_path,
+        "a device": pipe,
+        "too long": tmp_path / ("m" * 300),
+    }[place]
+    done = latlas("zoo", "mobilenet_v2", "--resolution", 32, "--tflite", path)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 4
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["blocker", "pipe"]
+    assert blocker.read_text() == "keep me"
+    assert pipe.is_fifo()
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the full disk."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    path = tmp_path / "m.tflite"
+    path.write_text("what was there before")
+    arguments = ("zoo", "mobilenet_v2", "--resolution", 32, "--tflite", path)
+    assert "nothing was written" in fail(*arguments, preexec_fn=limit)
+    assert path.read_text() == "what was there before"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_output_that_cannot_be_printed() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = latlas("zoo", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("latlas: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = latlas("zoo", capture_output=False, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_without_a_gpu(model: Path, tmp_path: Path) -> None:
+    nowhere = {"VK_DRIVER_FILES": "/nowhere.json", "VK_ICD_FILENAMES": "/nowhere.json"}
+    table = tmp_path / "T"
+    for arguments in (
+        ("bench", model, "--delegate", "gpu"),
+        ("profile", "--models", model, "--table", table, "--delegate", "gpu"),
+    ):
+        done = latlas(*arguments, env=nowhere)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "Vulkan" in done.stderr.splitlines()[-1]
+    assert not table.exists()
+
+
+def test_from_measuring_to_predicting(tmp_path: Path) -> None:
+    profile = ("profile", "--space", "moga", "--resolution", 32, "--networks", 12)
+    effort = ("--runs", 3, "--min-ms", 0.5, "--table", "T")
+    document = succeed(*profile, *effort, cwd=tmp_path, code=LENIENT)
+    assert set(document) == {"table", "target", "plan", "report"}
+    report = document["report"]
+    assert (report["failed"], report["left"], report["interrupted"]) == (0, 0, False)
+    assert report["measured"] == sum(document["plan"]["jobs"].values())
+    measured = Table.open(tmp_path / "T").measurements
+    assert len(measured) == report["measured"]
+
+    with (tmp_path / "T" / JOURNAL).open("a") as journal:
+        journal.write('{"type":"measurement","id":"torn')  # as a crash would leave it
+    fitted = succeed("fit", "T", "-o", "p.latlas", cwd=tmp_path, code=LENIENT)
+    assert set(fitted) == {"target", "types", "calibration", "predictor", "bytes"}
+    assert fitted["bytes"] == (tmp_path / "p.latlas").stat().st_size
+    assert fitted["calibration"]["networks"] == 12
+
+    again = succeed(*profile, *effort, cwd=tmp_path, code=LENIENT)["report"]
+    assert (again["measured"], again["skipped"]) == (0, report["measured"])
+
+    succeed("zoo", "moga_a", "--resolution", 32, "--tflite", "m/moga_a.tflite", cwd=tmp_path)
+    found = succeed("predict", "m", "--with", "p.latlas", cwd=tmp_path)["predictions"][0]
+    assert 0 < found["low_ms"] <= found["latency_ms"] <= found["high_ms"]
+    assert found["measured_share"] > 0
+    assert found["unknown"] == []
+    assert found["se_madds"] == 1_015_200
