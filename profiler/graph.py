@@ -225,20 +225,29 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
     are cut from one pool of normal numbers, since drawing millions costs more than a measurement.
     """
     pool = _normal_pool(seed)
+    shapes = graph.weight_shapes()
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    memory = np.empty(sum(sizes), np.float32)  # one block: many of their own cost ten times more
     weights: dict[str, Array] = {}
-    for key, shape in graph.weight_shapes().items():
-        kind = key.rpartition("/")[2]
-        size = math.prod(shape)
-        if kind == "kernel":
-            depthwise = shape[0] == 1 and len(shape) == 4
-            fan_in = math.prod(shape[1:3]) if depthwise else math.prod(shape[1:])
-            values = np.resize(pool * np.float32(math.sqrt(2 / fan_in)), size)
-        elif kind == "variance":
-            values = np.resize(np.abs(pool) + np.float32(0.5), size)
-        elif kind in ("gamma", "constant"):
-            values = np.resize(1 + np.float32(0.1) * pool, size)
-        else:
-            values = np.resize(np.float32(0.1) * pool, size)
+    start = 0
+    for (key, shape), size in zip(shapes.items(), sizes, strict=True):
+        values = memory[start : start + size]
+        start += size
+        part = pool[: min(size, len(pool))]
+        match key.rpartition("/")[2]:
+            case "kernel":
+                depthwise = shape[0] == 1 and len(shape) == 4
+                fan_in = math.prod(shape[1:3]) if depthwise else math.prod(shape[1:])
+                part = part * np.float32(math.sqrt(2 / fan_in))
+            case "variance":
+                part = np.abs(part) + np.float32(0.5)
+            case "gamma" | "constant":
+                part = 1 + np.float32(0.1) * part
+            case _:
+                part = np.float32(0.1) * part
+        whole = size // len(part) * len(part)
+        values[:whole].reshape(-1, len(part))[:] = part
+        values[whole:] = part[: size - whole]
         weights[key] = values.reshape(shape)
     return weights
 
