@@ -162,7 +162,7 @@ class Forest:
         return Forest(**{name: arrays[name] for name in kinds}, depth=int(depth))
 
 
-def _below(threshold: float) -> np.float32:
+def _below(threshold: float) -> float:
     """Return the largest float32 that is at most `threshold`: it splits float32 rows alike."""
     rounded = np.float32(threshold)
-    return np.nextafter(rounded, np.float32(-np.inf)) if rounded > threshold else rounded
+    return float(np.nextafter(rounded, np.float32(-np.inf)) if rounded > threshold else rounded)
