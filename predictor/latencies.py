@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
+from latlas.predictor.calibration import MIN_NETWORKS
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.measurement import Measurement
@@ -61,17 +62,20 @@ class KernelLatencies:
 def kernel_latencies(table: Table) -> KernelLatencies:
     """Work out the latency of every kernel that a table knows."""
     rules = rules_for(table.target.delegate)
+    usable = _at_usual_speed(table)
     networks = [
         (measurement, split(measurement.to_graph(), rules))
-        for measurement in _usable(table, "network")
+        for measurement in _unthrottled([m for m in usable if m.unit == "network"])
     ]
     context, left_out = _in_context(networks, rules)
     networks = [pair for pair in networks if left_out.get(pair[0].name) != _DISTURBED]
     alone_us = {
         Kernel.from_text(measurement.graph): whole_us(measurement)
-        for measurement in _usable(table, "kernel")
+        for measurement in usable
+        if measurement.unit == "kernel"
     }
-    fixed_us = _fixed_cost_us(table, min(alone_us.values(), default=0.0))
+    probes = [measurement for measurement in usable if measurement.unit == "probe"]
+    fixed_us = _fixed_cost_us(probes, min(alone_us.values(), default=0.0))
     alone = {k: max(time_us - fixed_us, FLOOR * time_us) for k, time_us in alone_us.items()}
     ratio = _context_ratio(context, alone)
     usual = ratio.get("", 1.0)
@@ -99,9 +103,12 @@ def _in_context(
             left_out[measurement.name] = _UNALIGNED
     ratios = [sum(times) / whole_us(measurement) for measurement, _, times in listed]
     usual = float(np.median(ratios)) if ratios else 1.0
+    departures = [abs(ratio / usual - 1) for ratio in ratios]
+    # On a machine that is never quiet, those that agree best are still the best there is.
+    limit = max([PASSES_AGREE, *sorted(departures)[:MIN_NETWORKS]])
     context: dict[Kernel, list[float]] = defaultdict(list)
-    for (measurement, kernels, times), ratio in zip(listed, ratios, strict=True):
-        if abs(ratio / usual - 1) > PASSES_AGREE:
+    for (measurement, kernels, times), departure in zip(listed, departures, strict=True):
+        if departure > limit:
             left_out[measurement.name] = _DISTURBED
             continue
         for kernel, time_us in zip(kernels, times, strict=True):
@@ -124,13 +131,35 @@ def _context_ratio(
     return {name: a / b for name, (a, b, pairs) in totals.items() if pairs >= MIN_PAIRS}
 
 
-def _usable(table: Table, unit: str) -> list[Measurement]:
-    """Return the measurements that have samples; a noisy median is better than none."""
-    return [
-        measurement
-        for measurement in table.measurements
-        if measurement.unit == unit and measurement.verdict in ("stable", "noisy")
-    ]
+def _at_usual_speed(table: Table) -> list[Measurement]:
+    """Return the measurements that have samples, throttled ones at the speed of the others.
+
+    A noisy median is better than none. What was measured while the device was throttled is scaled
+    by how much slower the reference kernel was.
+    """
+    sampled = [m for m in table.measurements if m.summary is not None]
+    levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us > 0]
+    usual_us = float(np.median(levels)) if levels else 0.0
+    found = []
+    for measurement in sampled:
+        if measurement.verdict in ("stable", "noisy"):
+            found.append(measurement)
+        elif measurement.verdict == "throttled" and measurement.reference_us > 0:
+            found.append(_scaled(measurement, usual_us / measurement.reference_us))
+    return found
+
+
+def _unthrottled(measurements: list[Measurement]) -> list[Measurement]:
+    """Leave out throttled measurements where enough others remain for a calibration."""
+    others = [m for m in measurements if m.verdict != "throttled"]
+    return others if len(others) >= MIN_NETWORKS else measurements
+
+
+def _scaled(measurement: Measurement, factor: float) -> Measurement:
+    assert measurement.summary is not None
+    summary = replace(measurement.summary, median_us=factor * measurement.summary.median_us)
+    ops = tuple(replace(op, mean_us=factor * op.mean_us) for op in measurement.ops)
+    return replace(measurement, summary=summary, ops=ops)
 
 
 def whole_us(measurement: Measurement) -> float:
@@ -151,13 +180,12 @@ def listed_us(
     return tuple(sum(islice(times, count)) + count * TRUNCATION_US for count in counts)
 
 
-def _fixed_cost_us(table: Table, smallest_us: float) -> float:
+def _fixed_cost_us(probes: Sequence[Measurement], smallest_us: float) -> float:
     """Return what an invocation costs beside its kernels, in microseconds.
 
     It is the intercept of a line through chains of 1, 2, 4 … copies of one kernel, but no more than
     the smallest kernel takes, which on a CPU is the better figure: it takes next to nothing.
     """
-    probes = _usable(table, "probe")
     lengths = [len(probe.to_graph().nodes) for probe in probes]
     if len(set(lengths)) < 2:
         return smallest_us
