@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,6 +71,18 @@ class LatencyPredictor:
     forests: Mapping[str, Forest] = field(repr=False)
     type_error: Mapping[str, float]
     calibration: Calibration
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was learned: predictors with the same digest predict the same."""
+        digest = hashlib.sha256(repr((self.target, self.rules_version, self.calibration)).encode())
+        for kernel, latency_us in self.table_us.items():
+            digest.update(f"{kernel.text} {latency_us!r}\n".encode())
+        for kind, forest in sorted(self.forests.items()):
+            digest.update(kind.encode())
+            for array in forest.to_arrays().values():
+                digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def predict(self, graphs: Sequence[Graph], *, accept_unknown: bool = False) -> list[Prediction]:
         """Predict whole networks.

@@ -137,3 +137,27 @@ def test_on_a_gpu_kernels_are_known_alone(simulation: Any, tmp_path: Path) -> No
     assert known.fixed_us == pytest.approx(30, rel=0.05)
     assert not known.left_out
     assert all(time_us > 0 for time_us in known.latency_us.values())
+
+
+def test_throttled_figures_count_at_the_speed_of_the_reference(
+    simulation: Any, tmp_path: Path
+) -> None:
+    measurements = simulation.measurements(simulation.networks(12, seed=0))
+    fresh = [replace(measurement, reference_us=200.0) for measurement in measurements]
+    hot = [
+        replace(m, reference_us=300.0, verdict="throttled", reason="it is hot")
+        if m.unit == "kernel" and index % 2
+        else m
+        for index, m in enumerate(fresh)
+    ]
+    half = [m for m in hot if m.verdict == "throttled"]
+    slower = {m.id: 1.5 * m.summary.median_us for m in half}
+    hot = [
+        replace(m, summary=replace(m.summary, median_us=slower[m.id])) if m.id in slower else m
+        for m in hot
+    ]
+    usual = kernel_latencies(simulation.write(tmp_path / "fresh", fresh))
+    known = kernel_latencies(simulation.write(tmp_path / "hot", hot))
+    assert len(half) > 50
+    for kernel, latency_us in usual.latency_us.items():
+        assert known.latency_us[kernel] == pytest.approx(latency_us, rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,36 @@ from latlas.console import FOLDER, emit, json_option, open_runner, say
 if TYPE_CHECKING:
     from latlas.predictor.predictor import LatencyPredictor
 
-CPU_MAX_S = 100.0
-GPU_MAX_S = 45.0
-"""Seconds that measuring kernels may take on each; what is left is left to `latlas profile`."""
 
-EVALUATIONS = 240
-POPULATION = 30
-VERIFIED = 12
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything, so that the whole stays within five minutes on two cores.
+
+    Attributes:
+        resolution: of the networks whose latency counts.
+        networks: whole networks to measure on the CPU and on a GPU, which compiles every kernel of
+            every model first.
+        runs: timed runs of a model at least, on the CPU and on a GPU.
+        min_ms: milliseconds of timed runs of a kernel at least, on the CPU and on a GPU.
+        max_s: seconds that a campaign may take, on the CPU and on a GPU; it then learns from what
+            there is.
+        patience_s: seconds that a campaign waits for a machine that is slower than it was.
+        epochs: of the supernet; None means the default of `SupernetConfig`.
+        evaluations: architectures that the search tries.
+        population: architectures in a generation.
+        verified: networks of the front to measure at most.
+    """
+
+    resolution: int = 224
+    networks: tuple[int, int] = (30, 12)
+    runs: tuple[int, int] = (20, 5)
+    min_ms: tuple[float, float] = (20.0, 5.0)
+    max_s: tuple[float, float] = (100.0, 45.0)
+    patience_s: float = 15.0
+    epochs: int | None = None
+    evaluations: int = 240
+    population: int = 30
+    verified: int = 40
 
 
 @click.command("quickstart")
@@ -31,10 +55,21 @@ def main(output: Path, gpu: bool, as_json: bool) -> None:
 
     Takes up to five minutes on two cores. Interrupted, it goes on where it was.
     """
+    document, text = run(output, gpu, Scale())
+    emit(document, as_json, text)
+
+
+def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
+    """Walk the whole path in a folder, or what is left of it; return the result and its text.
+
+    Raises:
+        PredictorError: the CPU's table holds too little to learn from.
+        KeyboardInterrupt: Ctrl-C; what was finished is kept.
+    """
     from latlas.commands.search import (
         front_documents,
         front_text,
-        latency_function,
+        latency_source,
         run_search,
         supernet_quality,
         train_supernet,
@@ -46,31 +81,30 @@ def main(output: Path, gpu: bool, as_json: bool) -> None:
     delegates = ["cpu", *(["gpu"] if gpu and _gpu() else [])]
     document: dict[str, Any] = {"predictors": {}}
     for delegate in delegates:
-        document["predictors"][delegate] = _profile_and_fit(output, delegate)
+        document["predictors"][delegate] = _profile_and_fit(output, delegate, scale)
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
-    space = open_space("moga")
-    oracle = train_supernet(output / "supernet", "digits")
+    space = open_space("moga", resolution=scale.resolution)
+    oracle = train_supernet(output / "supernet", "digits", scale.epochs)
     quality = supernet_quality(oracle)
     for line in quality["text"]:
         say(line)
-    latency_ms, identity = latency_function(str(output / "cpu.latlas"), space)
-    study, front = run_search(
-        output / "study",
-        space,
-        latency_ms,
-        identity,
-        oracle,
-        evaluations=EVALUATIONS,
-        population=POPULATION,
-    )
-
+    with latency_source(str(output / "cpu.latlas"), space) as (latency_ms, identity):
+        study, front = run_search(
+            output / "study",
+            space,
+            latency_ms,
+            identity,
+            oracle,
+            evaluations=scale.evaluations,
+            population=scale.population,
+        )
     found = front_documents(front, oracle)
     say(front_text(found, oracle.standard_error))
 
     _step("verify: the networks of the front, measured on this machine")
     with open_runner("local", "cpu", 1, "") as runner:
-        verified = verify(study, runner, VERIFIED, patience_s=15.0)
+        verified = verify(study, runner, scale.verified, scale.patience_s)
     seconds = time.monotonic() - began
     document |= {
         "supernet": quality,
@@ -79,7 +113,7 @@ def main(output: Path, gpu: bool, as_json: bool) -> None:
         "seconds": seconds,
     }
     text = "\n".join([*quality["text"], "", verify_text(verified), f"took {seconds:.0f} s"])
-    emit(document, as_json, text)
+    return document, text
 
 
 def _step(text: str) -> None:
@@ -95,7 +129,7 @@ def _gpu() -> bool:
     return bool(probe.adapter)
 
 
-def _profile_and_fit(output: Path, delegate: str) -> dict[str, Any]:
+def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any]:
     """Measure the kernels of MoGA's space on a delegate of this machine and learn from them."""
     from latlas.commands.fit import describe
     from latlas.commands.profile import make_workload, report_text, space_networks
@@ -112,11 +146,10 @@ def _profile_and_fit(output: Path, delegate: str) -> dict[str, Any]:
         predictor = file.load(path)
         say(f"{path} is there already; {_fit_text(predictor)}")
         return describe(predictor) | {"table": str(folder), "predictor": str(path)}
-    cpu = delegate == "cpu"
-    # A GPU compiles every kernel of every model first, so there it is fewer models and runs.
-    networks = space_networks("moga", 224, 30 if cpu else 12, seed=0)
-    work = make_workload(networks, delegate, *((20, 20.0) if cpu else (5, 5.0)))
-    settings = CampaignSettings(patience_s=15.0, max_s=CPU_MAX_S if cpu else GPU_MAX_S)
+    which = 0 if delegate == "cpu" else 1
+    networks = space_networks("moga", scale.resolution, scale.networks[which], seed=0)
+    work = make_workload(networks, delegate, scale.runs[which], scale.min_ms[which])
+    settings = CampaignSettings(patience_s=scale.patience_s, max_s=scale.max_s[which])
     with open_runner("local", delegate, 1, "") as runner:
         say(f"target: {runner.target}")
         report = Campaign(runner, folder, work.jobs, settings).run()
@@ -126,7 +159,7 @@ def _profile_and_fit(output: Path, delegate: str) -> dict[str, Any]:
     try:
         predictor = fit(Table.open(folder))
     except PredictorError as problem:
-        if cpu:
+        if delegate == "cpu":
             raise
         say(f"no predictor for the GPU yet: {problem}")
         return {"table": str(folder), "problem": str(problem)}

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, say, table
+from latlas.console import FOLDER, emit, json_option, open_runner, say, table
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from latlas.search.protocols import Genes, Trial
     from latlas.search.spaces import MogaSpace
     from latlas.search.study import LatencyFunction, Study
-    from latlas.search.supernet import SupernetConfig, SupernetOracle
+    from latlas.search.supernet import SupernetOracle
 
 SUPERNET_IMAGE = 32
 SUPERNET_WIDTH = 0.25
 """The supernet is a small relative of the networks whose latency counts: digits are small."""
 
 
-def latency_function(text: str, space: MogaSpace) -> tuple[LatencyFunction, dict[str, Any]]:
-    """Return chromosomes-to-milliseconds for a ``--latency``, and what identifies it in a study.
+@contextmanager
+def latency_source(text: str, space: MogaSpace) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
+    """Give chromosomes-to-milliseconds for a ``--latency``, and what identifies it in a study.
 
     Raises:
         UsageError: the text names no predictor, table or device.
@@ -36,50 +41,52 @@ def latency_function(text: str, space: MogaSpace) -> tuple[LatencyFunction, dict
 
     path = Path(text)
     if text.startswith("device:"):
-        return _device_latency(text, space)
+        with _device_latency(text, space) as source:
+            yield source
+        return
     if path.is_dir():
-        table_ = Table.open(path)
-        predictor = fit(table_)
-        identity = {"kind": "table", "measurements": len(table_.measurements)}
+        predictor = fit(Table.open(path))
     elif path.exists():
         predictor = file.load(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        identity = {"kind": "predictor", "sha256": digest}
     else:
         raise UsageError(
             f"--latency {text}: no such predictor file or table, and not a device such as "
             "device:local/cpu"
         )
-    compiled = compile_genes(space, predictor)
-    return compiled.latency_ms, identity | {"target": predictor.target.to_json()}
+    identity = {
+        "kind": "predictor",
+        "sha256": predictor.digest,
+        "target": predictor.target.to_json(),
+    }
+    yield compile_genes(space, predictor).latency_ms, identity
 
 
-def _device_latency(text: str, space: MogaSpace) -> tuple[LatencyFunction, dict[str, Any]]:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from latlas.console import open_runner
+@contextmanager
+def _device_latency(
+    text: str, space: MogaSpace
+) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
     from latlas.predictor.oracle import DeviceOracle
     from latlas.profiler.errors import UsageError
 
     device, _, delegate = text.removeprefix("device:").partition("/")
     if delegate not in ("cpu", "gpu"):
         raise UsageError(f"--latency {text}: a device is written device:local/cpu")
-    runner = open_runner(device, delegate, 1, "")
-    oracle = DeviceOracle(runner)
+    with open_runner(device, delegate, 1, "") as runner:
+        oracle = DeviceOracle(runner)
 
-    def latency_ms(genes: Sequence[Genes]) -> NDArray[np.float64]:
-        return oracle.latency_ms([space.decode(each) for each in genes])
+        def latency_ms(genes: Sequence[Genes]) -> NDArray[np.float64]:
+            return oracle.latency_ms([space.decode(each) for each in genes])
 
-    return latency_ms, {"kind": "device", "target": runner.target.to_json()}
+        yield latency_ms, {"kind": "device", "target": runner.target.to_json()}
 
 
-def train_supernet(
-    folder: Path, dataset: str, config: SupernetConfig | None = None
-) -> SupernetOracle:
+def train_supernet(folder: Path, dataset: str, epochs: int | None = None) -> SupernetOracle:
     """Train a supernet for MoGA's space, or go on with the one in the folder.
+
+    Args:
+        folder: where its state is kept.
+        dataset: ``digits``.
+        epochs: of training; None means the default of `SupernetConfig`.
 
     Raises:
         UsageError: there is no such data set.
@@ -90,8 +97,9 @@ def train_supernet(
         raise UsageError(f"no data set {dataset!r}; known is digits")
     from latlas.search.data import digits
     from latlas.search.spaces import MogaSpace
-    from latlas.search.supernet import Supernet, SupernetOracle
+    from latlas.search.supernet import Supernet, SupernetConfig, SupernetOracle
 
+    config = SupernetConfig() if epochs is None else SupernetConfig(epochs=epochs)
     data = digits(SUPERNET_IMAGE)
     space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
     supernet = Supernet(space, config).fit(data, folder)
@@ -173,6 +181,7 @@ def _random_genes(oracle: SupernetOracle) -> list[Genes]:
     show_default=True,
     help="Height and width of the input of the networks whose latency counts.",
 )
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of the supernet's training.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--tflite", is_flag=True, help="Write the front's networks as .tflite files too.")
 @json_option
@@ -187,6 +196,7 @@ def main(
     population: int,
     weights: str,
     resolution: int,
+    epochs: int | None,
     seed: int,
     tflite: bool,
     as_json: bool,
@@ -199,22 +209,22 @@ def main(
     from latlas.search.spaces import open_space
 
     opened = open_space(space, resolution=resolution)
-    latency_ms, identity = latency_function(latency, opened)
-    oracle = train_supernet(output / "supernet", dataset)
-    quality = supernet_quality(oracle)
-    for line in quality["text"]:
-        say(line)
-    study, front = run_search(
-        output,
-        opened,
-        latency_ms,
-        identity,
-        oracle,
-        evaluations=evaluations,
-        population=population,
-        weights=weights,
-        seed=seed,
-    )
+    with latency_source(latency, opened) as (latency_ms, identity):
+        oracle = train_supernet(output / "supernet", dataset, epochs)
+        quality = supernet_quality(oracle)
+        for line in quality["text"]:
+            say(line)
+        study, front = run_search(
+            output,
+            opened,
+            latency_ms,
+            identity,
+            oracle,
+            evaluations=evaluations,
+            population=population,
+            weights=weights,
+            seed=seed,
+        )
     if tflite:
         export(study, opened, front)
     document = {

@@ -1,0 +1,139 @@
+"""Search, verify and quickstart, small but real: digits, and latencies of this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from latlas.commands import quickstart, search, verify
+from latlas.profiler.campaign import CampaignSettings
+from latlas.profiler.errors import SearchError, TargetMismatchError, UsageError
+from latlas.profiler.tflite.reader import load_tflite
+from latlas.search.study import Study
+
+SCALE = quickstart.Scale(
+    resolution=32,
+    networks=(12, 12),
+    runs=(3, 3),
+    min_ms=(0.5, 0.5),
+    epochs=1,
+    evaluations=12,
+    population=6,
+    verified=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a busy machine does to measurements is tested elsewhere."""
+    settings = CampaignSettings(
+        max_attempts=1, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0.0
+    )
+    names = {"seed", "patience_s", "max_s", "check_every_jobs"}
+
+    def make(**given: Any) -> CampaignSettings:
+        assert given.keys() <= names
+        return replace(settings, **given)
+
+    monkeypatch.setattr("latlas.profiler.campaign.CampaignSettings", make)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quickstart")
+
+
+def test_quickstart_walks_the_whole_path_and_then_has_nothing_left(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    document, text = quickstart.run(folder, False, SCALE)
+    assert json.loads(json.dumps(document)) == document
+    assert (folder / "cpu.latlas").exists()
+    assert (folder / "study" / "predicted_vs_measured.png").stat().st_size > 10_000
+    assert len(Study.open(folder / "study").history) == 12
+    networks = document["verify"]["networks"]
+    assert 1 <= len(networks) <= 4
+    assert all(n["measured_ms"] > 0 and n["predicted_ms"] > 0 for n in networks)
+    assert "chance" in text
+    # One epoch on digits ranks nothing: it has to say so whenever that is what it found.
+    ranking = document["supernet"]["ranking"]
+    assert ("its ranking is not significant" in text) == (not ranking["significant"])
+
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
+    again, _ = quickstart.run(folder, False, SCALE)
+    assert again["front"] == document["front"]
+    assert [n["measured_ms"] for n in again["verify"]["networks"]] == [
+        n["measured_ms"] for n in networks
+    ]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")} == before
+    capfd.readouterr()
+
+
+def invoke(command: Any, *arguments: object) -> Any:
+    result = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_search_and_verify_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    arguments = [
+        *("--latency", folder / "cpu.latlas", "--resolution", 32, "--epochs", 1),
+        *("--population", 4, "-o", tmp_path / "study", "--json"),
+    ]
+    document = invoke(search.main, *arguments, "--evaluations", 6)
+    assert document["tried"] == 6
+    # Given again with more evaluations it goes on; the supernet is not trained again.
+    longer = invoke(search.main, *arguments, "--evaluations", 8, "--tflite")
+    assert longer["tried"] == 8
+    front = longer["front"]
+    files = sorted((tmp_path / "study" / "architectures").glob("*.tflite"))
+    assert len(files) == len(front)
+    assert load_tflite(files[0]).inputs == ((1, 32, 32, 3),)
+
+    with pytest.raises(SearchError, match="other settings: searcher"):
+        invoke(search.main, *arguments, "--seed", 1)
+    verified = invoke(verify.main, tmp_path / "study", "--json")
+    assert len(verified["networks"]) == len(front)
+
+
+def test_latency_from_a_table_and_from_the_device_itself(folder: Path) -> None:
+    from latlas.search.spaces import open_space
+
+    space = open_space("moga", resolution=32)
+    genes = [(0,) * 14, (11,) * 14]
+    for source in (str(folder / "tables" / "cpu"), "device:local/cpu"):
+        with search.latency_source(source, space) as (latency_ms, identity):
+            small, large = latency_ms(genes)
+        assert 0 < small < large
+        assert identity["target"]["delegate"] == "cpu"
+    for text in ("nothing.latlas", "device:local/npu"):
+        with (
+            pytest.raises(UsageError, match="device:local/cpu"),
+            search.latency_source(text, space),
+        ):
+            pass
+
+
+def test_a_table_and_its_predictor_are_the_same_source(folder: Path) -> None:
+    from latlas.search.spaces import open_space
+
+    space = open_space("moga", resolution=32)
+    identities = []
+    for source in (folder / "tables" / "cpu", folder / "cpu.latlas"):
+        with search.latency_source(str(source), space) as (_, identity):
+            identities.append(identity)
+    assert identities[0] == identities[1]
+
+
+def test_a_study_of_another_machine_is_not_verified_here(folder: Path, tmp_path: Path) -> None:
+    study = Study.open(folder / "study")
+    settings = json.loads(json.dumps(study.settings))
+    settings["latency"]["target"]["device"] = "a phone"
+    Study.create(tmp_path / "study", settings)
+    with pytest.raises(TargetMismatchError, match="a phone"):
+        invoke(verify.main, tmp_path / "study")
