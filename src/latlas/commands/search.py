@@ -227,13 +227,14 @@ def main(
         )
     if tflite:
         export(study, opened, front)
+    found = front_documents(front, oracle)
     document = {
         "study": str(output),
         "tried": len(study.history),
         "supernet": quality,
-        "front": front_documents(front, oracle),
+        "front": found,
     }
-    emit(document, as_json, front_text(document["front"], oracle.standard_error))
+    emit(document, as_json, front_text(found, oracle.standard_error))
 
 
 def run_search(
