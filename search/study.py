@@ -135,6 +135,8 @@ class Study:
     def write_front(self, trials: Sequence[Trial], space: SearchSpace) -> None:
         """Write front.json and the networks on it, the first the most accurate.
 
+        Networks that have left their place on it are removed, their .tflite files too.
+
         Raises:
             SearchError: a file cannot be written.
         """
@@ -142,15 +144,18 @@ class Study:
         entries = []
         for rank, trial in enumerate(trials, start=1):
             name = f"{rank}.txt"
-            with write_atomically(folder / name, SearchError) as file:
-                file.write(space.decode(trial.genes).to_text().encode() + b"\n")
+            text = space.decode(trial.genes).to_text().encode() + b"\n"
+            if not ((folder / name).is_file() and (folder / name).read_bytes() == text):
+                (folder / f"{rank}.tflite").unlink(missing_ok=True)  # another network's
+                with write_atomically(folder / name, SearchError) as file:
+                    file.write(text)
             entries.append(
                 {"rank": rank, **record_of(trial), "architecture": f"architectures/{name}"}
             )
         with write_atomically(self.folder / "front.json", SearchError) as file:
             file.write(json.dumps(entries, indent=2, allow_nan=False).encode() + b"\n")
         # Only now: what the old front.json named is there until the new one is.
-        for path in folder.glob("*.txt"):
+        for path in (*folder.glob("*.txt"), *folder.glob("*.tflite")):
             if path.stem.isdecimal() and int(path.stem) > len(trials):
                 path.unlink(missing_ok=True)
 
@@ -196,7 +201,7 @@ def trial_of(record: Mapping[str, Any], path: Path) -> Trial:
             generation=int(record["generation"]),
             seconds=float(record["seconds"]),
         )
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         raise SearchError(f"{path} has a line that is no trial: {problem!r}") from problem
 
 

@@ -104,6 +104,18 @@ def test_a_shorter_front_removes_networks_that_left_it(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "s/architectures").iterdir()] == ["1.txt"]
 
 
+def test_models_of_networks_that_left_their_place_are_removed(tmp_path: Path) -> None:
+    study = Study.create(tmp_path / "s", SETTINGS)
+    trials = [Trial((i,) * 6, 0.5, 1.0, 1.0) for i in range(3)]
+    study.write_front(trials, TinySpace())
+    folder = tmp_path / "s/architectures"
+    for rank in (1, 2, 3):
+        (folder / f"{rank}.tflite").touch()
+    (folder / "mine.tflite").touch()
+    study.write_front([trials[0], trials[2]], TinySpace())
+    assert sorted(p.name for p in folder.glob("*.tflite")) == ["1.tflite", "mine.tflite"]
+
+
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     Study.create(tmp_path, SETTINGS)
     Study.create(tmp_path, SETTINGS)
@@ -167,9 +179,10 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     search(tmp_path, again, 12)
     assert len(again.asked) == 1
     assert len(path.read_bytes().splitlines()) == 12
-    path.write_bytes(b'{"genes": 3}\n')
-    with pytest.raises(SearchError, match="no trial"):
-        _ = Study.open(tmp_path).history
+    for damaged in (b'{"genes": 3}\n', whole.replace(b'"generation":0', b'"generation":1e999')):
+        path.write_bytes(damaged)
+        with pytest.raises(SearchError, match="no trial"):
+            _ = Study.open(tmp_path).history
 
 
 def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
