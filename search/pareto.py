@@ -28,10 +28,13 @@ def minimised(
     >>> minimised([[0.9, 12.0]], ["max", "min"]).tolist()
     [[-0.9, 12.0]]
     """
-    array = np.asarray(values, dtype=np.float64).reshape(-1, len(directions))
-    if len(array) != len(values) or set(directions) - {"min", "max"}:
+    array = np.asarray(values, dtype=np.float64)
+    if not array.size:
+        array = array.reshape(0, len(directions))
+    if array.shape[1:] != (len(directions),) or set(directions) - {"min", "max"}:
         raise SearchError(
-            f'directions are "min" or "max", one per objective, not {tuple(directions)}'
+            f'directions are "min" or "max", one per objective, not {tuple(directions)} for values '
+            f"of shape {array.shape}"
         )
     return array * np.where(np.array(directions) == "max", -1.0, 1.0)
 

@@ -37,5 +37,7 @@ def test_hypervolume_in_the_users_units() -> None:
 def test_directions_are_checked() -> None:
     with pytest.raises(SearchError, match="directions"):
         minimised([[1.0, 2.0]], ["max", "up"])  # type: ignore[list-item]
+    with pytest.raises(SearchError, match=r"shape \(3, 2\)"):
+        minimised([[1.0, 2.0]] * 3, ["max"] * 3)
     with pytest.raises(SearchError, match="reference"):
         hypervolume([[1.0, 2.0]], ["min", "min"], [1.0])
