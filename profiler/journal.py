@@ -91,10 +91,17 @@ class JournalWriter:
         """
         if self._broken:
             raise self._error(f"{self.path} could not be repaired after a failed write")
-        data = b"".join(
+        lines = [
             json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
             for record in records
-        )
+        ]
+        longest = max(map(len, lines), default=0)
+        if longest > MAX_LINE_BYTES:
+            raise self._error(
+                f"cannot append to {self.path}: a record of {longest} bytes is longer than the "
+                f"{MAX_LINE_BYTES} that are read back"
+            )
+        data = b"".join(lines)
         descriptor = self._file.fileno()
         try:
             left = memoryview(data)

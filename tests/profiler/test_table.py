@@ -256,6 +256,18 @@ def test_a_giant_line_is_not_read_into_memory(tmp_path: Path) -> None:
         Table.open(tmp_path)
 
 
+def test_a_giant_line_is_not_written(tmp_path: Path) -> None:
+    path = write(tmp_path, make())
+    before = path.read_bytes()
+    with TableWriter(tmp_path, TARGET) as table:
+        giant = make("k9", graph="x" * MAX_LINE_BYTES)
+        with pytest.raises(TableError, match="longer than"):
+            table.append_provisional(giant)
+        table.append_provisional(make("k9"))
+    assert path.read_bytes().startswith(before)
+    assert Table.open(tmp_path).open_count == 1
+
+
 def test_headers_of_something_else(tmp_path: Path) -> None:
     path = write(tmp_path)
     header = json.loads(path.read_text())
