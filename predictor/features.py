@@ -72,11 +72,12 @@ def row(kernel: Kernel) -> tuple[float, ...]:
     op = kernel.nodes[0].op
     inputs = _op_inputs(kernel)
     output = op.infer(inputs)
+    in_channels, out_channels = (shape[-1] if shape else 1 for shape in (inputs[0], output))
     read = sum([math.prod(shape) for shape in kernel.inputs])
     written = math.prod(output)
     weights = sum([math.prod(shape) for shape in op.weights(inputs).values()])
     amount = _work(op, inputs, output)
-    pixels = written // output[-1]
+    pixels = written // out_channels
     window = getattr(op, "kernel", (1, 1))
     return (
         math.log(amount),
@@ -86,15 +87,15 @@ def row(kernel: Kernel) -> tuple[float, ...]:
         math.log(amount / ((read + written + weights) * _FLOAT_BYTES)),
         math.log(pixels),
         math.log(output[-2]) if len(output) > 2 else 0.0,
-        math.log(inputs[0][-1]),
-        math.log(output[-1]),
+        math.log(in_channels),
+        math.log(out_channels),
         window[0],
         window[1],
         getattr(op, "stride", (1, 1))[0],
         getattr(op, "dilation", (1, 1))[0],
         sum(getattr(op, "padding", ())),
-        output[-1] % 4,
-        output[-1] % 16,
+        out_channels % 4,
+        out_channels % 16,
         pixels % 8,
         len(kernel.inputs),
         float(any(shape != output for shape in inputs)),

@@ -78,5 +78,10 @@ def test_the_vocabulary_has_finite_features() -> None:
     assert np.isfinite(matrix(vocabulary_kernels())).all()
 
 
+def test_a_scalar_has_finite_features() -> None:
+    kernel = Kernel.from_text("scalar | activation kind=relu @0 | @1")
+    assert np.isfinite(matrix([kernel])).all()
+
+
 def test_no_kernels() -> None:
     assert matrix([]).shape == (0, len(NAMES))
