@@ -20,12 +20,16 @@ from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
+from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
 VERSION = 1
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
+
+MAX_LOGARITHM = 100.0
+"""No forest predicts more: it would be ages per multiply-add, and overflow."""
 
 
 def save(predictor: LatencyPredictor, path: Path) -> None:
@@ -127,15 +131,16 @@ def _from_parts(
     kernels = [Kernel.from_text(text) for text in header["kernels"]]
     if table_us.dtype != np.float64 or table_us.shape != (len(kernels),) or not kernels:
         raise PredictorError(f"{path} is damaged: its kernels and latencies differ in number")
-    if not (np.isfinite(table_us).all() and (table_us >= 0).all()):
-        raise PredictorError(f"{path} is damaged: a latency is not a number")
+    if not ((table_us >= 0) & (table_us <= MAX_US)).all():
+        raise PredictorError(f"{path} is damaged: a latency is not a time in microseconds")
     forests = _forests([str(kind) for kind in header["types"]], arrays, path)
     errors = {str(kind): float(error) for kind, error in header["type_error"].items()}
     terms = header["calibration"]
     a, b_us, c_us, error = (float(terms[name]) for name in ("a", "b_us", "c_us", "error"))
     calibration = Calibration(a, b_us, c_us, error, int(terms["networks"]))
-    if not np.isfinite([*errors.values(), a, b_us, c_us, error]).all():
-        raise PredictorError(f"{path} is damaged: a coefficient is not a number")
+    numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
+    if not all(0 <= number <= MAX_US for number in numbers):
+        raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
     return LatencyPredictor(
         target,
         rules,
@@ -155,9 +160,12 @@ def _forests(types: list[str], arrays: dict[str, NDArray[Any]], path: Path) -> d
     if set(by_index) != {str(index) for index in range(len(types))}:
         raise PredictorError(f"{path} is damaged: its kernel types and forests differ in number")
     try:
-        return {
+        forests = {
             kind: Forest.from_arrays(by_index[str(index)], len(features.NAMES))
             for index, kind in enumerate(types)
         }
     except PredictorError as problem:
         raise PredictorError(f"{path} is damaged: {problem}") from problem
+    if any(np.abs(forest.value).max() > MAX_LOGARITHM for forest in forests.values()):
+        raise PredictorError(f"{path} is damaged: a forest predicts what takes for ever")
+    return forests

@@ -22,6 +22,9 @@ from latlas.profiler.target import Target
 NINETY_PERCENT = 1.645
 """Half-width of a 90% interval in standard deviations."""
 
+MEASURED, PREDICTED, UNKNOWN = range(3)
+"""Where the latency of a kernel comes from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -74,7 +77,7 @@ class LatencyPredictor:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that was learned: predictors with the same digest predict the same."""
+        """SHA-256 of all that was learned: the same digest, the same latencies."""
         digest = hashlib.sha256(repr((self.target, self.rules_version, self.calibration)).encode())
         for kernel, latency_us in self.table_us.items():
             digest.update(f"{kernel.text} {latency_us!r}\n".encode())
@@ -144,12 +147,14 @@ class LatencyPredictor:
     ) -> Prediction:
         total = float(latency_us.sum())
         whole_us = float(self.calibration.apply(np.array([total]), np.array([len(kernels)]))[0])
-        variance = self.calibration.error**2
-        for kernel, time_us, origin in zip(kernels, latency_us, source, strict=True):
-            if origin != MEASURED:  # errors of one type go together more than they cancel
-                share = time_us / total
-                variance += share**2 * self.type_error.get(kernel.type, 1.0) ** 2
         total = total or 1.0  # a network without kernels, such as a lone reshape
+        shares: dict[str, float] = {}
+        for kernel, time_us, origin in zip(kernels, latency_us, source, strict=True):
+            if origin != MEASURED:
+                shares[kernel.type] = shares.get(kernel.type, 0.0) + float(time_us) / total
+        variance = self.calibration.error**2
+        for kind, share in shares.items():  # errors of one type go together, they do not cancel
+            variance += (share * self.type_error.get(kind, 1.0)) ** 2
         spread = NINETY_PERCENT * variance**0.5
         return Prediction(
             latency_ms=whole_us / 1e3,
@@ -178,7 +183,3 @@ class LatencyPredictor:
             "`latlas profile --models` into the same table and fit again, or accept an estimate "
             "with --accept-unknown"
         )
-
-
-MEASURED, PREDICTED, UNKNOWN = range(3)
-"""Where the latency of a kernel comes from."""

@@ -180,7 +180,7 @@ def test_wrong_headers(saved: Path, tmp_path: Path, field: str, how: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["a", "b_us", "c_us", "error", "networks"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [1, 2], {}, "x"])
+@pytest.mark.parametrize("value", [float("nan"), 1e300, None, [1, 2], {}, "x"])
 def test_wrong_calibrations(saved: Path, tmp_path: Path, name: str, value: object) -> None:
     header, arrays = parts(saved)
     header["calibration"][name] = value
@@ -210,10 +210,17 @@ def test_versions_are_named(saved: Path, tmp_path: Path) -> None:
 def test_wrong_latencies(saved: Path, tmp_path: Path, table_us: Any) -> None:
     header, arrays = parts(saved)
     refuse(write(tmp_path / "p.latlas", header, arrays | {"table_us": table_us}))
-    for bad in (np.nan, np.inf, -1.0):
+    for bad in (np.nan, np.inf, 1e300, -1.0):
         values = arrays["table_us"].copy()
         values[0] = bad
         refuse(write(tmp_path / "p.latlas", header, arrays | {"table_us": values}), "latency")
+
+
+def test_forests_that_overflow(saved: Path, tmp_path: Path) -> None:
+    header, arrays = parts(saved)
+    values = arrays["0.value"].copy()
+    values[-1] = 1e30
+    refuse(write(tmp_path / "p.latlas", header, arrays | {"0.value": values}), "for ever")
 
 
 def test_a_predictor_of_nothing(saved: Path, tmp_path: Path) -> None:

@@ -99,6 +99,28 @@ def test_less_known_means_wider_bounds(simulation: Any, predictor: LatencyPredic
     assert hopeless.predict([graph])[0].low_ms == 0
 
 
+def test_errors_of_one_type_do_not_cancel(predictor: LatencyPredictor) -> None:
+    exact = replace(
+        predictor,
+        table_us={},
+        calibration=Calibration(1.0, 0.0, 0.0, 0.0, 9),
+        type_error=dict.fromkeys(predictor.type_error, 0.1),
+    )
+    for others in (0, 3):
+        b = GraphBuilder((1, 16, 16, 24))
+        x = b.conv(0, 24, 1)
+        for _ in range(others):
+            x = b.conv(x, 24, 1)
+        (found,) = exact.predict([b.build(x)])
+        assert found.high_ms / found.latency_ms == pytest.approx(1 + 1.645 * 0.1)
+
+
+def test_a_network_of_nothing_but_free_kernels(predictor: LatencyPredictor) -> None:
+    free = replace(predictor, table_us=dict.fromkeys(predictor.table_us, 0.0), forests={})
+    (found,) = free.predict([with_unknown()], accept_unknown=True)
+    assert 0 < found.latency_ms <= found.high_ms
+
+
 def test_a_network_without_kernels(predictor: LatencyPredictor) -> None:
     b = GraphBuilder((1, 4, 4, 4))
     calibration = Calibration(1.0, 1.0, 30.0, 0.1, 9)
