@@ -189,7 +189,10 @@ def trial_of(record: Mapping[str, Any], path: Path) -> Trial:
     """
 
     def number(value: Any) -> float:
-        return math.nan if value is None else float(value)
+        found = math.nan if value is None else float(value)
+        if math.isinf(found):
+            raise ValueError(f"{found} is not a number")
+        return found
 
     try:
         return Trial(

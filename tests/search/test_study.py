@@ -179,7 +179,12 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     search(tmp_path, again, 12)
     assert len(again.asked) == 1
     assert len(path.read_bytes().splitlines()) == 12
-    for damaged in (b'{"genes": 3}\n', whole.replace(b'"generation":0', b'"generation":1e999')):
+    record = json.loads(whole.splitlines()[0])
+    endless = [
+        json.dumps(record | {name: "endless"}).replace('"endless"', "1e999").encode() + b"\n"
+        for name in ("generation", "params")
+    ]
+    for damaged in (b'{"genes": 3}\n', *endless):
         path.write_bytes(damaged)
         with pytest.raises(SearchError, match="no trial"):
             _ = Study.open(tmp_path).history

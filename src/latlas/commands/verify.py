@@ -11,6 +11,8 @@ from latlas.console import FOLDER, emit, json_option, open_runner, table
 
 if TYPE_CHECKING:
     from latlas.profiler.runner import Runner
+    from latlas.profiler.target import Target
+    from latlas.search.spaces import MogaSpace
     from latlas.search.study import Study
 
 
@@ -30,15 +32,48 @@ def main(folder: Path, device: str, most: int, as_json: bool) -> None:
 
     Measured figures are kept in STUDY/verify, so that an interrupted run goes on where it was.
     """
-    from latlas.profiler.target import Target
     from latlas.search.study import Study
 
     study = Study.open(folder)
-    target = Target.from_json(study.settings.get("latency", {}).get("target"))
+    target = target_of(study)
     with open_runner(device, target.delegate, target.threads, target.cores) as runner:
-        target.require_same(runner.target, f"this machine, to verify {folder},")
         document = verify(study, runner, most)
     emit(document, as_json, verify_text(document))
+
+
+def target_of(study: Study) -> Target:
+    """Return what the latencies of a study are valid for.
+
+    Raises:
+        SearchError: the study does not say it.
+    """
+    from latlas.profiler.errors import SearchError, TableError
+    from latlas.profiler.target import Target
+
+    latency = study.settings.get("latency")
+    try:
+        return Target.from_json(latency.get("target") if isinstance(latency, dict) else None)
+    except TableError as problem:
+        raise SearchError(f"{study.folder / 'study.json'} has no target: {problem}") from problem
+
+
+def space_of(study: Study) -> MogaSpace:
+    """Return the space that a study searches.
+
+    Raises:
+        SearchError: the study does not say it.
+        UsageError: there is no such space.
+    """
+    from latlas.profiler.errors import SearchError
+    from latlas.search.spaces import open_space
+
+    try:
+        space = study.settings["space"]
+        resolution, classes = int(space["resolution"]), int(space["classes"])
+        return open_space(str(space["name"]), resolution=resolution, classes=classes)
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
+        path = study.folder / "study.json"
+        raise SearchError(f"{path} describes no search space ({problem!r})") from problem
 
 
 def verify(
@@ -46,12 +81,20 @@ def verify(
 ) -> dict[str, Any]:
     """Measure a study's front on a device and write ``predicted_vs_measured.png`` beside it.
 
+    Args:
+        study: whose front is measured.
+        runner: measures it; on the target that the study's latencies are valid for.
+        most: so many networks at most, spread over the latencies of the front.
+        patience_s: seconds that the campaign waits for a machine that is slower than it was.
+
     Returns:
-        Every network with predicted and measured milliseconds, the mean absolute percentage error,
-        and the rank correlation.
+        Every network with predicted and measured milliseconds, those that could not be measured
+        with the reason, the mean absolute percentage error, and the rank correlation.
 
     Raises:
-        SearchError: the study has no front, or none of it could be measured.
+        SearchError: the study is damaged, has no front, or none of it could be measured.
+        TargetMismatchError: the runner measures on another target.
+        KeyboardInterrupt: Ctrl-C; what was measured is kept.
     """
     import numpy as np
     from scipy.stats import kendalltau
@@ -63,21 +106,18 @@ def verify(
     from latlas.profiler.runner import Effort
     from latlas.profiler.table import Table
     from latlas.search.plot import plot_study
-    from latlas.search.spaces import open_space
     from latlas.search.study import front_of
 
+    target_of(study).require_same(runner.target, f"this machine, to verify {study.folder},")
     trials = study.history
     front = sorted(front_of(trials), key=lambda trial: trial.latency_ms)
     if not front:
         raise SearchError(f"{study.folder} has no front yet: run `latlas search -o` it first")
     chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, most).round().astype(int))]
-    settings = study.settings["space"]
-    space = open_space(
-        settings["name"], resolution=settings["resolution"], classes=settings["classes"]
-    )
+    space = space_of(study)
     effort = Effort(min_runs=20, min_ms=200.0, max_ms=4000.0, warmup_ms=20.0)
     jobs = {"network:" + "-".join(map(str, trial.genes)): trial for trial in chosen}
-    Campaign(
+    report = Campaign(
         runner,
         study.folder / "verify",
         [
@@ -86,11 +126,15 @@ def verify(
         ],
         CampaignSettings(check_every_jobs=4, patience_s=patience_s),
     ).run()
+    if report.interrupted:
+        raise KeyboardInterrupt
     found = {m.id: m for m in Table.open(study.folder / "verify").measurements}
     networks = []
+    unmeasured = []
     for name, trial in jobs.items():
-        measurement = found.get(name)
-        if measurement is None or measurement.summary is None:
+        measurement = found[name]
+        if measurement.summary is None:
+            unmeasured.append({"genes": list(trial.genes), "reason": measurement.reason})
             continue
         measured_ms = measurement.summary.median_us / 1e3
         networks.append(
@@ -105,10 +149,12 @@ def verify(
             }
         )
     if not networks:
-        raise SearchError(f"no network of {study.folder} could be measured: see its verify/ table")
+        raise SearchError(
+            f"no network of {study.folder} could be measured: {unmeasured[0]['reason']}"
+        )
     predicted = [n["predicted_ms"] for n in networks]
     measured = [n["measured_ms"] for n in networks]
-    tau = float(kendalltau(predicted, measured).statistic) if len(networks) > 2 else None
+    tau = float(kendalltau(predicted, measured).statistic) if len(networks) > 2 else np.nan
     plot = study.folder / "predicted_vs_measured.png"
     measured_trials = [jobs["network:" + "-".join(map(str, n["genes"]))] for n in networks]
     plot_study(plot, trials, measured_trials, measured, target=str(runner.target))
@@ -116,8 +162,9 @@ def verify(
         "study": str(study.folder),
         "target": runner.target.to_json(),
         "networks": networks,
+        "unmeasured": unmeasured,
         "mape": float(np.mean([abs(n["error"]) for n in networks])),
-        "kendall_tau": tau,
+        "kendall_tau": tau if np.isfinite(tau) else None,
         "plot": str(plot),
     }
 
@@ -142,6 +189,7 @@ def verify_text(document: dict[str, Any]) -> str:
         [
             table(header, rows),
             "",
+            *(f"could not be measured: {n['reason']}" for n in document["unmeasured"]),
             f"mean absolute percentage error {document['mape']:.1%}"
             + (f", Kendall's tau {tau:.2f}" if tau is not None else "")
             + f" on {len(rows)} networks",
