@@ -35,9 +35,10 @@ def _input_shape(model: Model, position: int, asked: Shape | None) -> Shape:
     if asked is None:
         shape = (1, *signature[1:]) if signature[:1] == (-1,) else signature
         if -1 in shape:
+            example = ",".join(str(224 if size == -1 else size) for size in shape)
             raise ModelFileError(
-                f"input {position} has the dynamic shape {signature}: pass input_shapes, e.g. "
-                f"[{tuple(224 if size == -1 else size for size in shape)}]"
+                f"input {position} has the dynamic shape {signature}: say how large it is, with "
+                f"input_shapes=[({example})], or --input-shape {example} on the command line"
             )
         return shape
     fits = len(asked) == len(signature) and all(

@@ -211,7 +211,7 @@ def test_a_dynamic_batch_is_one_and_a_dynamic_size_must_be_given() -> None:
         subgraph.tensors[0].shapeSignature = [-1, -1, -1, 4]
 
     data = edited(relu_graph(), everything)
-    with pytest.raises(ModelFileError, match=r"dynamic shape.*pass input_shapes"):
+    with pytest.raises(ModelFileError, match=r"dynamic shape.*input_shapes"):
         read_tflite(data)
     assert read_tflite(data, [(1, 5, 6, 4)]).shapes[-1] == (1, 5, 6, 4)
 
