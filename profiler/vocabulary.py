@@ -41,7 +41,7 @@ _SPATIAL: tuple[Callable[[GraphBuilder], int], ...] = (
 
 
 def vocabulary_kernels(seed: int = 0) -> list[Kernel]:
-    """Return kernels of every operator, about 250, without repeats.
+    """Return kernels of every operator, about 300, without repeats.
 
     Args:
         seed: of the convolutions' sizes; the others are a fixed grid.

@@ -20,6 +20,7 @@ from latlas.profiler.errors import DeviceError, RunnerError
 Accelerator = Literal["cpu", "gpu"]
 
 HARDWARE = {"cpu": 1, "gpu": 2}
+_NOT_INSTALLED = "LiteRT is not installed: pip install ai-edge-litert"
 _MAX_RANK = 8
 _OPTION_RUNTIME_FOLDER, _OPTION_AUTO_REGISTER = 22, 24
 _ANY_INT, _ANY_STRING = 2, 8
@@ -184,15 +185,22 @@ def describe(status: int) -> str:
 
 
 def version() -> str:
-    """Return the version of the installed runtime, e.g. ``2.3.0``."""
-    return importlib.metadata.version("ai-edge-litert")
+    """Return the version of the installed runtime, e.g. ``2.3.0``.
+
+    Raises:
+        DeviceError: LiteRT is not installed.
+    """
+    try:
+        return importlib.metadata.version("ai-edge-litert")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DeviceError(_NOT_INSTALLED) from error
 
 
 def _folder() -> Path:
     """Return where the wheel keeps its libraries, without importing the package."""
     spec = importlib.util.find_spec("ai_edge_litert")
     if spec is None or spec.origin is None:
-        raise DeviceError("LiteRT is not installed: pip install ai-edge-litert")
+        raise DeviceError(_NOT_INSTALLED)
     return Path(spec.origin).parent
 
 

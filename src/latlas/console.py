@@ -91,6 +91,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
+def printable(path: Path) -> str:
+    """Return a path as text that can be printed and stored, whatever bytes its name has.
+
+    >>> printable(Path("caf\\udce9.tflite"))
+    'caf\\\\udce9.tflite'
+    """
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def input_shapes_option(command: F) -> F:
     """Add ``--input-shape`` for models whose height or width is not fixed."""
     return click.option(
@@ -123,7 +132,7 @@ def load_models(paths: Sequence[Path], input_shape: Sequence[str] = ()) -> dict[
         shapes = [tuple(int(size) for size in text.split(",")) for text in input_shape] or None
     except ValueError as problem:
         raise UsageError(f"--input-shape takes numbers such as 1,224,224,3: {problem}") from None
-    return {str(path): load_tflite(path, shapes) for path in files}
+    return {printable(path): load_tflite(path, shapes) for path in files}
 
 
 def parse_duration(text: str) -> float:

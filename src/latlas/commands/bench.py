@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from latlas.console import device_options, emit, json_option, open_runner, say, table
+from latlas.console import (
+    device_options,
+    emit,
+    json_option,
+    open_runner,
+    printable,
+    say,
+    table,
+)
 
 
 @click.command("bench")
@@ -51,7 +59,7 @@ def main(
         except OSError as problem:
             raise ModelFileError(f"cannot read {path}: {problem.strerror}") from problem
         effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=50.0)
-        jobs.append(Job(str(path), data, effort, profile=ops and delegate == "cpu"))
+        jobs.append(Job(printable(path), data, effort, profile=ops and delegate == "cpu"))
     if ops and delegate == "gpu":
         say("LiteRT lists no operators on this GPU (profiling is not implemented over WebGPU)")
     documents: list[dict[str, Any]] = []

@@ -11,11 +11,13 @@ from latlas.console import emit, json_option, table
 
 def list_phones() -> tuple[list[dict[str, Any]], str]:
     """Return attached phones, and why there may be none."""
+    from subprocess import SubprocessError
+
     from adbutils import AdbClient, AdbError
 
     try:
         devices = AdbClient(socket_timeout=5.0).list()
-    except (AdbError, OSError, TimeoutError) as problem:
+    except (AdbError, OSError, SubprocessError) as problem:  # it starts the server if need be
         return [], f"no adb server answers ({problem}); install Android's platform-tools"
     phones = [{"device": info.serial, "kind": "phone", "state": info.state} for info in devices]
     return phones, "" if phones else "no phone is attached"
@@ -25,8 +27,7 @@ def list_phones() -> tuple[list[dict[str, Any]], str]:
 @json_option
 def main(as_json: bool) -> None:
     """List this machine, with its CPU and GPU as LiteRT sees them, and attached phones."""
-    from importlib.metadata import version
-
+    from latlas.profiler.litert import library
     from latlas.profiler.litert.cores import allowed_cores
     from latlas.profiler.litert.local import machine_name, probe_gpu
 
@@ -38,7 +39,7 @@ def main(as_json: bool) -> None:
         "state": "device",
         "name": machine_name(),
         "cores": len(allowed_cores()),
-        "runtime": f"litert {version('ai-edge-litert')}",
+        "runtime": f"litert {library.version()}",
         "gpu": gpu.adapter or None,
         "gpu_software": gpu.software,
         "gpu_problem": gpu.problem or None,

@@ -75,13 +75,11 @@ def _quiet() -> Check:
 
 
 def _adb() -> Check:
-    from adbutils import adb_path
+    from adbutils import AdbError, adb_path
 
     try:
         return Check("adb", True, adb_path())
-    except (
-        Exception
-    ) as problem:  # adbutils raises a bare RuntimeError, or what the file system does
+    except (AdbError, OSError) as problem:
         return Check("adb", False, str(problem), "apt-get install adb")
 
 
