@@ -56,7 +56,8 @@ def main() -> None:
             target.require_same(runner.target, f"the table {arguments.table}")
             # The reference kernel between any two networks, another order in every process.
             settings = CampaignSettings(seed=process, check_every_jobs=1)
-            Campaign(runner, folder, jobs, settings).run()
+            if Campaign(runner, folder, jobs, settings).run().interrupted:
+                raise KeyboardInterrupt
             for measurement in Table.open(folder).measurements:
                 assert measurement.summary is not None, measurement.reason
                 measured[measurement.name].append(measurement.summary.median_us / 1e3)

@@ -1,6 +1,6 @@
 """A campaign's wall time over the time inside timed runs and warm-ups.
 
-    python benchmarks/campaign.py [--delegate gpu] [--kernels 120] [--json]
+    python benchmarks/campaign.py [--delegate gpu] [--kernels 300] [--json]
 
 Every kernel of the MoGA space (or the first `--kernels` of them) is measured for at least 20 runs
 and 20 ms into a temporary table.
@@ -36,6 +36,8 @@ def main() -> None:
         target = runner.target
         start_s = runner.init_ms / 1e3
         report = Campaign(runner, Path(folder), jobs).run()
+    if report.interrupted:
+        raise KeyboardInterrupt
     ran_s = report.timed_s + report.warmup_s
     # Shaders are compiled once per kernel: on a GPU that is no cost of the campaign's own.
     init_s = report.init_s if arguments.delegate == "gpu" else 0.0
