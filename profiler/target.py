@@ -81,4 +81,7 @@ class Target:
             if mine[key] != theirs[key]
         ]
         if different:
-            raise TargetMismatchError(f"{what} belongs to another target ({'; '.join(different)})")
+            raise TargetMismatchError(
+                f"{what} belongs to another target ({'; '.join(different)}): figures of two "
+                "targets never mix, measure this one into another folder"
+            )

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from latlas.commands import quickstart, search, verify
+from latlas.predictor import file
 from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, TargetMismatchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
@@ -137,3 +138,12 @@ def test_a_study_of_another_machine_is_not_verified_here(folder: Path, tmp_path:
     Study.create(tmp_path / "study", settings)
     with pytest.raises(TargetMismatchError, match="a phone"):
         invoke(verify.main, tmp_path / "study")
+
+
+def test_quickstart_does_not_mix_targets(folder: Path, tmp_path: Path) -> None:
+    predictor = file.load(folder / "cpu.latlas")
+    other = replace(predictor, target=replace(predictor.target, runtime="litert 1.0.0"))
+    file.save(other, tmp_path / "cpu.latlas")
+    with pytest.raises(TargetMismatchError, match=r"litert 1\.0\.0"):
+        quickstart.run(tmp_path, False, SCALE)
+    assert not (tmp_path / "study").exists()

@@ -64,6 +64,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
 
     Raises:
         PredictorError: the CPU's table holds too little to learn from.
+        TargetMismatchError: the folder holds figures of another target than this machine.
         KeyboardInterrupt: Ctrl-C; what was finished is kept.
     """
     from latlas.commands.search import (
@@ -142,20 +143,20 @@ def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any
     _step(f"profile: kernels and networks of MoGA's space on this machine's {delegate.upper()}")
     folder = output / "tables" / delegate
     path = output / f"{delegate}.latlas"
-    if path.exists():  # the study rests on this very predictor: measuring more would begin it anew
-        predictor = file.load(path)
-        say(f"{path} is there already; {_fit_text(predictor)}")
-        return describe(predictor) | {"table": str(folder), "predictor": str(path)}
     which = 0 if delegate == "cpu" else 1
     networks = space_networks("moga", scale.resolution, scale.networks[which], seed=0)
     work = make_workload(networks, delegate, scale.runs[which], scale.min_ms[which])
     settings = CampaignSettings(patience_s=scale.patience_s, max_s=scale.max_s[which])
     with open_runner("local", delegate, 1, "") as runner:
         say(f"target: {runner.target}")
+        if path.exists():  # the study rests on this very predictor: another would begin it anew
+            predictor = file.load(path, runner.target)
+            say(f"{path} is there already; {_fit_text(predictor)}")
+            return describe(predictor) | {"table": str(folder), "predictor": str(path)}
         report = Campaign(runner, folder, work.jobs, settings).run()
         if report.interrupted:
             raise KeyboardInterrupt
-    say(report_text(folder, report))
+    say(report_text(folder, report, left="the time was up, what is there has to do"))
     try:
         predictor = fit(Table.open(folder))
     except PredictorError as problem:

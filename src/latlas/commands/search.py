@@ -208,6 +208,7 @@ def main(
     """
     from latlas.search.spaces import open_space
 
+    numbers = parse_weights(weights)
     opened = open_space(space, resolution=resolution)
     with latency_source(latency, opened) as (latency_ms, identity):
         oracle = train_supernet(output / "supernet", dataset, epochs)
@@ -222,7 +223,7 @@ def main(
             oracle,
             evaluations=evaluations,
             population=population,
-            weights=weights,
+            weights=numbers,
             seed=seed,
         )
     if tflite:
@@ -230,11 +231,32 @@ def main(
     found = front_documents(front, oracle)
     document = {
         "study": str(output),
+        "target": identity["target"],
         "tried": len(study.history),
         "supernet": quality,
         "front": found,
     }
     emit(document, as_json, front_text(found, oracle.standard_error))
+
+
+def parse_weights(text: str) -> list[float]:
+    """Return the numbers of ``2:2:1``.
+
+    >>> parse_weights("2:2:1")
+    [2.0, 2.0, 1.0]
+
+    Raises:
+        UsageError: the text is not three numbers, one of them positive.
+    """
+    from latlas.profiler.errors import UsageError
+
+    try:
+        numbers = [float(part) for part in text.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or not all(0 <= n < 1e6 for n in numbers) or not sum(numbers):
+        raise UsageError(f"--weights takes three numbers such as 2:2:1, not {text!r}")
+    return numbers
 
 
 def run_search(
@@ -246,26 +268,29 @@ def run_search(
     *,
     evaluations: int,
     population: int,
-    weights: str = "2:2:1",
+    weights: Sequence[float] = (2.0, 2.0, 1.0),
     seed: int = 0,
 ) -> tuple[Study, list[Trial]]:
     """Run, or go on with, a weighted NSGA-II in a study's folder; return it and its front.
 
+    Args:
+        folder: of the study.
+        space: where architectures come from.
+        latency_ms: from `latency_source`, as is `identity`, which goes into the study's settings.
+        identity: see `latency_ms`.
+        oracle: scores architectures.
+        evaluations: architectures to try, those of earlier runs included.
+        population: architectures in a generation.
+        weights: of accuracy, latency and parameters.
+        seed: of the searcher.
+
     Raises:
-        UsageError: the weights are malformed.
         SearchError: the folder holds another study.
     """
-    from latlas.profiler.errors import UsageError
     from latlas.search.nsga2 import WeightedNSGA2
     from latlas.search.study import Study, run
 
-    try:
-        numbers = [float(part) for part in weights.split(":")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 3 or not all(0 <= n < 1e6 for n in numbers) or not sum(numbers):
-        raise UsageError(f"--weights takes three numbers such as 2:2:1, not {weights!r}")
-    searcher = WeightedNSGA2(space.choices, numbers, population=population, seed=seed)
+    searcher = WeightedNSGA2(space.choices, weights, population=population, seed=seed)
     study = Study.create(
         folder,
         {
