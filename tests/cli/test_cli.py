@@ -159,6 +159,8 @@ def test_version() -> None:
         ("profile", "--space", "moga", "--plan", "--budget", "soon"),
         ("profile", "--models", ".", "--plan"),
         ("bench", "x.tflite", "--delegate", "npu"),
+        ("search", "--latency", "x.latlas", "-o", "s", "--weights", "2:2"),
+        ("search", "--latency", "x.latlas", "-o", "s", "--weights", "nan:1:1"),
     ],
     ids=" ".join,
 )
@@ -247,6 +249,16 @@ def test_predict(model: Path, predictor: Path) -> None:
     }
     assert found["latency_ms"] == pytest.approx((10 * found["kernels"] + 5) / 1000)
     assert found["measured_share"] == pytest.approx(1)
+
+
+def test_file_names_that_are_no_text(model: Path, predictor: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.tflite")
+    path.write_bytes(model.read_bytes())
+    done = latlas("predict", path, "--with", predictor)
+    assert done.returncode == 0, done.stderr
+    assert r"caf\udce9.tflite" in done.stdout
+    for arguments in (("bench", path, "--runs", 1), ("profile", "--models", path, "--plan")):
+        assert succeed(*arguments)
 
 
 def test_unknown_kernels_are_refused_or_accepted(predictor: Path, tmp_path: Path) -> None:
@@ -420,7 +432,8 @@ def test_from_measuring_to_predicting(tmp_path: Path) -> None:
     profile = ("profile", "--space", "moga", "--resolution", 32, "--networks", 12)
     effort = ("--runs", 3, "--min-ms", 0.5, "--table", "T")
     document = succeed(*profile, *effort, cwd=tmp_path, code=LENIENT)
-    assert set(document) == {"table", "target", "plan", "report"}
+    assert set(document) == {"table", "target", "plan", "report", "failed"}
+    assert document["failed"] == []
     report = document["report"]
     assert (report["failed"], report["left"], report["interrupted"]) == (0, 0, False)
     assert report["measured"] == sum(document["plan"]["jobs"].values())

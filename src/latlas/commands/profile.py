@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +64,34 @@ def make_workload(networks: dict[str, Graph], delegate: str, runs: int, min_ms: 
     )
 
 
-def measure(runner: Runner, folder: Path, jobs: Sequence[CampaignJob], seed: int) -> CampaignReport:
-    """Run a campaign into a table, with its progress on stderr."""
-    from latlas.profiler.campaign import Campaign, CampaignSettings
+def measure(
+    runner: Runner, folder: Path, jobs: Sequence[CampaignJob], seed: int, budget_s: float | None
+) -> tuple[CampaignReport, list[dict[str, Any]]]:
+    """Run a campaign into a table, with its progress on stderr.
 
-    return Campaign(runner, folder, jobs, CampaignSettings(seed=seed)).run()
+    Args:
+        runner: runs the models.
+        folder: of the table.
+        jobs: what to measure.
+        seed: of the order.
+        budget_s: seconds after which it ends, since a plan is an estimate; None is no limit.
+
+    Returns:
+        The campaign's report, and the jobs that the table holds without a figure: id, verdict and
+        reason.
+    """
+    from latlas.profiler.campaign import Campaign, CampaignSettings
+    from latlas.profiler.table import Table
+
+    settings = CampaignSettings(seed=seed, max_s=math.inf if budget_s is None else budget_s)
+    report = Campaign(runner, folder, jobs, settings).run()
+    ids = {job.id for job in jobs}
+    failed = [
+        {"id": m.id, "verdict": m.verdict, "reason": m.reason}
+        for m in Table.open(folder).measurements
+        if m.summary is None and m.id in ids
+    ]
+    return report, failed
 
 
 def make_plan(work: Workload, budget_s: float | None) -> tuple[Plan, tuple[PlannedJob, ...]]:
@@ -159,7 +183,8 @@ def main(
         graphs |= space_networks(space, resolution, networks, seed)
     graphs |= load_models(models, input_shape)
     work = make_workload(graphs, delegate, runs, min_ms)
-    plan, left_out = make_plan(work, parse_duration(budget) if budget else None)
+    budget_s = parse_duration(budget) if budget else None
+    plan, left_out = make_plan(work, budget_s)
     document = _describe(work, plan, left_out)
     if only_plan:
         emit({"plan": document}, as_json, _plan_text(document))
@@ -168,14 +193,15 @@ def main(
     say(_plan_text(document))
     with open_runner(device, delegate, threads, cores) as runner:
         say(f"target: {runner.target}")
-        report = measure(runner, folder, plan.campaign_jobs, seed)
+        report, failed = measure(runner, folder, plan.campaign_jobs, seed, budget_s)
         result = {
             "table": str(folder),
             "target": runner.target.to_json(),
             "plan": document,
             "report": report_document(report),
+            "failed": failed,
         }
-    emit(result, as_json, report_text(folder, report))
+    emit(result, as_json, "\n".join([report_text(folder, report), *_failed_text(failed)]))
     if report.interrupted:
         raise KeyboardInterrupt
 
@@ -188,8 +214,10 @@ def report_document(report: CampaignReport) -> dict[str, Any]:
     return asdict(report) | {"overhead_ratio": ratio if ratio < float("inf") else None}
 
 
-def report_text(folder: Path, report: CampaignReport) -> str:
-    """Return a campaign's report for people."""
+def report_text(
+    folder: Path, report: CampaignReport, left: str = "give the same command again to go on"
+) -> str:
+    """Return a campaign's report for people; `left` says what becomes of jobs that are left."""
     lines = [
         f"{folder}: {report.measured} measured, {report.skipped} there already, "
         f"{report.failed} failed, in {report.wall_s:.1f} s"
@@ -200,7 +228,7 @@ def report_text(folder: Path, report: CampaignReport) -> str:
             "and profile into a new table for better figures"
         )
     if report.left:
-        lines.append(f"{report.left} left: give the same command again to go on")
+        lines.append(f"{report.left} left: {left}")
     return "\n".join(lines)
 
 
@@ -244,7 +272,16 @@ def _plan_text(document: dict[str, Any]) -> str:
     ]
     if document["left_out"]:
         lines.append(f"left out by the budget: {len(document['left_out'])} jobs")
-        lines += [f"  {name}" for name in document["left_out"][:10]]
-        if len(document["left_out"]) > 10:
-            lines.append(f"  … and {len(document['left_out']) - 10} more (--json lists them)")
+        lines += _first(document["left_out"])
     return "\n".join(lines)
+
+
+def _failed_text(failed: Sequence[dict[str, Any]]) -> list[str]:
+    lines = _first([f"{job['id']}: {job['reason']}" for job in failed])
+    return ["could not be measured:", *lines] if lines else []
+
+
+def _first(items: Sequence[str], most: int = 10) -> list[str]:
+    """Return the first items, indented, and how many more there are."""
+    more = [f"  … and {len(items) - most} more (--json lists them)"] if len(items) > most else []
+    return [*(f"  {item}" for item in items[:most]), *more]
