@@ -80,7 +80,7 @@ def _fit_type(
     residuals = []
     for fold in np.array_split(order, min(FOLDS, len(kernels))):
         rest = np.setdiff1d(order, fold)
-        forest = Forest.grow(x[rest], y[rest], weight[rest], trees=trees // 2, seed=seed)
+        forest = Forest.grow(x[rest], y[rest], weight[rest], trees=max(trees // 2, 1), seed=seed)
         residuals.append(forest.predict(x[fold]) - y[fold])
     error = float(np.sqrt(np.mean(np.square(np.concatenate(residuals)))))
     return Forest.grow(x, y, weight, trees=trees, seed=seed), error

@@ -135,7 +135,7 @@ def _at_usual_speed(table: Table) -> list[Measurement]:
     """Return the measurements that have samples, throttled ones at the speed of the others.
 
     A noisy median is better than none. What was measured while the device was throttled is scaled
-    by how much slower the reference kernel was.
+    by how much slower the reference kernel was, and left out where that is not known.
     """
     sampled = [m for m in table.measurements if m.summary is not None]
     levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us > 0]
@@ -144,7 +144,7 @@ def _at_usual_speed(table: Table) -> list[Measurement]:
     for measurement in sampled:
         if measurement.verdict in ("stable", "noisy"):
             found.append(measurement)
-        elif measurement.verdict == "throttled" and measurement.reference_us > 0:
+        elif measurement.verdict == "throttled" and min(measurement.reference_us, usual_us) > 0:
             found.append(_scaled(measurement, usual_us / measurement.reference_us))
     return found
 

@@ -161,3 +161,16 @@ def test_throttled_figures_count_at_the_speed_of_the_reference(
     assert len(half) > 50
     for kernel, latency_us in usual.latency_us.items():
         assert known.latency_us[kernel] == pytest.approx(latency_us, rel=1e-3)
+
+
+def test_throttled_figures_without_a_reference_are_not_used(
+    simulation: Any, tmp_path: Path
+) -> None:
+    measurements = simulation.measurements(simulation.networks(12, seed=0))
+    first, *others = [m for m in measurements if m.unit == "kernel"]
+    for known_us, hot_us in ((0.0, 300.0), (200.0, 0.0)):
+        hot = replace(first, verdict="throttled", reason="it is hot", reference_us=hot_us)
+        mixed = [hot, *(replace(m, reference_us=known_us) for m in others)]
+        known = kernel_latencies(simulation.write(tmp_path / str(hot_us), mixed))
+        assert len(known.latency_us) == len(mixed) - 1
+        assert min(known.latency_us.values()) > 0
