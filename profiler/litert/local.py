@@ -14,7 +14,6 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout
@@ -110,12 +109,7 @@ class LocalRunner:
         """Return the runner."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """End the worker."""
         self.close()
 

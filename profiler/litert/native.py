@@ -9,7 +9,6 @@ import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import TracebackType
 from typing import Literal, Self
 
 import numpy as np
@@ -313,12 +312,7 @@ class CompiledModel:
         """Return the model."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Destroy everything."""
         self.close()
 
