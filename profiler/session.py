@@ -6,6 +6,7 @@ What the rules are is written in `latlas.profiler.campaign`.
 from __future__ import annotations
 
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from latlas.profiler.reference import ReferenceMonitor
 from latlas.profiler.runner import Job, Result, Runner
 from latlas.profiler.statistics import judge
 from latlas.profiler.table import TableWriter
+
+
+_REFERENCE_JOB = re.compile(rf"{REFERENCE}-([0-9]{{1,12}})")
 
 
 class Progress(Protocol):
@@ -118,7 +122,9 @@ class Session:
         # A resumed campaign's time goes on from the session before.
         offset = max((m.at_s for m in table.accepted.values()), default=0.0)
         self.zero = clock() - offset
-        self.references = sum(name.startswith(f"{REFERENCE}-") for name in table.attempts)
+        # The highest number so far, not how many: a check that got no result has left a gap.
+        numbers = (_REFERENCE_JOB.fullmatch(name) for name in table.attempts)
+        self.references = max((int(number[1]) for number in numbers if number), default=0)
         self.reference_s = 0.0
         self.impatient = False
         self.queue: deque[_Pending] = deque()

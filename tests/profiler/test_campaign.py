@@ -418,6 +418,18 @@ def test_a_runner_that_breaks_the_protocol(tmp_path: Path) -> None:
         campaign(device, tmp_path, make_jobs(3))
 
 
+def test_a_check_without_a_result_does_not_stand_in_the_way_of_the_next_session(
+    tmp_path: Path,
+) -> None:
+    class Silent(Device):
+        def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+            return (result for result in super().run(jobs) if result.job_id != "reference-000008")
+
+    campaign(Silent(), tmp_path, make_jobs(3))
+    report = campaign(Device(seed=1), tmp_path, make_jobs(6))
+    assert (report.measured, report.skipped, report.left) == (3, 3, 0)
+
+
 def test_a_device_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     device, jobs = Device(), make_jobs(50)
 
