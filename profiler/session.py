@@ -22,7 +22,6 @@ from latlas.profiler.runner import Job, Result, Runner
 from latlas.profiler.statistics import judge
 from latlas.profiler.table import TableWriter
 
-
 _REFERENCE_JOB = re.compile(rf"{REFERENCE}-([0-9]{{1,12}})")
 
 
