@@ -86,8 +86,8 @@ def fit_calibration(
     if len(sums) < MIN_NETWORKS:
         raise PredictorError(
             f"the table holds {len(sums)} whole networks that were measured undisturbed, a "
-            f"calibration needs {MIN_NETWORKS}: profile more, with other programs closed and "
-            "without --budget or with a larger one"
+            f"calibration needs {MIN_NETWORKS}: profile more into it (--models with more models, "
+            "--space moga, a larger --budget), with other programs closed"
         )
     everyone = np.arange(len(sums))
     errors = []

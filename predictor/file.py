@@ -28,6 +28,8 @@ VERSION = 1
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
+_WRITE_IT = "`latlas fit` writes one from a table"
+
 MAX_LOGARITHM = 100.0
 """No forest predicts more: it would be ages per multiply-add, and overflow."""
 
@@ -80,7 +82,9 @@ def load(path: Path, target: Target | None = None) -> LatencyPredictor:
     try:
         header = json.loads(arrays.pop("header").tobytes())
     except (KeyError, ValueError, RecursionError) as problem:
-        raise PredictorError(f"{path} is not a predictor of latlas: it has no header") from problem
+        raise PredictorError(
+            f"{path} is not a predictor of latlas: it has no header; {_WRITE_IT}"
+        ) from problem
     try:
         predictor = _from_parts(header, arrays, path)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as problem:
@@ -102,19 +106,21 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except OSError as problem:
         reason = problem.strerror or problem
         raise PredictorError(
-            f"cannot read the predictor {path}: {reason}; `latlas fit` writes one"
+            f"cannot read the predictor {path}: {reason}; {_WRITE_IT}"
         ) from problem
     except PredictorError:
         raise
     except Exception as problem:  # zipfile, zlib and numpy raise nearly anything at damaged files
-        raise PredictorError(f"{path} is not a predictor of latlas: {problem}") from problem
+        raise PredictorError(
+            f"{path} is damaged or not a predictor of latlas ({problem}): {_WRITE_IT}"
+        ) from problem
 
 
 def _from_parts(
     header: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path
 ) -> LatencyPredictor:
     if header["format"] != FORMAT:
-        raise PredictorError(f"{path} is not a predictor of latlas")
+        raise PredictorError(f"{path} is not a predictor of latlas: {_WRITE_IT}")
     if (header["version"], header["features"]) != (VERSION, features.VERSION):
         raise PredictorError(
             f"{path} has the format {header['version']}.{header['features']}, this latlas reads "

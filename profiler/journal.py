@@ -198,7 +198,10 @@ def _records(
         try:
             record = json.loads(line, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as problem:
-            raise error(f"{path}, line {number}: not JSON ({problem})") from problem
+            raise error(
+                f"{path}, line {number}: not JSON ({problem}); the file is damaged: cut it off "
+                "before this line, or begin with a new folder"
+            ) from problem
         if not isinstance(record, dict):
             raise error(f"{path}, line {number}: not a JSON object but {_show(record)}")
         yield end, record
