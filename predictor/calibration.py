@@ -30,7 +30,8 @@ class Calibration:
         a: factor of the sum of kernel latencies.
         b_us: microseconds per kernel.
         c_us: microseconds per invocation.
-        error: standard deviation of the relative error, each network left out in turn.
+        error: standard deviation of the relative error, each network left out of the fit of a, b
+            and c in turn; the kernels' times still rest on all of them.
         networks: number of networks fitted on.
     """
 

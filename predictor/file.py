@@ -98,6 +98,8 @@ def load(path: Path, target: Target | None = None) -> LatencyPredictor:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise PredictorError(f"{path} is not a file: {_WRITE_IT}")
         with zipfile.ZipFile(path) as archive:
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
                 raise PredictorError(f"{path} is larger than {MAX_BYTES >> 20} MB unpacked")

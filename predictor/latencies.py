@@ -17,6 +17,7 @@ from itertools import islice
 import numpy as np
 
 from latlas.predictor.calibration import MIN_NETWORKS
+from latlas.profiler.errors import GraphError, TableError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.measurement import Measurement
@@ -60,7 +61,18 @@ class KernelLatencies:
 
 
 def kernel_latencies(table: Table) -> KernelLatencies:
-    """Work out the latency of every kernel that a table knows."""
+    """Work out the latency of every kernel that a table knows.
+
+    Raises:
+        TableError: a measurement is not of a kernel or a network.
+    """
+    try:
+        return _kernel_latencies(table)
+    except GraphError as problem:
+        raise TableError(f"the table {table.folder} is damaged: {problem}") from problem
+
+
+def _kernel_latencies(table: Table) -> KernelLatencies:
     rules = rules_for(table.target.delegate)
     usable = _at_usual_speed(table)
     networks = [

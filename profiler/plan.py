@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from latlas.profiler.count import count
 from latlas.profiler.jobs import CampaignJob
-from latlas.profiler.measurement import MAX_SAMPLES
+from latlas.profiler.measurement import MAX_SAMPLES, Measurement
+from latlas.profiler.target import Delegate
+
+MIN_MEASUREMENTS = 20
+"""Fewer measurements than this say too little about what a target costs."""
 
 NETWORK = "network"
 """The unit of whole networks, on which a table is calibrated."""
@@ -15,11 +20,12 @@ NETWORK = "network"
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """How long a job will take, before anything was measured.
+    """How long a job will take.
+
+    The defaults are for a target that nothing is known about; `learn` knows better.
 
     Attributes:
-        madds_per_s: multiply-adds per second of the target; the reference kernel's, once it was
-            measured (`throughput`), else that of a phone's middling core.
+        madds_per_s: multiply-adds per second, by default those of a phone's middling core.
         invocation_us: fixed cost of one run of a model.
         job_overhead_s: writing, sending and initialising a model; on a GPU that is seconds.
         watch_share: time for reference checks and repeats, over the time of the jobs.
@@ -31,13 +37,29 @@ class CostModel:
     watch_share: float = 0.15
 
     @staticmethod
-    def throughput(madds: int, median_us: float) -> float:
-        """Return the multiply-adds per second of something that was measured.
+    def learn(delegate: Delegate, measurements: Sequence[Measurement] = ()) -> CostModel:
+        """Return what a delegate costs, by what a table holds of it.
 
-        >>> CostModel.throughput(10_000_000, 500.0)
-        20000000000.0
+        Args:
+            delegate: a GPU compiles the kernels of a model first, which takes a good part of a
+                second.
+            measurements: of the target; where there are enough, they replace the guesses.
         """
-        return madds / median_us * 1e6
+        usual = CostModel(job_overhead_s=0.4) if delegate == "gpu" else CostModel()
+        sampled = [m for m in measurements if m.summary is not None]
+        if len(sampled) < MIN_MEASUREMENTS:
+            return usual
+        speeds = []
+        for measurement in sampled:
+            assert measurement.summary is not None
+            size = count(measurement.to_graph())
+            speeds.append((size.madds + size.se_madds) / measurement.summary.median_us * 1e6)
+        return CostModel(
+            # Work without multiply-adds has no speed of this kind.
+            madds_per_s=median([speed for speed in speeds if speed] or [usual.madds_per_s]),
+            invocation_us=min(m.summary.median_us for m in sampled if m.summary is not None),
+            job_overhead_s=median(m.init_ms for m in sampled) / 1e3 + 0.002,
+        )
 
     def latency_us(self, madds: int) -> float:
         """Return the expected time of one run."""
@@ -191,9 +213,15 @@ class Coverage:
     missing: tuple[str, ...]
 
 
-def coverage(plan: Plan, kernels: Iterable[KernelUse]) -> Coverage:
-    """Return how much of the networks' kernels a plan covers; of nothing, everything."""
-    planned = {entry.job.id for entry in plan.jobs}
+def coverage(plan: Plan, kernels: Iterable[KernelUse], measured: Iterable[str] = ()) -> Coverage:
+    """Return how much of the networks' kernels a plan covers; of nothing, everything.
+
+    Args:
+        plan: what will be measured.
+        kernels: of the networks.
+        measured: ids of jobs that a table holds already.
+    """
+    planned = {entry.job.id for entry in plan.jobs} | set(measured)
     total = [0, 0]
     covered = [0, 0]
     missing: dict[str, tuple[int, int]] = {}

@@ -21,7 +21,6 @@ def plot_study(
     measured_ms: Sequence[float],
     *,
     target: str,
-    standard_error: float = 0.0,
 ) -> None:
     """Draw a study as a PNG.
 
@@ -32,7 +31,6 @@ def plot_study(
         measured_ms: measured latency of every network of the front, shape (front,); empty if they
             were not measured, then only the front is drawn.
         target: what the latencies are valid for, for the title.
-        standard_error: of an accuracy, drawn as bars.
 
     Raises:
         SearchError: the file cannot be written.
@@ -53,14 +51,11 @@ def plot_study(
         c=_GREY,
         label=f"{len(done)} tried",
     )
-    left.errorbar(
+    left.scatter(
         [t.latency_ms for t in front],
         [100 * t.accuracy for t in front],
-        yerr=100 * standard_error or None,
-        fmt="o",
-        ms=5,
-        elinewidth=0.8,
-        color=_BLUE,
+        s=24,
+        c=_BLUE,
         label=f"Pareto front of accuracy, latency, parameters ({len(front)})",
     )
     left.set_xlabel("predicted latency, ms")

@@ -74,15 +74,13 @@ class Study:
             raise SearchError(f"settings must be plain JSON values: {problem}") from problem
         if (folder / "study.json").exists():
             study = cls.open(folder)
-            wanted = json.loads(text)
-            keys = sorted({*wanted, *study.settings})
-            different = [key for key in keys if wanted.get(key) != study.settings.get(key)]
+            different = _differences(study.settings, json.loads(text))
             if different:
                 raise SearchError(
                     f"{folder} holds a study with other settings: "
                     + "; ".join(
-                        f"{key} is {study.settings.get(key)!r} there, {wanted.get(key)!r} here"
-                        for key in different
+                        f"{name} is {there!r} there, {here!r} here"
+                        for name, there, here in different
                     )
                     + ": choose another folder"
                 )

@@ -367,8 +367,10 @@ class Supernet:
             for kind, variables in (("parameter", self.parameters), ("velocity", self._velocity)):
                 for name, variable in variables.items():
                     variable.assign(arrays[f"{kind}/{name}"])
-            self.losses_ = arrays["losses"].tolist()
-            self.uses = arrays["uses"]
+            uses, losses = arrays["uses"], arrays["losses"]
+            if uses.shape != self.uses.shape or losses.ndim != 1:
+                raise ValueError("its counts have the wrong shape")
+            self.uses, self.losses_ = uses.astype(np.int64), losses.tolist()
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
             raise SearchError(
                 f"{path} is not a supernet's checkpoint ({problem}): delete it to start anew"

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.jobs import CampaignJob
+from latlas.profiler.measurement import measurement_from
 from latlas.profiler.plan import (
     CostModel,
     Coverage,
@@ -16,7 +17,8 @@ from latlas.profiler.plan import (
     fit_budget,
     make_plan,
 )
-from latlas.profiler.runner import Effort
+from latlas.profiler.runner import Effort, Result
+from latlas.profiler.statistics import NoiseGate, judge
 
 
 def conv(channels: int) -> Graph:
@@ -46,6 +48,36 @@ def test_time_is_bounded_by_the_effort_but_one_run_is_needed() -> None:
     cost = CostModel(madds_per_s=1e6, job_overhead_s=0, watch_share=0)
     job = CampaignJob("a", "a", "kernel", conv(1000), Effort(max_ms=100))  # a run of one second
     assert make_plan([(job, 1)], cost).seconds == pytest.approx(2, rel=0.01)
+
+
+def test_costs_are_learned_from_a_table() -> None:
+    """A device of 2e9 multiply-adds per second that takes 300 ms to prepare a model."""
+    graph = conv(1000)  # 1e6 multiply-adds
+    result = Result("job", samples_us=(500.0,) * 5, init_ms=300.0)
+    measured = [
+        measurement_from(
+            result,
+            judge(result, NoiseGate(1.0, 1.0)),
+            attempt=1,
+            unit="kernel",
+            name="conv2d",
+            graph=graph.to_text(),
+            at_s=0.0,
+        )
+    ] * 30
+    cost = CostModel.learn("gpu", measured)
+    assert cost.madds_per_s == pytest.approx(2e9)
+    assert cost.job_overhead_s == pytest.approx(0.3, rel=0.02)
+    assert CostModel.learn("gpu", measured[:3]) == CostModel.learn("gpu")
+    # Where nothing is known, a GPU is expected to compile for long.
+    assert CostModel.learn("gpu").job_overhead_s > 10 * CostModel.learn("cpu").job_overhead_s
+
+
+def test_what_a_table_holds_is_covered() -> None:
+    plan = Plan((planned("a", 1, 1),))
+    kernels = [KernelUse("a", 1, 100), KernelUse("b", 2, 100), KernelUse("c", 1, 100)]
+    covered = coverage(plan, kernels, measured=["b"])
+    assert covered == Coverage(by_count=0.75, by_madds=0.75, missing=("c",))
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan")])

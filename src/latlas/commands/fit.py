@@ -38,7 +38,7 @@ def main(folder: Path, output: Path, seed: int, as_json: bool) -> None:
             table(("kernel type", "measured", "error when left out"), rows),
             f"whole networks: {calibration.a:.3f} * sum + {calibration.b_us:.2f} us * kernels + "
             f"{calibration.c_us:.1f} us, error {calibration.error:.1%} on each of "
-            f"{calibration.networks} networks left out in turn",
+            f"{calibration.networks} networks left out of this fit in turn",
             f"wrote {output} ({document['bytes'] / 1e3:.0f} kB)",
         ]
     )

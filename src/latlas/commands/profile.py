@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from latlas.profiler.campaign import CampaignReport
     from latlas.profiler.graph import Graph
     from latlas.profiler.jobs import CampaignJob
+    from latlas.profiler.measurement import Measurement
     from latlas.profiler.plan import Plan, PlannedJob
     from latlas.profiler.runner import Runner
+    from latlas.profiler.target import Delegate
     from latlas.profiler.workload import Workload
 
 MIN_NETWORKS = 30
@@ -94,12 +96,25 @@ def measure(
     return report, failed
 
 
-def make_plan(work: Workload, budget_s: float | None) -> tuple[Plan, tuple[PlannedJob, ...]]:
-    """Return the plan of a workload, cut to a budget, and what the budget leaves out."""
+def make_plan(
+    work: Workload, delegate: Delegate, budget_s: float | None, known: Sequence[Measurement] = ()
+) -> tuple[Plan, tuple[PlannedJob, ...]]:
+    """Return the plan of a workload, cut to a budget, and what the budget leaves out.
+
+    Args:
+        work: what would be measured.
+        delegate: on what.
+        budget_s: seconds, or None.
+        known: what the table holds already: it is not planned again, and says what jobs cost.
+    """
     from latlas.predictor.calibration import MIN_NETWORKS as CALIBRATION_NETWORKS
     from latlas.profiler import plan as planning
 
-    whole = planning.make_plan([(job, float(work.uses[job.id])) for job in work.jobs])
+    done = {measurement.id for measurement in known}
+    whole = planning.make_plan(
+        [(job, float(work.uses[job.id])) for job in work.jobs if job.id not in done],
+        planning.CostModel.learn(delegate, known),
+    )
     if budget_s is None:
         return whole, ()
     return planning.fit_budget(whole, budget_s, min_networks=CALIBRATION_NETWORKS)
@@ -184,8 +199,9 @@ def main(
     graphs |= load_models(models, input_shape)
     work = make_workload(graphs, delegate, runs, min_ms)
     budget_s = parse_duration(budget) if budget else None
-    plan, left_out = make_plan(work, budget_s)
-    document = _describe(work, plan, left_out)
+    known = _known(folder)
+    plan, left_out = make_plan(work, "gpu" if delegate == "gpu" else "cpu", budget_s, known)
+    document = _describe(work, plan, left_out, known)
     if only_plan:
         emit({"plan": document}, as_json, _plan_text(document))
         return
@@ -193,7 +209,10 @@ def main(
     say(_plan_text(document))
     with open_runner(device, delegate, threads, cores) as runner:
         say(f"target: {runner.target}")
-        report, failed = measure(runner, folder, plan.campaign_jobs, seed, budget_s)
+        # Jobs that the table holds are skipped there, and counted.
+        wanted = {job.id for job in plan.campaign_jobs} | {m.id for m in known}
+        jobs = [job for job in work.jobs if job.id in wanted]
+        report, failed = measure(runner, folder, jobs, seed, budget_s)
         result = {
             "table": str(folder),
             "target": runner.target.to_json(),
@@ -232,7 +251,18 @@ def report_text(
     return "\n".join(lines)
 
 
-def _describe(work: Workload, plan: Plan, left_out: Sequence[PlannedJob]) -> dict[str, Any]:
+def _known(folder: Path | None) -> Sequence[Measurement]:
+    """Return what a table holds already, nothing where there is none yet."""
+    from latlas.profiler.table import JOURNAL, Table
+
+    if folder is None or not (folder / JOURNAL).exists():
+        return ()
+    return Table.open(folder).measurements
+
+
+def _describe(
+    work: Workload, plan: Plan, left_out: Sequence[PlannedJob], known: Sequence[Measurement]
+) -> dict[str, Any]:
     from latlas.profiler.count import count
     from latlas.profiler.plan import KernelUse, coverage
 
@@ -241,7 +271,8 @@ def _describe(work: Workload, plan: Plan, left_out: Sequence[PlannedJob]) -> dic
         for job in work.jobs
         if job.unit == "kernel" and job.id in work.used
     ]
-    covered = coverage(plan, uses)
+    done = {measurement.id for measurement in known} & {job.id for job in work.jobs}
+    covered = coverage(plan, uses, done)
     units: dict[str, int] = {}
     for planned in plan.jobs:
         units[planned.job.unit] = units.get(planned.job.unit, 0) + 1
@@ -250,6 +281,7 @@ def _describe(work: Workload, plan: Plan, left_out: Sequence[PlannedJob]) -> dic
         if planned.job.unit == "kernel":
             kinds[planned.job.name] = kinds.get(planned.job.name, 0) + 1
     return {
+        "measured": len(done),
         "jobs": units,
         "kernels": kinds,
         "minutes": plan.minutes,
@@ -264,7 +296,11 @@ def _plan_text(document: dict[str, Any]) -> str:
     lines = [
         table(("kernel type", "kernels"), rows),
         "",
-        ", ".join(f"{count} {unit}s" for unit, count in document["jobs"].items())
+        (
+            ", ".join(f"{count} {unit}s" for unit, count in document["jobs"].items())
+            or "nothing left"
+        )
+        + (f", beside {document['measured']} there already" if document["measured"] else "")
         + f": about {document['minutes']:.1f} device minutes, "
         f"{document['storage_bytes'] / 1e6:.1f} MB",
         f"covers {document['coverage']['by_count']:.1%} of the networks' kernel runs and "

@@ -71,9 +71,8 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         front_documents,
         front_text,
         latency_source,
+        open_supernet,
         run_search,
-        supernet_quality,
-        train_supernet,
     )
     from latlas.commands.verify import verify, verify_text
     from latlas.search.spaces import open_space
@@ -86,17 +85,15 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
     space = open_space("moga", resolution=scale.resolution)
-    oracle = train_supernet(output / "supernet", "digits", scale.epochs)
-    quality = supernet_quality(oracle)
-    for line in quality["text"]:
-        say(line)
+    oracle = open_supernet("digits", scale.epochs)
     with latency_source(str(output / "cpu.latlas"), space) as (latency_ms, identity):
-        study, front = run_search(
+        study, front, quality = run_search(
             output / "study",
             space,
             latency_ms,
             identity,
             oracle,
+            output / "supernet",
             evaluations=scale.evaluations,
             population=scale.population,
         )
@@ -172,6 +169,7 @@ def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any
 def _fit_text(predictor: LatencyPredictor) -> str:
     calibration = predictor.calibration
     return (
-        f"{len(predictor.table_us)} kernels; whole networks left out in turn are predicted "
-        f"with an error of {calibration.error:.1%} ({calibration.networks} networks)"
+        f"{len(predictor.table_us)} kernels; whole networks left out of the "
+        f"calibration in turn are predicted with an error of {calibration.error:.1%} "
+        f"({calibration.networks} networks)"
     )

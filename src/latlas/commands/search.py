@@ -80,11 +80,10 @@ def _device_latency(
         yield latency_ms, {"kind": "device", "target": runner.target.to_json()}
 
 
-def train_supernet(folder: Path, dataset: str, epochs: int | None = None) -> SupernetOracle:
-    """Train a supernet for MoGA's space, or go on with the one in the folder.
+def open_supernet(dataset: str, epochs: int | None = None) -> SupernetOracle:
+    """Return a supernet for MoGA's space, not yet trained.
 
     Args:
-        folder: where its state is kept.
         dataset: ``digits``.
         epochs: of training; None means the default of `SupernetConfig`.
 
@@ -102,8 +101,7 @@ def train_supernet(folder: Path, dataset: str, epochs: int | None = None) -> Sup
     config = SupernetConfig() if epochs is None else SupernetConfig(epochs=epochs)
     data = digits(SUPERNET_IMAGE)
     space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
-    supernet = Supernet(space, config).fit(data, folder)
-    return SupernetOracle(supernet, data)
+    return SupernetOracle(Supernet(space, config), data)
 
 
 def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:
@@ -211,16 +209,14 @@ def main(
     numbers = parse_weights(weights)
     opened = open_space(space, resolution=resolution)
     with latency_source(latency, opened) as (latency_ms, identity):
-        oracle = train_supernet(output / "supernet", dataset, epochs)
-        quality = supernet_quality(oracle)
-        for line in quality["text"]:
-            say(line)
-        study, front = run_search(
+        oracle = open_supernet(dataset, epochs)
+        study, front, quality = run_search(
             output,
             opened,
             latency_ms,
             identity,
             oracle,
+            output / "supernet",
             evaluations=evaluations,
             population=population,
             weights=numbers,
@@ -265,24 +261,29 @@ def run_search(
     latency_ms: LatencyFunction,
     identity: dict[str, Any],
     oracle: SupernetOracle,
+    checkpoint: Path,
     *,
     evaluations: int,
     population: int,
     weights: Sequence[float] = (2.0, 2.0, 1.0),
     seed: int = 0,
-) -> tuple[Study, list[Trial]]:
-    """Run, or go on with, a weighted NSGA-II in a study's folder; return it and its front.
+) -> tuple[Study, list[Trial], dict[str, Any]]:
+    """Train the supernet and run a weighted NSGA-II in a study's folder, or go on with them.
 
     Args:
         folder: of the study.
         space: where architectures come from.
         latency_ms: from `latency_source`, as is `identity`, which goes into the study's settings.
         identity: see `latency_ms`.
-        oracle: scores architectures.
+        oracle: scores architectures; it is trained here, after the folder was found to fit.
+        checkpoint: folder in which the supernet's training is kept.
         evaluations: architectures to try, those of earlier runs included.
         population: architectures in a generation.
         weights: of accuracy, latency and parameters.
         seed: of the searcher.
+
+    Returns:
+        The study, its front, and what the supernet's accuracies are worth.
 
     Raises:
         SearchError: the folder holds another study.
@@ -305,8 +306,12 @@ def run_search(
             "accuracy": oracle.identity,
         },
     )
+    oracle.supernet.fit(oracle.dataset, checkpoint)
+    quality = supernet_quality(oracle)
+    for line in quality["text"]:
+        say(line)
     front = run(study, space, searcher, oracle, latency_ms, evaluations=evaluations)
-    return study, front
+    return study, front, quality
 
 
 def export(study: Study, space: MogaSpace, front: list[Trial]) -> None:
