@@ -158,6 +158,20 @@ class Study:
                 path.unlink(missing_ok=True)
 
 
+def _differences(
+    there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """Return dotted names and both values of settings that differ; None where there is none."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in sorted({*there, *here}):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append((f"{prefix}{key}", old, new))
+    return found
+
+
 def record_of(trial: Trial) -> dict[str, Any]:
     """Return a trial as a line of the history; what is not a number becomes null."""
 
