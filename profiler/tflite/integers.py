@@ -89,7 +89,8 @@ def evaluate(code: Code, inputs: Sequence[Array], options: Mapping[str, float]) 
                 result = np.take(first, inputs[1], axis)
             case Code.REDUCE_PROD:
                 axes = tuple(inputs[1].reshape(-1).tolist())
-                result = np.prod(first, axis=axes, keepdims=bool(options["keep_dims"]))
+                keep: Any = bool(options["keep_dims"])  # NumPy 2.5 types only literals
+                result = np.prod(first, axis=axes, keepdims=keep)
             case Code.RESHAPE:
                 result = first.reshape(inputs[1].reshape(-1).tolist())
             case Code.STRIDED_SLICE:
