@@ -27,6 +27,7 @@ REFERENCE = "reference"
 
 _MAX_COUNT = 1 << 53
 _SUMMARY_FIELDS = tuple(field.name for field in fields(Summary) if field.name != "n")
+_NEED_SAMPLES = ("iqr_us", "mad_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Measurement:
         name: for people, e.g. the kernel's type or the network's name.
         graph: the graph in inference form, as `Graph.to_text` writes it.
         summary: the distribution of all samples; None where there are none.
-        samples_us: the samples, at most `MAX_SAMPLES`, to 0.01 us.
+        samples_us: the samples, at most `MAX_SAMPLES`, to 0.01 us; none where the device gave
+            only their summary.
         ops: per-operator times, in execution order.
         init_ms: reading, compiling and allocating.
         cpu_share: CPU time over wall time of the timed runs.
@@ -177,7 +179,10 @@ def measurement_from(
 
 
 def _rounded(summary: Summary) -> Summary:
-    figures = {name: round(getattr(summary, name), 3) for name in _SUMMARY_FIELDS}
+    known = {name: getattr(summary, name) for name in _SUMMARY_FIELDS}
+    figures: dict[str, Any] = {
+        name: None if us is None else round(us, 3) for name, us in known.items()
+    }
     # A time below a nanosecond is still a time.
     figures["median_us"] = max(figures["median_us"], 0.001)
     return Summary(n=summary.n, **figures)
@@ -196,7 +201,10 @@ def _read_summary(data: Mapping[str, Any]) -> Summary:
     get = Fields(data)
     if set(data) != {"n", *_SUMMARY_FIELDS}:
         raise TableError(f"a summary has the fields n, {', '.join(_SUMMARY_FIELDS)}")
-    figures = {name: get.number(name, 0, MAX_US) for name in _SUMMARY_FIELDS}
+    figures: dict[str, Any] = {
+        name: None if name in _NEED_SAMPLES and data[name] is None else get.number(name, 0, MAX_US)
+        for name in _SUMMARY_FIELDS
+    }
     if not figures["median_us"]:
         raise get.fail("median_us", "a positive number")
     return Summary(n=get.integer("n", 1, _MAX_COUNT), **figures)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from latlas.profiler.target import Target
+
+if TYPE_CHECKING:
+    from latlas.profiler.statistics import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class OpTime:
 
     Attributes:
         name: as the runtime calls it, e.g. ``Convolution (NHWC, F32) IGEMM``.
-        mean_us: mean over the middle half of the runs of the profiled pass.
+        mean_us: mean over the runs of the profiled pass, over their middle half where a runner
+            sees each of them.
     """
 
     name: str
@@ -71,9 +75,11 @@ class Result:
         init_ms: reading, compiling and allocating, apart from the timing.
         warmup_ms: time inside untimed runs.
         cpu_share: CPU time over wall time of the timed runs; well below the thread count when
-            something else wanted the core.
+            something else wanted the core. NaN where it is not known.
         error: why there are no samples; empty when there are.
         kind: ``ok``, or what sort of failure `error` describes.
+        summary: the distribution, from a tool that does not give the samples; then `samples_us`
+            is empty. `latlas.profiler.statistics.summary_of` serves either.
     """
 
     job_id: str
@@ -84,6 +90,7 @@ class Result:
     cpu_share: float = 1.0
     error: str = ""
     kind: Literal["ok", "failed", "crashed", "timeout", "not_delegated"] = "ok"
+    summary: Summary | None = None
 
 
 class Runner(Protocol):

@@ -21,6 +21,12 @@ VERDICTS: tuple[Verdict, ...] = ("stable", "noisy", "throttled", "not_delegated"
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
+PERCENTILES_TO_SIGMA = 1 / (2 * 1.6449)
+"""Standard deviation of a normal distribution over the distance of its 5th and 95th percentile."""
+
+PRINTED_US = 1.0
+"""Resolution of percentiles that a tool prints instead of samples."""
+
 MAX_US = 1e12
 """No run takes longer (twelve days): larger figures are errors."""
 
@@ -29,6 +35,9 @@ MAX_US = 1e12
 class Summary:
     """The distribution of a model's samples; every figure but `n` is in microseconds.
 
+    A tool that prints percentiles instead of samples leaves the quartiles and the deviations
+    from the median unknown: they are None then, not guessed.
+
     Attributes:
         n: number of samples.
         median_us: the figure to report.
@@ -36,8 +45,8 @@ class Summary:
         p95_us: 95th percentile.
         mean_us: arithmetic mean.
         std_us: standard deviation (n - 1), 0 for a single sample.
-        iqr_us: distance between the quartiles.
-        mad_us: median absolute deviation from the median.
+        iqr_us: distance between the quartiles, or None.
+        mad_us: median absolute deviation from the median, or None.
         min_us: fastest run.
         max_us: slowest run.
     """
@@ -48,14 +57,21 @@ class Summary:
     p95_us: float
     mean_us: float
     std_us: float
-    iqr_us: float
-    mad_us: float
+    iqr_us: float | None
+    mad_us: float | None
     min_us: float
     max_us: float
 
     @property
     def robust_cv(self) -> float:
-        """Spread over median, blind to a few outliers: 1.4826 MAD / median."""
+        """Spread over median, blind to a few outliers: 1.4826 MAD / median.
+
+        Without a MAD, a normal distribution's standard deviation between the same percentiles,
+        less the resolution of these: a steady run of 5.5 us is printed as 5 or as 6.
+        """
+        if self.mad_us is None:
+            width_us = max(self.p95_us - self.p05_us - PRINTED_US, 0.0)
+            return PERCENTILES_TO_SIGMA * width_us / self.median_us
         return MAD_TO_SIGMA * self.mad_us / self.median_us
 
 
@@ -111,6 +127,19 @@ def summarise(samples_us: Sequence[float]) -> Summary:
         min_us=float(values[0]),
         max_us=float(values[-1]),
     )
+
+
+def summary_of(result: Result) -> Summary:
+    """Return the distribution of a result's samples, or the one that it came with.
+
+    Raises:
+        ValueError: there is neither, or a figure is impossible.
+    """
+    if result.summary is None:
+        return summarise(result.samples_us)
+    if not 0 < result.summary.median_us < MAX_US:
+        raise ValueError(f"a median of {result.summary.median_us!r:.40} us is impossible")
+    return result.summary
 
 
 def robust_cv(values: Sequence[float]) -> float:
@@ -206,10 +235,10 @@ def judge(result: Result, gate: NoiseGate) -> Judgement:
         return Judgement("not_delegated", result.error or "the delegate did not take all of it")
     if result.kind != "ok":
         return Judgement("failed", f"{result.kind}: {result.error or 'no message'}")
-    problem = check_samples(result.samples_us)
-    if problem:
-        return Judgement("failed", problem)
-    summary = summarise(result.samples_us)
+    try:
+        summary = summary_of(result)
+    except ValueError as problem:
+        return Judgement("failed", str(problem))
     reason = _disturbance(summary, result.cpu_share, gate)
     return Judgement("noisy" if reason else "stable", reason, summary)
 

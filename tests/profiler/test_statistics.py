@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from latlas.profiler.statistics import (
     judge,
     robust_cv,
     summarise,
+    summary_of,
     thin,
 )
 
@@ -66,6 +69,26 @@ def test_thinning_keeps_the_distribution(values: list[float], limit: int) -> Non
     assert set(kept) <= set(values)
     if len(values) <= limit:
         assert kept == tuple(values)
+
+
+def test_a_summary_without_samples_is_judged_by_its_percentiles() -> None:
+    steady = replace(summarise([100.0]), n=50, p05_us=99.0, p95_us=101.0, mad_us=None, iqr_us=None)
+    assert steady.robust_cv == pytest.approx(0.5 / 1.6449 / 100)
+    # Whole microseconds: 5.5 us are printed as 5 or as 6.
+    assert replace(steady, median_us=5, p05_us=5, p95_us=6).robust_cv == 0
+    for width, verdict in ((5, "stable"), (40, "noisy")):
+        result = Result("a", summary=replace(steady, p95_us=99.0 + width))
+        assert summary_of(result) is result.summary
+        assert judge(result, GATE).verdict == verdict
+    wild = [random.Random(0).gauss(100, 10) for _ in range(5000)]
+    known = summarise(wild)
+    assert replace(known, mad_us=None).robust_cv == pytest.approx(known.robust_cv, rel=0.1)
+
+
+@pytest.mark.parametrize("median", [0.0, -1.0, math.nan, math.inf])
+def test_impossible_summaries_are_refused(median: float) -> None:
+    result = Result("a", summary=replace(summarise([1.0]), median_us=median))
+    assert judge(result, GATE).verdict == "failed"
 
 
 def test_thinned_samples_have_the_median_of_all() -> None:

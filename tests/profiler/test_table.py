@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,20 @@ def test_what_is_accepted_is_read_back(tmp_path: Path) -> None:
     assert read.target == TARGET
     assert read.header.fusion_rules == "xnnpack-1"
     assert read.measurements[0].to_graph().to_text() == GRAPH
+
+
+def test_a_summary_without_samples_is_read_back(tmp_path: Path) -> None:
+    summary = replace(summarise([10.0, 11.0, 12.5]), iqr_us=None, mad_us=None)
+    result = Result("k0", cpu_share=float("nan"), summary=summary)
+    stored = measurement_from(
+        result, judge(result, GATE), attempt=1, unit="kernel", name="conv", graph=GRAPH, at_s=1.0
+    )
+    path = write(tmp_path, stored)
+    assert Table.open(tmp_path).measurements == (stored,)
+    assert (stored.samples_us, stored.summary and stored.summary.mad_us) == ((), None)
+    path.write_text(path.read_text().replace('"p95_us":', '"p95_us":null,"p95":'))
+    with pytest.raises(TableError):
+        Table.open(tmp_path)
 
 
 def test_the_environment_does_not_name_the_machine() -> None:

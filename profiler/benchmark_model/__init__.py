@@ -1,0 +1,1 @@
+"""TFLite's benchmark_model: its command line, and what it prints."""
