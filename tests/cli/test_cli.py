@@ -216,7 +216,7 @@ def test_bench(model: Path) -> None:
 def test_a_plan(model: Path) -> None:
     plan = succeed("profile", "--models", model, "--plan")["plan"]
     assert set(plan) == {
-        *("jobs", "kernels", "minutes", "storage_bytes", "coverage", "left_out"),
+        *("measured", "jobs", "kernels", "minutes", "storage_bytes", "coverage", "left_out"),
     }
     assert plan["jobs"]["network"] == 1
     assert plan["coverage"] == {"by_count": 1.0, "by_madds": 1.0}
