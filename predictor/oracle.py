@@ -13,6 +13,7 @@ from latlas.profiler.errors import RunnerError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph
 from latlas.profiler.runner import Effort, Job, Runner
+from latlas.profiler.statistics import summary_of
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
 
@@ -72,5 +73,5 @@ class DeviceOracle:
         for result in self.runner.run(jobs):
             if result.kind != "ok":
                 raise RunnerError(f"network {result.job_id} could not be measured: {result.error}")
-            found.append(float(np.median(result.samples_us)) / 1e3)
+            found.append(summary_of(result).median_us / 1e3)
         return np.array(found)

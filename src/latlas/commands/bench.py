@@ -45,7 +45,7 @@ def main(
         UnsupportedOpError,
     )
     from latlas.profiler.runner import Effort, Job
-    from latlas.profiler.statistics import summarise
+    from latlas.profiler.statistics import summary_of
     from latlas.profiler.tflite.reader import load_tflite
 
     jobs = []
@@ -69,7 +69,7 @@ def main(
             if result.kind != "ok":
                 kind = NotDelegatedError if result.kind == "not_delegated" else RunnerError
                 raise kind(f"{result.job_id}: {result.error}")
-            summary = summarise(result.samples_us)
+            summary = summary_of(result)
             documents.append(
                 {
                     "model": result.job_id,
