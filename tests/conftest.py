@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from components import require
 from hypothesis import settings
+from phone_lab.lab import AdbServer, LabPhone, adb_server, lab_phone, missing
 
 from latlas.profiler.litert.local import GpuProbe, probe_gpu
 
@@ -35,3 +36,45 @@ def gpu(vulkan: GpuProbe) -> GpuProbe:
     """The GPU of the tests; without one they are skipped."""
     require("a Vulkan device", bool(vulkan.adapter), vulkan.problem)
     return vulkan
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_real_phones() -> Iterator[None]:
+    """Keep tests from phones that are attached to this machine, and from starting an adb server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", "1")
+        patch.setenv("ADBUTILS_ADB_PATH", "/bin/false")
+        yield
+
+
+@pytest.fixture(scope="session")
+def running_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabPhone]:
+    reason = missing()
+    require("a phone on this machine", not reason, reason)
+    with (
+        adb_server(tmp_path_factory.mktemp("adb")) as server,
+        lab_phone(server, tmp_path_factory.mktemp("phone")) as phone,
+    ):
+        yield phone
+
+
+@pytest.fixture
+def phone(running_phone: LabPhone, monkeypatch: pytest.MonkeyPatch) -> LabPhone:
+    """Google's adbd on this machine, and the only phone there is. It must stay as it is."""
+    _only_phones_of(running_phone.server, monkeypatch)
+    return running_phone
+
+
+@pytest.fixture
+def fragile_phone(
+    running_phone: LabPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LabPhone]:
+    """A phone with an adb server of its own, which a test may cut, freeze, kill and boot."""
+    with adb_server(tmp_path) as server, lab_phone(server, tmp_path) as phone:
+        _only_phones_of(server, monkeypatch)
+        yield phone
+
+
+def _only_phones_of(server: AdbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)

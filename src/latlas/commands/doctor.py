@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import click
 
-from latlas.commands.devices import list_phones
+from latlas.commands.devices import FoundPhone, find_phones
 from latlas.console import emit, json_option, table
+from latlas.profiler.adb.condition import Battery, Thermal
+
+MIN_BATTERY_PERCENT = 20
+"""Android saves power, at lower clocks, from about here on."""
+MAX_BATTERY_C = 40.0
+"""A battery warmer than this is in a phone that is about to be throttled."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +90,38 @@ def _adb() -> Check:
         return Check("adb", False, str(problem), "apt-get install adb")
 
 
-def _phones() -> Check:
-    phones, problem = list_phones()
-    ready = [phone["device"] for phone in phones if phone["state"] == "device"]
-    if ready:
-        return Check("phones", True, ", ".join(ready))
-    states = ", ".join(f"{phone['device']} is {phone['state']}" for phone in phones)
-    return Check(
-        "phones",
-        False,
-        states or problem,
-        "attach a phone, switch on USB debugging, and accept this computer on its screen",
-    )
+def _phones() -> list[Check]:
+    phones, problem = find_phones()
+    if not phones:
+        mend = "attach a phone, switch on USB debugging, and accept this computer on its screen"
+        return [Check("phones", False, problem, mend)]
+    return [_phone(phone) for phone in phones]
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (_cpu, _gpu, _quiet, _adb, _phones)
+def _phone(phone: FoundPhone) -> Check:
+    name = f"phone {phone.name}"
+    if phone.what_to_do:
+        return Check(name, False, phone.problem or phone.state, phone.what_to_do)
+    battery, thermal = phone.battery or Battery(), phone.thermal or Thermal()
+    percent, celsius = battery.percent, battery.temperature_c
+    spoilers = []
+    if percent is not None and percent < MIN_BATTERY_PERCENT and not battery.charging:
+        spoilers.append((f"battery at {percent:.0f}%", "charge it: phones save power when low"))
+    if celsius is not None and celsius > MAX_BATTERY_C:
+        spoilers.append((f"battery at {celsius:.1f} °C", "let it cool down, out of its case"))
+    if thermal.status:
+        spoilers.append((f"throttled, thermal status {thermal.status}", "let it cool down"))
+    if thermal.overridden:
+        reset = f"adb -s {shlex.quote(phone.name)} shell cmd thermalservice reset"
+        spoilers.append(("its thermal status was set by hand", reset))
+    if spoilers:
+        found, mend = zip(*spoilers, strict=True)
+        return Check(name, False, "; ".join(found), "; ".join(mend))
+    model = phone.identity.model if phone.identity else None
+    return Check(name, True, model or "ready")
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (_cpu, _gpu, _quiet, _adb)
 
 
 @click.command("doctor")
@@ -107,7 +131,7 @@ def main(as_json: bool) -> int:
 
     Exit 0 if this machine's CPU can be measured, else 1: a GPU and phones are options.
     """
-    checks = [check() for check in CHECKS]
+    checks = [*(check() for check in CHECKS), *_phones()]
     rows = [(check.name, "ok" if check.ok else "missing") for check in checks]
     lines = [table(("check", "state"), rows), ""]
     for check in checks:

@@ -1,0 +1,80 @@
+"""One phone: what it is, and how it is doing."""
+
+from __future__ import annotations
+
+import time
+
+from latlas.profiler.adb.condition import Battery, Thermal, parse_battery, parse_thermal
+from latlas.profiler.adb.identity import (
+    PhoneIdentity,
+    identify,
+    parse_clusters,
+    parse_gpu,
+    parse_properties,
+)
+from latlas.profiler.adb.transport import AdbTransport
+
+_CPU = "/sys/devices/system/cpu/cpu[0-9]*"
+_SPEEDS = f"grep -Hs '' {_CPU}/cpu_capacity {_CPU}/cpufreq/cpuinfo_max_freq"
+_GLES = "dumpsys SurfaceFlinger | grep -m 1 '^GLES:'"
+
+
+class Phone:
+    """A phone that adb can reach.
+
+    Args:
+        serial: what adb calls it.
+        timeout_s: seconds that each of the methods may take in all.
+
+    Attributes:
+        transport: the way to it.
+
+    Example::
+
+        phone = Phone("0A1B2C3D")
+        print(phone.identity().model, phone.battery().percent)
+    """
+
+    def __init__(self, serial: str, timeout_s: float = 10.0) -> None:
+        self.serial = serial
+        self.timeout_s = timeout_s
+        self.transport = AdbTransport(serial)
+
+    def identity(self) -> PhoneIdentity:
+        """Return which phone it is; what it does not say is None.
+
+        Raises:
+            DeviceLost: it is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it does not answer.
+        """
+        end = time.monotonic() + self.timeout_s
+        properties = parse_properties(self._ask(end, "getprop"))
+        speeds = self._ask(end, "sh", "-c", _SPEEDS)
+        clusters = parse_clusters(speeds, self._ask(end, "cat", "/proc/cpuinfo"))
+        gpu = parse_gpu(self._ask(end, "sh", "-c", _GLES))
+        return identify(properties, gpu, clusters)
+
+    def battery(self) -> Battery:
+        """Return how full and how warm its battery is.
+
+        Raises:
+            DeviceLost: it is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it does not answer.
+        """
+        end = time.monotonic() + self.timeout_s
+        return parse_battery(self._ask(end, "dumpsys", "battery"))
+
+    def thermal(self) -> Thermal:
+        """Return whether it is throttled for heat; nothing is known before Android 10.
+
+        Raises:
+            DeviceLost: it is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it does not answer.
+        """
+        end = time.monotonic() + self.timeout_s
+        return parse_thermal(self._ask(end, "dumpsys", "thermalservice"))
+
+    def _ask(self, end: float, *arguments: str) -> str:
+        """Return what a command prints; one that a phone lacks prints nothing."""
+        left_s = max(end - time.monotonic(), 0.0)
+        return self.transport.run(arguments, left_s, check=False).text
