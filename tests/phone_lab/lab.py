@@ -186,6 +186,5 @@ def lab_phone(server: AdbServer, folder: Path) -> Iterator[LabPhone]:
         phone.attach()
         yield phone
     finally:
-        phone.detach()
         phone.kill()
         phone.link.stop()

@@ -5,6 +5,7 @@
 # and everything is gone once the first process is. SOCKET is the only way in, because adbd
 # listens on every address and asks nobody.
 set -eu
+umask 022
 lab=$1 root=$2 socket=$3
 port=7777
 adbd=/usr/lib/android-sdk/platform-tools/adbd
