@@ -143,7 +143,9 @@ class CompiledModel:
         if status == _NOT_DELEGATED and accelerator == "gpu":
             raise NotDelegatedError("the GPU does not take every operator of the model")
         if status:
-            raise RunnerError(f"LiteRT cannot compile the model: {describe(status)}")
+            # Of a GPU, LiteRT often gives no reason; what it cannot compile may run on the CPU.
+            advice = "; the CPU may run it: --delegate cpu" if accelerator == "gpu" else ""
+            raise RunnerError(f"LiteRT cannot compile the model: {describe(status)}{advice}")
         self._own("CompiledModel", self._compiled)
         # The other question would count what XNNPACK took as accelerated.
         if accelerator == "gpu" and not self._ask("CompiledModelIsNonCpuFullyAccelerated"):

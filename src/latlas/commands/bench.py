@@ -100,7 +100,9 @@ def main(
             ],
         )
     )
-    for document in documents if ops else []:
+    for document in documents:
+        if not document["ops"]:  # not asked for, or a GPU, which lists none
+            continue
         listed = sum(op["mean_us"] for op in document["ops"]) or 1.0
         rows = [
             (op["name"], f"{op['mean_us']:.1f}", f"{100 * op['mean_us'] / listed:.1f}%")
