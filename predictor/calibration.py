@@ -46,6 +46,10 @@ class Calibration:
         return np.asarray(self.a * sum_us + self.b_us * kernels + self.c_us, np.float64)
 
 
+PLAIN_SUM = Calibration(a=1.0, b_us=0.0, c_us=0.0, error=0.0, networks=0)
+"""No calibration at all."""
+
+
 def _solve(
     sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]
 ) -> NDArray[np.float64]:

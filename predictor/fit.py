@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
 from latlas.predictor import features
-from latlas.predictor.calibration import fit_calibration
+from latlas.predictor.calibration import PLAIN_SUM, fit_calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies, whole_us
-from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
@@ -52,20 +53,17 @@ def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
         if len(kernels) < MIN_KERNELS:
             continue
         forests[kind], errors[kind] = _fit_type(kernels, known, trees, seed)
-    whole = [
-        (sum(known.latency_us[kernel] for kernel in kernels), len(kernels), whole_us(measurement))
-        for measurement, kernels in known.networks
-        if all(kernel in known.latency_us for kernel in kernels)
-    ]
-    calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
-    return LatencyPredictor(
-        table.target,
-        rules,
-        dict(known.latency_us),
-        forests,
-        errors,
-        calibration,
+    plain = LatencyPredictor(
+        table.target, rules, dict(known.latency_us), forests, errors, PLAIN_SUM
     )
+    whole = []
+    for measurement, kernels in known.networks:
+        # A table that was cut short lacks some kernels of its networks: these are predicted.
+        latency_us, source = plain.kernels_us(kernels)
+        if not (source == UNKNOWN).any():
+            whole.append((float(latency_us.sum()), len(kernels), whole_us(measurement)))
+    calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
+    return replace(plain, calibration=calibration)
 
 
 def _fit_type(

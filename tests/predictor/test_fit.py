@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,21 @@ def test_a_table_of_other_fusion_rules(simulation: Any, tmp_path: Path) -> None:
     table = simulation.write(tmp_path, found, rules="xnnpack-0")
     with pytest.raises(PredictorError, match=r"'xnnpack-0'.*'xnnpack-\d+'"):
         fit(table)
+
+
+def test_networks_count_although_some_of_their_kernels_were_not_measured(
+    simulation: Any, tmp_path: Path
+) -> None:
+    """As on a GPU, where no kernel is known in context, in a table that was cut short."""
+    measurements = [
+        replace(m, ops=())
+        for index, m in enumerate(simulation.measurements(simulation.networks(12, seed=0)))
+        if m.unit != "kernel" or index % 3
+    ]
+    predictor = fit(simulation.write(tmp_path, measurements), trees=20)
+    assert predictor.calibration.networks == 12
+    graphs = list(simulation.networks(12, seed=1).values())
+    for graph, prediction in zip(graphs, predictor.predict(graphs), strict=True):
+        assert prediction.predicted_share > 0
+        truth_ms = simulation.network_us(graph) / 1e3
+        assert prediction.latency_ms == pytest.approx(truth_ms, rel=0.05)

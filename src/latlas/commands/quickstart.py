@@ -130,7 +130,7 @@ def _gpu() -> bool:
 def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any]:
     """Measure the kernels of MoGA's space on a delegate of this machine and learn from them."""
     from latlas.commands.fit import describe
-    from latlas.commands.profile import make_workload, report_text, space_networks
+    from latlas.commands.profile import make_plan, make_workload, report_text, space_networks
     from latlas.predictor import file
     from latlas.predictor.fit import fit
     from latlas.profiler.campaign import Campaign, CampaignSettings
@@ -144,13 +144,15 @@ def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any
     networks = space_networks("moga", scale.resolution, scale.networks[which], seed=0)
     work = make_workload(networks, delegate, scale.runs[which], scale.min_ms[which])
     settings = CampaignSettings(patience_s=scale.patience_s, max_s=scale.max_s[which])
+    # The most useful jobs that should fit, with networks among them; the clock has the last word.
+    plan, _ = make_plan(work, "cpu" if which == 0 else "gpu", scale.max_s[which])
     with open_runner("local", delegate, 1, "") as runner:
         say(f"target: {runner.target}")
         if path.exists():  # the study rests on this very predictor: another would begin it anew
             predictor = file.load(path, runner.target)
             say(f"{path} is there already; {_fit_text(predictor)}")
             return describe(predictor) | {"table": str(folder), "predictor": str(path)}
-        report = Campaign(runner, folder, work.jobs, settings).run()
+        report = Campaign(runner, folder, plan.campaign_jobs, settings).run()
         if report.interrupted:
             raise KeyboardInterrupt
     say(report_text(folder, report, left="the time was up, what is there has to do"))
