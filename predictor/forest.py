@@ -105,11 +105,13 @@ class Forest:
         Returns:
             Predictions, shape (rows,).
         """
-        rows = np.arange(len(x))[:, None]
+        flat = np.ascontiguousarray(x).ravel()
+        start = np.arange(0, x.size, x.shape[1])[:, None]  # of every row, in `flat`
         node = np.broadcast_to(self.roots, (len(x), len(self.roots)))
         for _ in range(self.depth):
-            node = self.child[node] + (x[rows, self.feature[node]] > self.threshold[node])
-        return np.asarray(self.value[node].mean(axis=1, dtype=np.float64))
+            seen = flat.take(start + self.feature.take(node))
+            node = self.child.take(node) + (seen > self.threshold.take(node))
+        return np.asarray(self.value.take(node).mean(axis=1, dtype=np.float64))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays under the names of the attributes."""

@@ -53,7 +53,7 @@ class Op:
 
 
 def _positive(op: Op, *values: int) -> None:
-    if any(not 0 < value < MAX_ELEMENTS for value in values):
+    if min(values) < 1 or max(values) >= MAX_ELEMENTS:
         raise GraphError(f"{op}: sizes must be positive integers")
 
 
@@ -84,7 +84,7 @@ def same_padding(size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
 def _window(op: Op, shape: Shape, kernel: Pair, stride: Pair, pad: Padding, dilation: Pair) -> Pair:
     """Return the height and width that a sliding window leaves."""
     _positive(op, *kernel, *stride, *dilation)
-    if any(not 0 <= side < MAX_ELEMENTS for side in pad):
+    if min(pad) < 0 or max(pad) >= MAX_ELEMENTS:
         raise GraphError(f"{op}: padding must not be negative")
     height = shape[1] + pad[0] + pad[1] - (kernel[0] - 1) * dilation[0] - 1
     width = shape[2] + pad[2] + pad[3] - (kernel[1] - 1) * dilation[1] - 1
