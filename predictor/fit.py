@@ -57,11 +57,11 @@ def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
         table.target, rules, dict(known.latency_us), forests, errors, PLAIN_SUM
     )
     whole = []
-    for measurement, kernels in known.networks:
+    for measurement, parts in known.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
-        latency_us, source = plain.kernels_us(kernels)
+        latency_us, source = plain.kernels_us(parts)
         if not (source == UNKNOWN).any():
-            whole.append((float(latency_us.sum()), len(kernels), whole_us(measurement)))
+            whole.append((float(latency_us.sum()), len(parts), whole_us(measurement)))
     calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
     return replace(plain, calibration=calibration)
 
