@@ -143,7 +143,10 @@ class Campaign:
         rules = self.fusion_rules
         if rules is None:
             rules = rules_for(target.delegate).version
-        with TableWriter(self.table_folder, target, fusion_rules=rules) as table:
+        environment = self.runner.environment
+        with TableWriter(
+            self.table_folder, target, fusion_rules=rules, environment=environment
+        ) as table:
             jobs = self._missing(table)
             progress = self.progress(len(self.jobs) - len(jobs), len(self.jobs))
             session = Session(

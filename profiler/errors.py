@@ -11,6 +11,7 @@
     │   ├── DeviceLost            … it is not attached, not usable yet, or went away meanwhile
     │   ├── DeviceTimeout         … it did not finish in time
     │   └── DeviceCommandError    … it refused or failed to do what it was told
+    │       └── DamagedTransfer       … a file arrived damaged
     ├── RunnerError           a model could not be run
     │   ├── RunnerCrashed         … the runtime's process died
     │   ├── RunnerTimeout         … it did not answer in time
@@ -97,6 +98,10 @@ class DeviceTimeout(DeviceError):
 
 class DeviceCommandError(DeviceError):
     """A phone refused or failed to do what it was told."""
+
+
+class DamagedTransfer(DeviceCommandError):
+    """A file arrived on a phone with another content."""
 
 
 def _excerpt(text: str) -> str:

@@ -6,7 +6,7 @@ results as they come. The campaign owns order, references and repeats.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -99,6 +99,11 @@ class Runner(Protocol):
     @property
     def target(self) -> Target:
         """What the results are valid for."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What else may explain the figures, e.g. the kernel's version; part of every table."""
         ...
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:

@@ -9,7 +9,7 @@ import random
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from latlas.profiler.campaign_settings import CampaignSettings
@@ -18,9 +18,18 @@ from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
 from latlas.profiler.reference import ReferenceMonitor
-from latlas.profiler.runner import Job, Result, Runner
+from latlas.profiler.runner import Effort, Job, Result, Runner
 from latlas.profiler.statistics import judge
 from latlas.profiler.table import TableWriter
+from latlas.profiler.warmup import (
+    CHECKED,
+    WARMUPS_MS,
+    Warmup,
+    WarmupTiming,
+    choose_warmup,
+    probe_graphs,
+    time_warmups,
+)
 
 _REFERENCE_JOB = re.compile(rf"{REFERENCE}-([0-9]{{1,12}})")
 
@@ -125,6 +134,8 @@ class Session:
         numbers = (_REFERENCE_JOB.fullmatch(name) for name in table.attempts)
         self.references = max((int(number[1]) for number in numbers if number), default=0)
         self.reference_s = 0.0
+        self.warmup_ms: float | None = None  # None: what each job says
+        self.warmup_checked_s = clock()
         self.impatient = False
         self.queue: deque[_Pending] = deque()
         self.rng = random.Random(settings.seed + 1)
@@ -135,17 +146,57 @@ class Session:
             return
         self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
         self.reference_model = self.write(self.reference)
+        if self.settings.probe_warmup:
+            self.find_warmup()
         self.learn()
         ends = self.clock() + self.settings.max_s
         while self.queue and self.clock() < ends:
             self.batch()
+            if self.clock() - self.warmup_checked_s > self.settings.check_warmup_s:
+                self.find_warmup()
+
+    # Warm-up
+
+    def find_warmup(self) -> None:
+        """Keep the warm-up that the table has while it is long enough, else find another.
+
+        Raises:
+            RunnerError: a kernel could not be measured.
+        """
+        if not self.settings.probe_warmup:
+            return
+        longest = max(WARMUPS_MS)
+        known = self.table.warmups[-1].warmup_ms if self.table.warmups else None
+        if known is not None:
+            timings: tuple[WarmupTiming, ...] = ()
+            if known < longest:
+                timings = self.time_warmups((known, longest), CHECKED)
+            if not timings or choose_warmup(timings) == known:
+                self.set_warmup(known, timings)
+                return
+        timings = self.time_warmups(WARMUPS_MS, tuple(probe_graphs()))
+        self.set_warmup(choose_warmup(timings), timings)
+
+    def time_warmups(
+        self, warmups_ms: Sequence[float], kernels: Sequence[str]
+    ) -> tuple[WarmupTiming, ...]:
+        self.show("finding the warm-up", refresh=True)
+        effort = self.settings.warmup_effort
+        return time_warmups(self.runner, self.write, effort, warmups_ms, kernels)
+
+    def set_warmup(self, warmup_ms: float, timings: tuple[WarmupTiming, ...]) -> None:
+        self.warmup_ms, self.warmup_checked_s = warmup_ms, self.clock()
+        self.table.append_warmup(Warmup(warmup_ms, timings, round(self.clock() - self.zero, 3)))
+
+    def warmed(self, effort: Effort) -> Effort:
+        return effort if self.warmup_ms is None else replace(effort, warmup_ms=self.warmup_ms)
 
     # References
 
     def reference_job(self) -> Job:
         self.references += 1
         name = f"{REFERENCE}-{self.references:06}"
-        return Job(name, self.reference_model, self.settings.reference_effort)
+        return Job(name, self.reference_model, self.warmed(self.settings.reference_effort))
 
     def measure_references(self, count: int) -> list[Measurement]:
         """Measure the reference `count` times.
@@ -255,7 +306,7 @@ class Session:
                 unwritable.append(Result(job.id, error=text, kind="failed"))
                 continue
             size += len(model)
-            yield Job(job.id, model, job.effort, job.profile)
+            yield Job(job.id, model, self.warmed(job.effort), job.profile)
         yield self.reference_job()
 
     def note_job(self, result: Result, pending: _Pending) -> Measurement:

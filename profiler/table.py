@@ -7,7 +7,6 @@ table holds are the accepted ones, exactly one for each job.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,14 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import latlas
-from latlas.profiler.errors import TableError
+from latlas.profiler.errors import TableError, TargetMismatchError
 from latlas.profiler.journal import Fields, JournalWriter, read_journal
 from latlas.profiler.measurement import REFERENCE, Measurement
 from latlas.profiler.target import Target
+from latlas.profiler.warmup import Warmup
 
 FORMAT = "latlas-table"
 VERSION = 1
 JOURNAL = "journal.jsonl"
+
+_SAME_ENVIRONMENT = {
+    "unit": "phone of the same model",
+    "fingerprint": "build of Android",
+    "runner": "benchmark binary",
+}
+"""What a table's sessions have in common beside their target, where the device says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +90,6 @@ class Header:
         )
 
 
-def local_environment() -> dict[str, str]:
-    """Return what this machine tells about itself, without its name."""
-    found = {
-        "os": platform.system(),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    with suppress(OSError):  # virtual machines have none
-        found["governor"] = governor.read_text(errors="replace").strip()
-    lines: list[str] = []
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            found["cpu"] = value.strip()
-            break
-    return found
-
-
 @dataclass
 class _Contents:
     """What a journal amounts to, built line by line; refuses what cannot have happened."""
@@ -117,6 +102,7 @@ class _Contents:
     accepted: dict[str, Measurement] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     voided: int = 0
+    warmups: list[Warmup] = field(default_factory=list)
 
     def replay(self, record: Mapping[str, Any]) -> None:
         self.lines += 1
@@ -156,8 +142,10 @@ class _Contents:
                         data = {**measurement.to_json(), **revised}
                         measurement = Measurement.from_json(data)
                     self.accepted[key[0]] = measurement
+            case "warmup":
+                self.warmups.append(Warmup.from_json(record))
             case _:
-                raise get.fail("type", "measurement, accepted or void")
+                raise get.fail("type", "measurement, accepted, void or warmup")
 
 
 def _without_samples(measurement: Measurement) -> Measurement:
@@ -174,6 +162,7 @@ class Table:
         references: the accepted measurements of the reference kernel.
         open_count: measurements neither accepted nor void: a campaign runs, or was interrupted.
         void_count: measurements that were made again.
+        warmups: how long processes were warmed up, and why; empty where they are not.
     """
 
     def __init__(self, folder: Path, header: Header, contents: _Contents) -> None:
@@ -184,6 +173,7 @@ class Table:
         self.references = tuple(m for m in accepted if m.unit == REFERENCE)
         self.open_count = len(contents.open)
         self.void_count = contents.voided
+        self.warmups = tuple(contents.warmups)
 
     @property
     def target(self) -> Target:
@@ -226,15 +216,17 @@ class TableWriter:
         folder: the table's folder, created where it is missing.
         target: what the figures will be valid for.
         fusion_rules: version of the rules that split networks into kernels.
-        environment: of the machine that is measured; by default that of this one.
+        environment: of the device that is measured, as its runner gives it.
 
     Attributes:
         accepted: the accepted measurements by job id, without samples, kept up to date.
         attempts: how often each job was tried.
+        warmups: the warm-ups found for this target, the latest last.
 
     Raises:
         TableError: the table is being written by another process, is damaged, or cannot be written.
-        TargetMismatchError: the table belongs to another target.
+        TargetMismatchError: the table belongs to another target, to another phone of the same
+            model, or to another version of its Android or of the benchmark binary.
     """
 
     def __init__(
@@ -247,6 +239,7 @@ class TableWriter:
     ) -> None:
         self.folder = Path(folder)
         path = self.folder / JOURNAL
+        environment = environment or {}
         contents = _Contents(path, samples=False)
         self._journal = JournalWriter(path, contents.replay)
         try:
@@ -256,22 +249,32 @@ class TableWriter:
                     fusion_rules,
                     latlas.__version__,
                     datetime.now(UTC).isoformat(timespec="seconds"),
-                    local_environment() if environment is None else environment,
+                    environment,
                 )
                 self._journal.append([self.header.to_json()], sync=True)
             else:
                 self.header = contents.header
-                self._require_same(target, fusion_rules)
+                self._require_same(target, fusion_rules, environment)
             self.accepted = contents.accepted
             self.attempts = contents.attempts
+            self.warmups = contents.warmups
             self._open = contents.open
             self.void(list(self._open), "interrupted")
         except BaseException:
             self._journal.close()
             raise
 
-    def _require_same(self, target: Target, fusion_rules: str) -> None:
+    def _require_same(
+        self, target: Target, fusion_rules: str, environment: Mapping[str, str]
+    ) -> None:
         self.header.target.require_same(target, f"the table {self.folder}")
+        for name, what in _SAME_ENVIRONMENT.items():
+            before, now = self.header.environment.get(name), environment.get(name)
+            if before is not None and now is not None and before != now:
+                raise TargetMismatchError(
+                    f"the table {self.folder} was measured with another {what} ({name}: "
+                    f"{before!r:.200} against {now!r:.200}): measure this one into another folder"
+                )
         if self.header.fusion_rules != fusion_rules:
             raise TableError(
                 f"the table {self.folder} holds kernels of the fusion rules "
@@ -299,6 +302,15 @@ class TableWriter:
         self._journal.append([record])
         self.attempts[measurement.id] = measurement.attempt
         self._open[key] = measurement
+
+    def append_warmup(self, warmup: Warmup) -> None:
+        """Write the warm-up that the next measurements have, and what it rests on.
+
+        Raises:
+            TableError: it cannot be written; nothing of it was.
+        """
+        self._journal.append([{"type": "warmup", **warmup.to_json()}])
+        self.warmups.append(warmup)
 
     def accept(self, measurements: Iterable[Measurement]) -> None:
         """Accept provisional measurements, under the verdicts that they now have, on the disk.

@@ -24,6 +24,7 @@ class Target:
         precision: ``fp32``, ``fp16`` or ``int8``.
         threads: CPU threads of the runtime.
         cores: CPU cores that it may use, e.g. ``0`` or ``4-7``; empty means any.
+        clocks: ``fixed`` in Android's fixed performance mode; empty as the device governs them.
     """
 
     device: str
@@ -35,6 +36,7 @@ class Target:
     precision: str = "fp32"
     threads: int = 1
     cores: str = ""
+    clocks: str = ""
 
     def __str__(self) -> str:
         """Return a line for people."""
@@ -45,6 +47,8 @@ class Target:
             parts.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
         if self.cores:
             parts.append(f"cores {self.cores}")
+        if self.clocks:
+            parts.append(f"{self.clocks} clocks")
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,6 +64,8 @@ class Target:
         """
         kinds = {"str": str, "bool": bool, "int": int, "Delegate": str}
         expected = {field.name: kinds[str(field.type)] for field in fields(Target)}
+        # Tables that were written before there was this field.
+        data = {"clocks": ""} | data if isinstance(data, dict) else data
         if not isinstance(data, dict) or set(data) != set(expected):
             raise TableError(f"a target has the fields {', '.join(expected)}, got {data!r:.200}")
         for name, kind in expected.items():

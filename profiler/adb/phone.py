@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from latlas.profiler.adb.condition import Battery, Thermal, parse_battery, parse_thermal
@@ -13,6 +14,9 @@ from latlas.profiler.adb.identity import (
     parse_properties,
 )
 from latlas.profiler.adb.transport import AdbTransport
+
+FOLDER = "/data/local/tmp/latlas"
+"""Where latlas keeps its files on a phone; the shell may create and execute there."""
 
 _CPU = "/sys/devices/system/cpu/cpu[0-9]*"
 _SPEEDS = f"grep -Hs '' {_CPU}/cpu_capacity {_CPU}/cpufreq/cpuinfo_max_freq"
@@ -73,6 +77,33 @@ class Phone:
         """
         end = time.monotonic() + self.timeout_s
         return parse_thermal(self._ask(end, "dumpsys", "thermalservice"))
+
+    def ask(self, *arguments: str) -> str:
+        """Return what a command prints; one that fails or that the phone lacks prints nothing.
+
+        Raises:
+            DeviceLost: it is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it does not answer.
+        """
+        return self._ask(time.monotonic() + self.timeout_s, *arguments)
+
+    def do(self, *arguments: str) -> None:
+        """Run a command that must succeed.
+
+        Raises:
+            DeviceLost: it is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it does not answer.
+            DeviceCommandError: the command failed.
+        """
+        self.transport.run(arguments, self.timeout_s)
+
+    def adb_command(self, *arguments: str) -> str:
+        """Return what a user types to run a command on this phone.
+
+        >>> Phone("0A1B").adb_command("cmd", "thermalservice", "reset")
+        'adb -s 0A1B shell cmd thermalservice reset'
+        """
+        return f"adb -s {shlex.quote(self.serial)} shell {shlex.join(arguments)}"
 
     def _ask(self, end: float, *arguments: str) -> str:
         """Return what a command prints; one that a phone lacks prints nothing."""

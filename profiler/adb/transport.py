@@ -17,14 +17,20 @@ import stat
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from subprocess import DEVNULL, SubprocessError
 from types import TracebackType
 from typing import Literal, Self
 
-from latlas.profiler.errors import DeviceCommandError, DeviceError, DeviceLost, DeviceTimeout
+from latlas.profiler.errors import (
+    DamagedTransfer,
+    DeviceCommandError,
+    DeviceError,
+    DeviceLost,
+    DeviceTimeout,
+)
 
 Stream = Literal["stdout", "stderr"]
 OnOutput = Callable[[Stream, bytes], None]
@@ -40,6 +46,7 @@ _START_S = 20.0
 _CHUNK = 1 << 16
 _MAX_PATH_BYTES = 1000
 _MAX_REASON_BYTES = 4096
+_LAST_WORDS_BYTES = 2000
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
 _EXIT, _CLOSE_STDIN = 3, 4
 
@@ -154,31 +161,24 @@ class AdbTransport:
     def __init__(self, serial: str) -> None:
         self.serial = serial
 
-    def run(
-        self,
-        arguments: Sequence[str],
-        timeout_s: float,
-        on_output: OnOutput | None = None,
-        check: bool = True,
-    ) -> CommandResult:
-        """Run a command and wait for its exit code.
+    @contextmanager
+    def start(self, arguments: Sequence[str], timeout_s: float) -> Iterator[RunningCommand]:
+        """Start a command whose output is read while it runs; leaving the block ends it.
 
         Nothing in an argument is ever interpreted by the phone's shell: a script is an argument
         of ``sh``, as in ``["sh", "-c", 'wc -c < "$1"', "sh", path]``. Standard input is empty.
 
         Args:
             arguments: the command and its arguments.
-            timeout_s: seconds in all. A command that takes longer gets SIGHUP from adbd; what it
-                has started itself lives on unless it passes that on.
-            on_output: called with ``stdout`` or ``stderr`` and the bytes, as they come.
-            check: whether an exit code other than 0 is an error.
+            timeout_s: seconds in all, unless `RunningCommand.allow` gives it more. A command that
+                takes longer gets SIGHUP from adbd; what it has started itself lives on unless it
+                passes that on.
 
         Raises:
-            DeviceLost: the phone is not there, not usable, or went away before the exit code came.
-            DeviceTimeout: there was no exit code in time; with the output until then.
-            DeviceCommandError: it failed, printed too much, or is too long.
+            DeviceLost: the phone is not there, not usable, or goes away before the exit code comes.
+            DeviceTimeout: there is no exit code in time; with the output until then.
+            DeviceCommandError: the command is too long, or prints too much.
         """
-        started = time.monotonic()
         command = shlex.join(arguments)
         encoded = _encode("shell,v2,raw:" + command)
         if not 0 < len(encoded) <= MAX_COMMAND_BYTES:
@@ -188,30 +188,44 @@ class AdbTransport:
                 serial=self.serial,
                 command=command,
             )
-        streams: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-        with _Connection(self.serial, command, timeout_s, streams) as connection:
+        with _Connection(self.serial, command, timeout_s) as connection:
             connection.open(encoded)
             connection.send(struct.pack("<BI", _CLOSE_STDIN, 0))
-            while True:
-                kind, size = struct.unpack("<BI", connection.receive(5))
-                if kind == _EXIT and size == 1:
-                    exit_code = connection.receive(1)[0]
-                    break
-                if size + sum(map(len, streams.values())) > MAX_OUTPUT_BYTES:
-                    raise connection.error(
-                        DeviceCommandError, f"it printed more than {MAX_OUTPUT_BYTES >> 20} MiB"
-                    )
-                data = connection.receive(size)
-                if kind in _STREAMS:
-                    streams[_STREAMS[kind]] += data
-                    if on_output is not None:
-                        on_output(_STREAMS[kind], data)
-            if check and exit_code:
-                meaning = _EXIT_CODES.get(exit_code, "it failed")
-                raise connection.error(DeviceCommandError, meaning, exit_code)
+            yield RunningCommand(command, connection)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        timeout_s: float,
+        on_output: OnOutput | None = None,
+        check: bool = True,
+    ) -> CommandResult:
+        """Run a command and wait for its exit code.
+
+        Args:
+            arguments: the command and its arguments, as in `start`.
+            timeout_s: seconds in all.
+            on_output: called with ``stdout`` or ``stderr`` and the bytes, as they come.
+            check: whether an exit code other than 0 is an error.
+
+        Raises:
+            DeviceLost: the phone is not there, not usable, or went away before the exit code came.
+            DeviceTimeout: there was no exit code in time; with the output until then.
+            DeviceCommandError: it failed, printed too much, or is too long.
+        """
+        started = time.monotonic()
+        streams: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        with self.start(arguments, timeout_s) as running:
+            for stream, data in running.output():
+                streams[stream] += data
+                if on_output is not None:
+                    on_output(stream, data)
+            if check and running.exit_code:
+                raise running.failure()
+        assert running.exit_code is not None
         return CommandResult(
-            command,
-            exit_code,
+            running.command,
+            running.exit_code,
             bytes(streams["stdout"]),
             bytes(streams["stderr"]),
             time.monotonic() - started,
@@ -229,32 +243,54 @@ class AdbTransport:
         Raises:
             DeviceLost: the phone is not there, not usable, or went away meanwhile.
             DeviceTimeout: it was not done in time.
-            DeviceCommandError: the phone could not write it (the output says why), or holds
-                something else now; then the file is removed.
+            DeviceCommandError: the phone could not write it; the output says why.
+            DamagedTransfer: the phone holds something else now; the file is removed.
+        """
+        return self.push_files({path: content}, timeout_s, mode)
+
+    def push_files(self, contents: Mapping[str, bytes], timeout_s: float, mode: int = 0o644) -> str:
+        """Write files on the phone through one connection and compare their checksum there.
+
+        Args:
+            contents: of every file, by its absolute path on the phone.
+            timeout_s: seconds in all.
+            mode: permissions of each.
+
+        Returns:
+            The sha256 of all contents, one behind the other.
+
+        Raises:
+            DeviceLost: the phone is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it was not done in time.
+            DeviceCommandError: the phone could not write one of them; the output says why.
+            DamagedTransfer: the phone holds something else now; the files are removed.
         """
         end = time.monotonic() + timeout_s
-        what = f"push {len(content)} bytes to {path}"
-        target = self._path(path, what) + f",{stat.S_IFREG | mode}".encode()
+        size = sum(map(len, contents.values()))
+        where = next(iter(contents)) if len(contents) == 1 else f"{len(contents)} files"
+        what = f"push {size} bytes to {where}"
+        targets = [self._path(path, what) + f",{stat.S_IFREG | mode}".encode() for path in contents]
         with _Connection(self.serial, what, timeout_s) as connection:
             connection.open(b"sync:")
             try:
-                connection.send(b"SEND" + struct.pack("<I", len(target)) + target)
-                for start in range(0, len(content), _CHUNK):
-                    chunk = content[start : start + _CHUNK]
-                    connection.send(b"DATA" + struct.pack("<I", len(chunk)) + chunk)
-                connection.send(b"DONE" + struct.pack("<I", int(time.time())))
+                for target, content in zip(targets, contents.values(), strict=True):
+                    connection.send(b"SEND" + struct.pack("<I", len(target)) + target)
+                    for start in range(0, len(content), _CHUNK):
+                        chunk = content[start : start + _CHUNK]
+                        connection.send(b"DATA" + struct.pack("<I", len(chunk)) + chunk)
+                    connection.send(b"DONE" + struct.pack("<I", int(time.time())))
             except DeviceLost:
                 pass  # a phone that refused may have hung up already, its reason waits below
-            connection.sync_reply(b"OKAY")
-        expected = hashlib.sha256(content).hexdigest()
-        found = self.run(
-            ["sh", "-c", 'sha256sum < "$1"', "sh", path], max(end - time.monotonic(), 0.0)
-        )
+            for _ in contents:
+                connection.sync_reply(b"OKAY")
+        expected = hashlib.sha256(b"".join(contents.values())).hexdigest()
+        left_s = max(end - time.monotonic(), 0.0)
+        found = self.run(["sh", "-c", 'cat "$@" | sha256sum', "sh", *contents], left_s)
         if found.text[:64] != expected:
             with suppress(DeviceError):  # what matters is said below
-                self.run(["rm", "-f", path], max(end - time.monotonic(), 0.0))
-            raise DeviceCommandError(
-                f"the file there has another sha256 than {expected}: it was damaged on the way, "
+                self.run(["rm", "-f", *contents], max(end - time.monotonic(), 0.0))
+            raise DamagedTransfer(
+                f"what is there has another sha256 than {expected}: it was damaged on the way, "
                 "use another cable or port",
                 serial=self.serial,
                 command=what,
@@ -299,6 +335,66 @@ class AdbTransport:
         )
 
 
+class RunningCommand:
+    """A command that runs on a phone; `AdbTransport.start` makes it.
+
+    Attributes:
+        command: the line that the phone's shell was given.
+        exit_code: 0 to 255, 128 + n where signal n ended it; None until it has ended.
+    """
+
+    def __init__(self, command: str, connection: _Connection) -> None:
+        self.command = command
+        self.exit_code: int | None = None
+        self._connection = connection
+
+    def allow(self, timeout_s: float) -> None:
+        """Give the command so many seconds from now."""
+        self._connection.allow(timeout_s)
+
+    def output(self) -> Iterator[tuple[Stream, bytes]]:
+        """Yield what it prints, as it comes, until it has ended."""
+        connection, printed = self._connection, 0
+        while True:
+            kind, size = struct.unpack("<BI", connection.receive(5))
+            if kind == _EXIT and size == 1:
+                self.exit_code = connection.receive(1)[0]
+                return
+            printed += size
+            if printed > MAX_OUTPUT_BYTES:
+                raise connection.error(
+                    DeviceCommandError, f"it printed more than {MAX_OUTPUT_BYTES >> 20} MiB"
+                )
+            data = connection.receive(size)
+            if kind in _STREAMS:
+                connection.note(_STREAMS[kind], data)
+                yield _STREAMS[kind], data
+
+    def failure(self, meaning: str = "") -> DeviceError:
+        """Return the error that it failed, with what its exit code usually means."""
+        code = self.exit_code
+        usual = "it failed" if code is None else _EXIT_CODES.get(code, "it failed")
+        return self._connection.error(DeviceCommandError, meaning or usual, code)
+
+
+def request_connection(address: str, timeout_s: float = 5.0) -> str:
+    """Ask the adb server to connect to a phone over TCP; return what it answers.
+
+    A server that was restarted has forgotten such phones; those on a cable it finds by itself.
+
+    Args:
+        address: ``host:port``.
+        timeout_s: seconds in all.
+
+    Raises:
+        DeviceTimeout: the server does not answer.
+        DeviceError: there is no server, or it does not want to.
+    """
+    with _Connection("", f"connect {address}", timeout_s) as connection:
+        connection.request("host:connect:" + address)
+        return connection.block().decode("utf-8", "replace")
+
+
 def _start_server() -> None:
     # Imported here because it takes 0.1 s, and most commands of latlas need no phone.
     from adbutils import AdbError, adb_path
@@ -327,22 +423,14 @@ class _Connection:
         serial: the phone, or empty for the server itself.
         what: is done, for the messages.
         timeout_s: seconds from now to the deadline.
-        streams: output until now, for the messages.
     """
 
-    def __init__(
-        self,
-        serial: str,
-        what: str,
-        timeout_s: float,
-        streams: dict[Stream, bytearray] | None = None,
-    ) -> None:
+    def __init__(self, serial: str, what: str, timeout_s: float) -> None:
         self._serial = serial
         self._what = what
-        self._timeout_s = timeout_s
-        self._end = time.monotonic() + timeout_s
-        self._streams = streams or {}
+        self._last_words: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._buffer = bytearray()
+        self.allow(timeout_s)
         self._socket = self._connect()
 
     def __enter__(self) -> Self:
@@ -356,10 +444,19 @@ class _Connection:
     ) -> None:
         self._socket.close()  # what still runs on the phone gets SIGHUP from adbd
 
+    def allow(self, timeout_s: float) -> None:
+        """Move the deadline to so many seconds from now."""
+        self._timeout_s = timeout_s
+        self._end = time.monotonic() + timeout_s
+
+    def note(self, stream: Stream, data: bytes) -> None:
+        """Keep the end of what was printed, for the messages."""
+        self._last_words[stream] = (self._last_words[stream] + data)[-_LAST_WORDS_BYTES:]
+
     def error(
         self, kind: type[DeviceError], message: str, exit_code: int | None = None, output: str = ""
     ) -> DeviceError:
-        printed = b"".join(bytes(stream[-2000:]) for stream in self._streams.values())
+        printed = b"".join(self._last_words.values())
         return kind(
             message,
             serial=self._serial,

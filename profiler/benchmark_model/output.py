@@ -13,6 +13,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Literal
 
+from latlas.profiler.benchmark_model.binary import Tool
 from latlas.profiler.errors import RunnerError
 from latlas.profiler.statistics import MAX_US
 
@@ -106,6 +107,21 @@ class Delegation:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """What the runtime says about a delegate that takes operators of one subgraph.
+
+    Attributes:
+        delegate: as it calls itself, e.g. ``LITERT_CL``.
+        ops: number of operators that it takes.
+        of: number of operators that there were.
+    """
+
+    delegate: str
+    ops: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """What one run of the tool says.
 
@@ -121,7 +137,9 @@ class Output:
         ops: per-operator times in execution order; empty unless profiled.
         profiled: whether operators were profiled, so that `timing` is not to be used.
         profile_torn: whether the runtime dropped some of the operators' times.
+        tool: whose the results are: ``litert`` where LiteRT's own summary is there.
         delegations: one for each delegate that was applied explicitly.
+        replaced: what the runtime says it put into delegates, on a phone.
         gpu_api: ``OpenCL`` or ``OpenGL``; empty where the GPU was not initialised.
         unsupported_ops: why the GPU's delegate refused operators, e.g.
             ``TRANSPOSE_CONV: Max version supported: 3. Requested version 4.``
@@ -139,18 +157,29 @@ class Output:
     ops: tuple[OpRow, ...] = ()
     profiled: bool = False
     profile_torn: bool = False
+    tool: Tool = "tflite"
     delegations: tuple[Delegation, ...] = ()
+    replaced: tuple[Replacement, ...] = ()
     gpu_api: str = ""
     unsupported_ops: tuple[str, ...] = ()
     unconsumed: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
 
-    def delegation_problem(self) -> str:
+    def delegation_problem(self, tool: Tool = "tflite") -> str:
         """Return why the model did not run wholly on the GPU, or an empty string.
 
-        Only the tool's word that its GPU delegate executes the model completely counts: an exit
-        code of 0 does not, since what the delegate refuses runs on the CPU.
+        Of the classic tool only its word counts that its GPU delegate executes the model
+        completely: an exit code of 0 does not, since what the delegate refuses runs on the CPU.
+
+        LiteRT's tool says nothing of that. Its exit code counts where the command forbids the CPU,
+        as `latlas.profiler.benchmark_model.command.benchmark_command` does, and the binary knows
+        all of the flags; and nothing that the runtime says may contradict it.
+
+        Args:
+            tool: whose command line was run. What it forbids is not seen in the output.
         """
+        if tool == "litert":
+            return self._litert_delegation_problem()
         gpu = [found for found in self.delegations if found.delegate == "GPU"]
         if gpu and all(found.extent == "complete" for found in gpu):
             return ""
@@ -165,6 +194,19 @@ class Output:
             problem = "nothing says that the GPU delegate executed the model"
         refused = "; ".join(self.unsupported_ops)
         return _short(f"{problem}: {refused}" if refused else problem)
+
+    def _litert_delegation_problem(self) -> str:
+        if self.exit_code or self.unconsumed or self.tool != "litert":
+            return "nothing says that LiteRT's accelerator executed the model"
+        for found in self.replaced:
+            if re.search("[XY]NNPACK", found.delegate, flags=re.IGNORECASE):
+                return _short(f"{found.delegate} runs {found.ops} operators on the CPU")
+            if found.ops != found.of:
+                return _short(
+                    f"{found.delegate} runs the model only in part ({found.ops} of {found.of} "
+                    "operators)"
+                )
+        return ""
 
 
 def parse_output(stdout: str, stderr: str = "", exit_code: int = 0, profile: str = "") -> Output:
@@ -193,7 +235,9 @@ def parse_output(stdout: str, stderr: str = "", exit_code: int = 0, profile: str
     return reader.result(exit_code)
 
 
-_LEVEL = re.compile(r"(?:(INFO|WARN|WARNING|ERROR|FATAL): )?(?:\[[\w./+-]{1,100}:\d{1,9}\] )?")
+_LEVEL = re.compile(
+    r"(?:(VERBOSE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL): )?(?:\[[\w./+-]{1,100}:\d{1,9}\] )?"
+)
 _SESSION = re.compile(r"Initialized session in (\S+?) ?ms\.?$")
 _TIMINGS = re.compile(
     r"Inference timings in us: Init: (\S+), First inference: (\S+), "
@@ -210,6 +254,9 @@ _APPLIED = re.compile(
 )
 _NOT_APPLIED = re.compile(
     r"Though (.{1,100}) delegate is explicitly applied, the model graph will not be executed by"
+)
+_REPLACED = re.compile(
+    r"Replacing (\d{1,9}) out of (\d{1,9}) node\(s\) with delegate \((.{0,100}?)\) node, yielding "
 )
 _NODES = re.compile(r"Number of nodes executed: (\d{1,9})$")
 _API = re.compile(r"Initialized (Open[CG]L)-based API")
@@ -248,6 +295,7 @@ class _Reader:
     row_count: int = 0
     node_counts: list[int] = field(default_factory=list)  # of the tables, as stated below each
     delegations: list[Delegation] = field(default_factory=list)
+    replaced: list[Replacement] = field(default_factory=list)
     gpu_api: str = ""
     unsupported: list[str] = field(default_factory=list)
     unconsumed: list[str] = field(default_factory=list)
@@ -280,7 +328,7 @@ class _Reader:
         self.message(message)
         if level in ("ERROR", "FATAL"):
             _note(self.errors, message)
-        elif level != "INFO" and message.strip():
+        elif level not in ("INFO", "VERBOSE", "DEBUG") and message.strip():
             # What the shell, the linker or the C++ runtime say comes last.
             _note(self.others, message, last=True)
 
@@ -305,6 +353,12 @@ class _Reader:
             self.delegated(found[1], "complete" if found[2] == "completely" else "partial", kernels)
         elif found := _NOT_APPLIED.match(text):
             self.delegated(found[1], "none")
+        elif found := _REPLACED.match(text):
+            replacement = Replacement(_short(found[3]), int(found[1]), int(found[2]))
+            if replacement not in self.replaced:
+                if len(self.replaced) == _MAX_NOTES:
+                    raise RunnerError("the runtime speaks of more delegates than there are")
+                self.replaced.append(replacement)
         elif found := _API.match(text):
             self.gpu_api = found[1]
         elif text.startswith("Following operations are not supported by "):
@@ -404,7 +458,9 @@ class _Reader:
             ops=self.ops(),
             profiled=self.profiled or bool(self.tables),
             profile_torn=self.torn,
+            tool="litert" if "Inference (avg)" in self.litert else "tflite",
             delegations=tuple(self.delegations),
+            replaced=tuple(self.replaced),
             gpu_api=self.gpu_api,
             unsupported_ops=tuple(self.unsupported),
             unconsumed=tuple(self.unconsumed),
@@ -489,6 +545,11 @@ class _Reader:
 # What the errors mean, the most telling first. Sort of failure, words in the message, reason.
 _CAUSES: tuple[tuple[Kind, str, str], ...] = (
     ("not_delegated", "Disallowed CPU fallback detected", "the delegate does not run all of it"),
+    (
+        "not_delegated",
+        "Some ops are not accelerated",
+        "LiteRT's accelerator does not run all of it, or its library is not beside the binary",
+    ),
     ("not_delegated", "No GPU detected", "there is no GPU that OpenCL can use"),
     (
         "not_delegated",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from latlas.profiler.benchmark_model.binary import Tool
 from latlas.profiler.benchmark_model.output import Kind, Output, Timing
 from latlas.profiler.errors import RunnerError
 from latlas.profiler.runner import OpTime, Result
@@ -12,7 +13,12 @@ from latlas.profiler.target import Delegate
 
 
 def to_result(
-    job_id: str, timed: Output, profiled: Output | None = None, *, delegate: Delegate
+    job_id: str,
+    timed: Output,
+    profiled: Output | None = None,
+    *,
+    delegate: Delegate,
+    tool: Tool = "tflite",
 ) -> Result:
     """Return the result of a job: its times, and those of its operators from a pass of their own.
 
@@ -24,6 +30,8 @@ def to_result(
         timed: an unprofiled run.
         profiled: a profiled run of the same model, if operators are wanted.
         delegate: what was asked for; on the GPU, only a model that ran wholly there counts.
+        tool: the one that was run, with the command line that
+            `latlas.profiler.benchmark_model.command.benchmark_command` gives for it.
 
     Raises:
         RunnerError: `timed` was profiled, which slows it down, or `profiled` was not.
@@ -35,7 +43,7 @@ def to_result(
     for output in (timed, profiled):
         if output is None:
             continue
-        kind, problem = _problem(output, delegate)
+        kind, problem = _problem(output, delegate, tool)
         if problem:
             where = "" if output is timed else "in the profiled run: "
             return Result(job_id, error=where + problem, kind=kind)
@@ -85,8 +93,8 @@ def to_summary(timing: Timing) -> Summary | str:
     )
 
 
-def _problem(output: Output, delegate: Delegate) -> tuple[Kind, str]:
-    refused = output.delegation_problem() if delegate == "gpu" else ""
+def _problem(output: Output, delegate: Delegate, tool: Tool) -> tuple[Kind, str]:
+    refused = output.delegation_problem(tool) if delegate == "gpu" else ""
     ended = output.exit_code == 0
     if refused and (ended and (output.kind == "ok" or output.unconsumed)):
         return "not_delegated", refused

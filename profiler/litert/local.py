@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -79,6 +80,11 @@ class LocalRunner:
             self._start()
         assert self._target is not None
         return self._target
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What else may explain the figures: kernel, processor, frequency governor."""
+        return machine_environment()
 
     @property
     def init_ms(self) -> float:
@@ -281,6 +287,21 @@ def machine_name() -> str:
     fields = (line.partition(":") for line in lines)
     names = {key.strip(): value.strip() for key, _, value in fields}
     return names.get("model name") or names.get("Hardware") or platform.processor() or "unknown CPU"
+
+
+def machine_environment() -> dict[str, str]:
+    """Return what this machine tells about itself, without its host name."""
+    found = {
+        "os": platform.system(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cpu": machine_name(),
+    }
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    with suppress(OSError):  # virtual machines have none
+        found["governor"] = governor.read_text(errors="replace").strip()
+    return found
 
 
 @dataclass(frozen=True, slots=True)

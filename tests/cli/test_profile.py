@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from latlas.commands.profile import measure
@@ -16,6 +16,7 @@ class FakeRunner:
     """Measures everything as a millisecond, but for one job."""
 
     target = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
+    environment: Mapping[str, str] = {}
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         for job in jobs:

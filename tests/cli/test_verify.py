@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ FRONT = [Trial((gene,) * 14, 0.5 + gene / 100, 1.0 + gene, 1e6) for gene in rang
 
 class FakeRunner:
     """Measures everything as a millisecond."""
+
+    environment: Mapping[str, str] = {}
 
     def __init__(self, target: Target = TARGET, fails: str = "", interrupt: bool = False) -> None:
         self.target, self.fails, self.interrupt = target, fails, interrupt

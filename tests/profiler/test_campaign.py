@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Device:
     """
 
     target = TARGET
+    environment: Mapping[str, str] = {}
 
     def __init__(self, noise: float = 0.005, seed: int = 0) -> None:
         self.now = 0.0

@@ -17,7 +17,7 @@ from latlas.profiler.journal import MAX_LINE_BYTES
 from latlas.profiler.measurement import Measurement, measurement_from
 from latlas.profiler.runner import OpTime, Result
 from latlas.profiler.statistics import Judgement, NoiseGate, Verdict, judge, summarise
-from latlas.profiler.table import JOURNAL, Table, TableWriter, local_environment
+from latlas.profiler.table import JOURNAL, Table, TableWriter
 from latlas.profiler.target import Target
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
@@ -67,10 +67,13 @@ def test_a_summary_without_samples_is_read_back(tmp_path: Path) -> None:
         Table.open(tmp_path)
 
 
-def test_the_environment_does_not_name_the_machine() -> None:
-    found = local_environment()
-    assert {"os", "kernel", "machine"} <= set(found)
-    assert os.uname().nodename not in found.values()
+@pytest.mark.parametrize("name", ["unit", "fingerprint", "runner"])
+def test_another_phone_of_the_same_model_is_refused(tmp_path: Path, name: str) -> None:
+    TableWriter(tmp_path, TARGET, environment={name: "one", "battery": "80%"}).close()
+    TableWriter(tmp_path, TARGET, environment={name: "one", "battery": "70%"}).close()
+    TableWriter(tmp_path, TARGET).close()
+    with pytest.raises(TargetMismatchError, match=f"{name}: 'one' against 'other'"):
+        TableWriter(tmp_path, TARGET, environment={name: "other"})
 
 
 def test_provisional_and_void_records_are_not_measurements(tmp_path: Path) -> None:

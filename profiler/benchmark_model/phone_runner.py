@@ -1,0 +1,397 @@
+"""Runs models on a phone with its stock benchmark binary, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from typing import Self
+
+from latlas.profiler.adb.conditions import (
+    Conditions,
+    FixedPerformance,
+    restore_quietly,
+    usual_conditions,
+)
+from latlas.profiler.adb.identity import PhoneIdentity
+from latlas.profiler.adb.phone import FOLDER, Phone
+from latlas.profiler.adb.waiting import wait_for_phone
+from latlas.profiler.benchmark_model.binary import RunnerBinary
+from latlas.profiler.benchmark_model.command import Execution, benchmark_command
+from latlas.profiler.benchmark_model.help import can_profile, has_gpu
+from latlas.profiler.benchmark_model.installation import Installation, install
+from latlas.profiler.benchmark_model.output import Output, parse_output
+from latlas.profiler.benchmark_model.result import to_result
+from latlas.profiler.benchmark_model.script import (
+    NO_AFFINITY,
+    BatchReader,
+    CommandOutput,
+    batch_command,
+    new_word,
+)
+from latlas.profiler.errors import (
+    DamagedTransfer,
+    DeviceError,
+    DeviceLost,
+    DeviceTimeout,
+    NotDelegatedError,
+    RunnerError,
+)
+from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.litert.cores import parse_cores
+from latlas.profiler.runner import Effort, Job, Result
+from latlas.profiler.target import Target
+from latlas.profiler.tflite.writer import to_tflite
+
+MAX_JOBS = 100
+"""Models of one batch: their commands must fit into one request to the adb server."""
+MAX_BYTES = 64 << 20
+"""Bytes of the models of one batch: phones have little room."""
+BATCH_S = 3.0
+"""Seconds that a batch is expected to take, so that what came back is soon in the journal."""
+
+_PUSH_S = 60.0
+_PUSH_BYTES_PER_S = 1e6  # slower than any cable that works
+_ANSWER_S = 10.0
+_SEND_TRIES = 3
+_LOSSES = 2
+"""A model during which the phone goes away so often is not tried again."""
+_GUESS_S = {"cpu": 0.02, "gpu": 0.5}
+
+
+class PhoneRunner:
+    """A `Runner` that measures on a phone, over adb.
+
+    Models go there in batches, and a shell script runs the benchmark binary on one after the other.
+    When the phone goes away, the runner waits for it, and goes on with the model that it was at.
+
+    Args:
+        serial: what adb calls the phone.
+        binary: the benchmark binary, built for the phone's processor.
+        execution: how it runs the models.
+        cores: CPU cores such as ``4-7``; empty means any.
+        fixed_performance: whether Android's fixed performance mode is wanted.
+        thermal_limit: the highest Android thermal status that counts as cool; None is the usual.
+        wait_s: seconds that a phone which went away is waited for.
+        timeout_s: seconds that a model may take beyond twice what its effort allows.
+        say: told what people should know, e.g. that the phone is waited for.
+
+    Attributes:
+        phone: the phone.
+        spent_s: seconds that the binary has run so far, process starts included, by the phone's
+            clock.
+
+    Example::
+
+        with PhoneRunner("0A1B2C3D", find_binary("arm64-v8a"), Execution(), "4-7") as runner:
+            for result in runner.run([Job("conv", model)]):
+                print(result.job_id, summary_of(result).median_us)
+    """
+
+    def __init__(
+        self,
+        serial: str,
+        binary: RunnerBinary,
+        execution: Execution,
+        cores: str = "",
+        *,
+        fixed_performance: bool = False,
+        thermal_limit: int | None = None,
+        wait_s: float = 120.0,
+        timeout_s: float = 60.0,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.phone = Phone(serial)
+        self.binary = binary
+        self.execution = execution
+        self.cores = cores
+        self.wait_s = wait_s
+        self.timeout_s = timeout_s
+        self.say = say
+        self.spent_s = 0.0
+        self.conditions: Conditions = usual_conditions(
+            self.phone,
+            mask=self.mask,
+            thermal_limit=thermal_limit,
+            fixed_performance=fixed_performance,
+        )
+        self._installation: Installation | None = None
+        self._identity: PhoneIdentity | None = None
+        self._target: Target | None = None
+        self._lists_operators: bool | None = None
+        self._losses: dict[str, int] = {}
+        self._beyond_s = _GUESS_S[execution.delegate]  # process start and initialisation, learned
+
+    @property
+    def mask(self) -> str:
+        """The affinity mask as Android's taskset wants it; empty for any core."""
+        cores = parse_cores(self.cores)
+        return f"{sum(1 << core for core in cores):x}" if cores else ""
+
+    @property
+    def target(self) -> Target:
+        """What the results are valid for; prepares the phone.
+
+        Raises:
+            DeviceError: the phone cannot be used.
+            RunnerError: the binary cannot be used, or cannot use what was asked for.
+        """
+        if self._target is None:
+            self._prepare()
+            self._target = self._describe()
+        return self._target
+
+    @property
+    def lists_operators(self) -> bool:
+        """Whether the times of operators can be had: a GPU's only through OpenCL."""
+        _ = self.target
+        return bool(self._lists_operators)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What else may explain the figures; `unit` tells phones of the same model apart."""
+        identity = self._identity or self.phone.identity()
+        shown = {f"condition: {name}": text for name, text in self.conditions.show().items()}
+        found = {
+            "android": identity.android,
+            "fingerprint": identity.fingerprint,
+            "soc": identity.soc,
+            "gpu": identity.gpu,
+            "kernel": self.phone.ask("uname", "-r").strip(),
+            "unit": self._unit(),
+            "runner": f"{self.binary.path.name} {self.binary.sha256}",
+        }
+        return {name: text for name, text in found.items() if text} | shown
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Measure jobs in the order given, yielding one result for each as it comes.
+
+        Raises:
+            DeviceError: the phone did not come back, or refuses to go on.
+        """
+        _ = self.target
+        iterator = iter(jobs)
+        while batch := self._next_batch(iterator):
+            yield from self._run_batch(batch)
+
+    def close(self) -> None:
+        """Put the phone back as it was."""
+        if self._installation is None:
+            return
+        self._installation = None
+        with suppress(DeviceError):
+            self.phone.do("sh", "-c", f"rm -rf {FOLDER}/run-*")
+        if problem := restore_quietly(self.conditions):
+            self.say(
+                f"the phone could not be put back as it was, the next start will do: {problem}"
+            )
+
+    def __enter__(self) -> Self:
+        """Return the runner."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Put the phone back as it was."""
+        self.close()
+
+    # The phone
+
+    def _prepare(self) -> None:
+        """Make the phone ready; after it went away, once more."""
+        identity = self.phone.identity()
+        before = self._identity
+        if before is not None and before.fingerprint != identity.fingerprint:
+            raise DeviceError(
+                f"it came back as another one: {before.fingerprint} before, "
+                f"{identity.fingerprint} now; measure it into another table",
+                serial=self.phone.serial,
+            )
+        self._identity = identity
+        with suppress(DeviceError):  # rests of a start that was killed; nothing to remove is well
+            self.phone.do("sh", "-c", f"rm -rf {FOLDER}/run-*")
+        self._installation = install(self.phone, self.binary)
+        if left := self.conditions.restore_left():
+            self.say(f"put back what an interrupted start had left: {', '.join(left)}")
+        self.conditions.write()
+        for name, problem in self.conditions.refused.items():
+            self.say(f"measured without {name}: {problem}")
+
+    def _describe(self) -> Target:
+        """Find out what the results will be valid for, by running a small model."""
+        assert self._installation is not None and self._identity is not None
+        identity, execution, flags = self._identity, self.execution, self._installation.flags
+        gpu = execution.delegate == "gpu"
+        if gpu and not has_gpu(flags):
+            raise NotDelegatedError(
+                f"the benchmark binary {self.binary.path} is built without the GPU delegate: "
+                "fetch one with `latlas doctor --fetch-runner`"
+            )
+        probe = Job("probe", _probe_model(), Effort(min_runs=1, min_ms=0, warmup_ms=0))
+        self._lists_operators = can_profile(flags)
+        (outputs,) = self._attempt([replace(probe, profile=True)])
+        timed = _parse(outputs[0])
+        refused = timed.delegation_problem() if gpu else ""
+        if refused and timed.kind in ("ok", "not_delegated"):
+            raise NotDelegatedError(
+                f"phone {self.phone.serial}: its GPU cannot be used: {timed.problem or refused}"
+            )
+        if timed.kind != "ok":
+            raise RunnerError(
+                f"phone {self.phone.serial}: the benchmark binary {self.binary.path} cannot run "
+                f"a small model: {timed.problem}"
+            )
+        self._lists_operators = len(outputs) > 1 and bool(_parse(outputs[1]).ops)
+        backend = timed.gpu_api.lower() if gpu else "xnnpack"
+        if gpu and not backend:
+            backend = {"cl": "opencl", "gl": "opengl"}.get(execution.gpu_backend, "unknown")
+        maker, model = identity.manufacturer or "", identity.model or self.phone.serial
+        half = execution.gpu_fp16 if gpu else execution.force_fp16
+        return Target(
+            device=f"{maker} {model}".strip(),
+            runtime=f"{self._installation.tool} benchmark_model {self.binary.sha256[:12]}",
+            delegate=execution.delegate,
+            backend=backend,
+            adapter=(identity.gpu or "unknown GPU") if gpu else "",
+            precision="fp16" if half else "fp32",
+            threads=execution.threads,
+            cores=self.cores,
+            clocks="fixed" if FixedPerformance.name in self.conditions.written else "",
+        )
+
+    def _unit(self) -> str:
+        """Return what tells this phone from others of its model, without giving its number away."""
+        number = self.phone.ask("getprop", "ro.serialno").strip() or self.phone.serial
+        return sha256(number.encode("utf-8", "replace")).hexdigest()[:12]
+
+    # Batches
+
+    def _next_batch(self, jobs: Iterator[Job]) -> list[Job]:
+        batch: list[Job] = []
+        size, expected_s = 0, 0.0
+        while len(batch) < MAX_JOBS and size < MAX_BYTES and expected_s < BATCH_S:
+            job = next(jobs, None)
+            if job is None:
+                break
+            batch.append(job)
+            size += len(job.model)
+            expected_s += _asked_s(job) + self._beyond_s
+        return batch
+
+    def _run_batch(self, batch: Sequence[Job]) -> Iterator[Result]:
+        """Run jobs, over again from where the phone went away."""
+        left = list(batch)
+        while left:
+            try:
+                if self._installation is None:
+                    self._prepare()
+                for outputs in self._attempt(tuple(left)):
+                    yield self._result(left.pop(0), outputs)
+            except _JobTimeout as late:
+                yield Result(left.pop(0).id, error=str(late), kind="timeout")
+            except (DeviceLost, DeviceTimeout) as problem:
+                self._installation = None
+                if not left:
+                    return
+                job = left[0]
+                self._losses[job.id] = self._losses.get(job.id, 0) + 1
+                wait_for_phone(self.phone.serial, self.wait_s, self.say)
+                if self._losses[job.id] >= _LOSSES:
+                    left.pop(0)
+                    error = f"the phone went away every time that it ran: {problem}"
+                    yield Result(job.id, error=error, kind="crashed")
+
+    def _attempt(self, jobs: Sequence[Job]) -> Iterator[tuple[CommandOutput, ...]]:
+        """Run jobs once; yield the outputs of each, the timed run's and the profiled one's.
+
+        Raises:
+            _JobTimeout: the first job without outputs did not end in time.
+            DeviceError: the phone is gone or refuses.
+        """
+        assert self._installation is not None
+        word = new_word()
+        folder = f"{FOLDER}/run-{word}"
+        self._send({f"{folder}/{i}.tflite": job.model for i, job in enumerate(jobs)})
+        commands = [
+            benchmark_command(
+                self._installation.path, f"{i}.tflite", job.effort, self.execution, profile=profile
+            )
+            for i, job in enumerate(jobs)
+            for profile in self._passes(job)
+        ]
+        reader = BatchReader(word, self.mask)
+        done: list[CommandOutput] = []
+        ahead = list(jobs)
+        command = batch_command(word, self.mask, folder, commands)
+        try:
+            with self.phone.transport.start(command, self._allowance_s(ahead[0])) as running:
+                for stream, data in running.output():
+                    for output in reader.feed(stream, data):
+                        self.spent_s += output.spent_s or 0.0
+                        done.append(output)
+                        if len(done) == len(self._passes(ahead[0])):
+                            yield tuple(done)
+                            done = []
+                            del ahead[0]
+                            if ahead:
+                                running.allow(self._allowance_s(ahead[0]))
+                if ahead:
+                    raise running.failure(
+                        "the script of a batch ended before its end"
+                        if running.exit_code != NO_AFFINITY
+                        else f"it refuses the cores {self.cores} (mask {self.mask}): choose "
+                        "others, `latlas devices --json` lists them"
+                    )
+        except DeviceTimeout as late:
+            # Is it the model that hangs, or the phone?
+            self.phone.transport.run(["true"], _ANSWER_S)
+            raise _JobTimeout(str(late)) from late
+
+    def _send(self, contents: Mapping[str, bytes]) -> None:
+        """Send models; a transfer that arrives damaged is repeated."""
+        seconds = _PUSH_S + sum(map(len, contents.values())) / _PUSH_BYTES_PER_S
+        for attempt in range(_SEND_TRIES):
+            try:
+                self.phone.transport.push_files(contents, seconds)
+                return
+            except DamagedTransfer as problem:
+                if attempt == _SEND_TRIES - 1:
+                    raise
+                self.say(f"sent again: {problem}")
+
+    def _passes(self, job: Job) -> tuple[bool, ...]:
+        """Return whether each of a job's runs is profiled."""
+        return (False, True) if job.profile and self._lists_operators else (False,)
+
+    def _allowance_s(self, job: Job) -> float:
+        effort, passes = job.effort, len(self._passes(job))
+        return self.timeout_s + 2 * passes * (effort.warmup_ms + effort.max_ms) / 1e3
+
+    def _result(self, job: Job, outputs: Sequence[CommandOutput]) -> Result:
+        beyond_s = sum(output.spent_s or 0.0 for output in outputs) - _asked_s(job)
+        self._beyond_s += 0.1 * (max(beyond_s, 0.0) - self._beyond_s)
+        try:
+            timed, *profiled = map(_parse, outputs)
+            return to_result(job.id, timed, *profiled, delegate=self.execution.delegate)
+        except RunnerError as problem:
+            return Result(job.id, error=str(problem), kind="failed")
+
+
+def _parse(output: CommandOutput) -> Output:
+    return parse_output(output.stdout, output.stderr, output.exit_code)
+
+
+class _JobTimeout(Exception):
+    """One model did not end in time, on a phone that is there."""
+
+
+def _asked_s(job: Job) -> float:
+    """Return the seconds inside runs that a job asks for at least."""
+    passes = 2 if job.profile else 1
+    return passes * (job.effort.warmup_ms + job.effort.min_ms) / 1e3
+
+
+def _probe_model() -> bytes:
+    """Return a small model: an element-wise operator, which every delegate has."""
+    builder = GraphBuilder((1, 8, 8, 8))
+    return to_tflite(builder.build(builder.logistic(builder.input)))

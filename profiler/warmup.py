@@ -1,0 +1,177 @@
+"""How long a process must run before its figures count.
+
+Where every model gets a process of its own, that process may end before the CPU's or GPU's clock
+has risen: a short kernel then looks slow. How long a clock takes to rise differs from device to
+device, so it is measured: a small, a medium and a large kernel, each after several warm-ups. The
+shortest warm-up whose figures lie within 2% of those after the longest is enough.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from latlas.profiler.errors import RunnerError
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.journal import Fields
+from latlas.profiler.reference import reference_graph
+from latlas.profiler.runner import Effort, Job, Runner
+from latlas.profiler.statistics import MAX_US, PRINTED_US, summary_of
+
+WARMUPS_MS = (1.0, 5.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+TOLERANCE = 0.02
+ROUNDS = 3
+"""How often each kernel is measured after each warm-up."""
+
+CHECKED = ("medium",)
+"""The kernels of a check, which is to cost little."""
+
+_MAX_TIMINGS = 10_000
+
+
+def probe_graphs() -> dict[str, Graph]:
+    """Return a small, a medium and a large kernel: about 0.3, 10 and 100 million multiply-adds."""
+    small = GraphBuilder((1, 28, 28, 40))
+    large = GraphBuilder((1, 28, 28, 240))
+    return {
+        "small": small.build(small.depthwise(small.input, 3)),
+        "medium": reference_graph(),
+        "large": large.build(large.conv(large.input, 512, 1)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupTiming:
+    """One kernel after one warm-up.
+
+    Attributes:
+        kernel: ``small``, ``medium`` or ``large``.
+        warmup_ms: milliseconds of untimed runs before.
+        median_us: of the timed runs, the best of the rounds: disturbances only add.
+    """
+
+    kernel: str
+    warmup_ms: float
+    median_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """The warm-up that a target was found to need.
+
+    Attributes:
+        warmup_ms: milliseconds of untimed runs before the timed ones.
+        timings: what that rests on.
+        at_s: seconds since the campaign started.
+    """
+
+    warmup_ms: float
+    timings: tuple[WarmupTiming, ...]
+    at_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Warmup:
+        """Read what `to_json` wrote.
+
+        Raises:
+            TableError: a field is missing, of another type, or impossible.
+        """
+        get = Fields(data)
+        timings = get.items("timings")
+        if len(timings) > _MAX_TIMINGS or not all(isinstance(item, dict) for item in timings):
+            raise get.fail("timings", f"a list of at most {_MAX_TIMINGS} objects")
+        fields = [Fields(item) for item in timings]
+        return Warmup(
+            get.number("warmup_ms", 0, MAX_US),
+            tuple(
+                WarmupTiming(
+                    each.text("kernel"),
+                    each.number("warmup_ms", 0, MAX_US),
+                    each.number("median_us", 0, MAX_US),
+                )
+                for each in fields
+            ),
+            get.number("at_s", 0, MAX_US),
+        )
+
+
+def choose_warmup(timings: Iterable[WarmupTiming]) -> float:
+    """Return the shortest warm-up after which every kernel is as fast as after the longest.
+
+    That is within `TOLERANCE`, or within the microsecond that a tool prints.
+
+    >>> slow = [WarmupTiming("small", 1.0, 90.0), WarmupTiming("small", 50.0, 71.0)]
+    >>> choose_warmup([*slow, WarmupTiming("small", 500.0, 70.0)])
+    50.0
+
+    Raises:
+        ValueError: there are no timings.
+    """
+    best: dict[float, dict[str, float]] = defaultdict(dict)
+    for timing in timings:
+        known = best[timing.warmup_ms].get(timing.kernel, float("inf"))
+        best[timing.warmup_ms][timing.kernel] = min(known, timing.median_us)
+    if not best:
+        raise ValueError("a warm-up is chosen from at least one timing")
+    longest = best[max(best)]
+
+    def is_enough(found: Mapping[str, float]) -> bool:
+        return all(
+            kernel in found and found[kernel] <= time_us + max(TOLERANCE * time_us, PRINTED_US)
+            for kernel, time_us in longest.items()
+        )
+
+    return min(warmup_ms for warmup_ms, found in best.items() if is_enough(found))
+
+
+def time_warmups(
+    runner: Runner,
+    write: Callable[[Graph], bytes],
+    effort: Effort,
+    warmups_ms: Sequence[float] = WARMUPS_MS,
+    kernels: Sequence[str] = ("small", "medium", "large"),
+    seed: int = 0,
+) -> tuple[WarmupTiming, ...]:
+    """Measure kernels after warm-ups, in random order, the best of several rounds.
+
+    Args:
+        runner: of the target.
+        write: turns a graph into a .tflite file's bytes.
+        effort: of a kernel, as in the campaign; its warm-up is replaced.
+        warmups_ms: milliseconds of untimed runs.
+        kernels: names out of `probe_graphs`.
+        seed: of the order.
+
+    Raises:
+        RunnerError: a kernel cannot be measured.
+    """
+    graphs = probe_graphs()
+    models = {name: write(graphs[name]) for name in kernels}
+    cells = [(name, warmup_ms) for name in kernels for warmup_ms in warmups_ms] * ROUNDS
+    random.Random(seed).shuffle(cells)
+    jobs = [
+        Job(
+            f"warmup-{i}",
+            models[name],
+            Effort(effort.min_runs, effort.min_ms, max(effort.max_ms, 2 * warmup_ms), warmup_ms),
+        )
+        for i, (name, warmup_ms) in enumerate(cells)
+    ]
+    best: dict[tuple[str, float], float] = {}
+    for cell, result in zip(cells, runner.run(jobs), strict=True):
+        try:
+            median_us = summary_of(result).median_us
+        except ValueError:
+            raise RunnerError(
+                f"the {cell[0]} kernel that shows the warm-up cannot be measured: "
+                f"{result.error or 'no samples'}"
+            ) from None
+        best[cell] = min(best.get(cell, float("inf")), median_us)
+    return tuple(WarmupTiming(name, ms, round(us, 3)) for (name, ms), us in sorted(best.items()))
