@@ -14,7 +14,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from latlas.console import emit, open_runner, table
+from latlas.console import emit, table
 from latlas.predictor.fit import fit
 from latlas.profiler.campaign import Campaign, CampaignSettings
 from latlas.profiler.fold import fold
@@ -22,6 +22,7 @@ from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Effort
 from latlas.profiler.table import Table
 from latlas.search import zoo
+from latlas.targets import DeviceChoice, open_runner
 
 NETWORKS = (
     "mobilenet_v1",
@@ -51,7 +52,9 @@ def main() -> None:
     for process in range(arguments.processes):
         with (
             tempfile.TemporaryDirectory() as folder,
-            open_runner("local", target.delegate, target.threads, target.cores) as runner,
+            open_runner(
+                DeviceChoice("local", (target.delegate,), target.threads, target.cores)
+            ) as runner,
         ):
             target.require_same(runner.target, f"the table {arguments.table}")
             # The reference kernel between any two networks, another order in every process.

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from latlas.commands.profile import make_workload, space_networks
-from latlas.console import emit, open_runner, table
+from latlas.console import emit, table
 from latlas.profiler.campaign import Campaign
 from latlas.profiler.runner import Effort
+from latlas.targets import DeviceChoice, open_local
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     jobs = jobs[: arguments.kernels]
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_runner("local", arguments.delegate, 1, "") as runner,
+        open_local(DeviceChoice(delegates=(arguments.delegate,))) as runner,
     ):
         target = runner.target
         start_s = runner.init_ms / 1e3

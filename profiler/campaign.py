@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from tqdm import tqdm
 
@@ -98,6 +99,7 @@ class Campaign:
             means a bar on standard error.
         clock: seconds, monotonic.
         sleep: rests for seconds.
+        stop: set from another thread, ends the campaign as Ctrl-C does.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Campaign:
         progress: Callable[[int, int], Progress] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        stop: Event | None = None,
     ) -> None:
         self.runner = runner
         self.table_folder = Path(table_folder)
@@ -124,6 +127,7 @@ class Campaign:
         self.progress = progress or _bar
         self.clock = clock
         self.sleep = sleep
+        self.stop = stop or Event()
 
     def run(self) -> CampaignReport:
         """Measure what the table does not hold yet. Ctrl-C ends it early, in good order.
@@ -158,6 +162,7 @@ class Campaign:
                 progress,
                 self.clock,
                 self.sleep,
+                self.stop,
             )
             interrupted = False
             try:

@@ -34,10 +34,11 @@ class CampaignSettings:
         drift_floor: the reference may drift at least this much.
         noise_factor: the gates over the reference's own spread.
         cpu_share: CPU time over wall time that a job on the CPU must have got.
-        probe_warmup: find out how long the runs before the timed ones must last, instead of what
-            the jobs say: for devices where every model gets a process of its own.
-        warmup_effort: of the kernels that show it.
-        check_warmup_s: look again after so many seconds.
+        warmup_effort: of the kernels that show how long the untimed runs must last; where every
+            model gets a process of its own, that replaces what the jobs say.
+        check_warmup_s: look again after so many seconds whether that still holds.
+        unwell_s: a device that says itself that it is unwell (hot, a low battery) is waited for
+            so many seconds.
     """
 
     seed: int = 0
@@ -57,6 +58,6 @@ class CampaignSettings:
     drift_floor: float = 0.03
     noise_factor: float = 3.0
     cpu_share: float = 0.8
-    probe_warmup: bool = False
     warmup_effort: Effort = WARMUP_EFFORT
     check_warmup_s: float = 300.0
+    unwell_s: float = 1800.0

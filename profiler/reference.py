@@ -67,8 +67,8 @@ class ReferenceMonitor:
 
     @property
     def throttled(self) -> bool:
-        """Whether the present level is far above the fastest."""
-        return self.is_throttled(self.level_us)
+        """Whether the present level is far above the fastest; not so before there is one."""
+        return bool(self._levels) and self.is_throttled(self.level_us)
 
     def learn(self, references: Sequence[Summary], history_us: Sequence[float] = ()) -> None:
         """Start from repeated measurements of the reference.

@@ -106,6 +106,24 @@ class Runner(Protocol):
         """What else may explain the figures, e.g. the kernel's version; part of every table."""
         ...
 
+    @property
+    def fresh_process(self) -> bool:
+        """Whether every model gets a process of its own, which may end before a clock has risen."""
+        ...
+
+    @property
+    def lists_operators(self) -> bool:
+        """Whether per-operator times can be had."""
+        ...
+
+    def unwell(self) -> str:
+        """Return why the device should not be measured now, e.g. that it is hot; usually empty.
+
+        Raises:
+            DeviceError: the device is gone.
+        """
+        ...
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Measure jobs in the order given, yielding one result for each as it comes.
 

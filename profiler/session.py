@@ -10,10 +10,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Protocol
 
 from latlas.profiler.campaign_settings import CampaignSettings
-from latlas.profiler.errors import LatlasError, NotDelegatedError, RunnerError
+from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, RunnerError
 from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
@@ -91,6 +92,7 @@ class Session:
         progress: the display.
         clock: seconds, monotonic.
         sleep: rests for seconds.
+        stop: set from another thread, ends the session as Ctrl-C does.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Session:
         progress: Progress,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
+        stop: Event,
     ) -> None:
         self.table = table
         self.runner = runner
@@ -113,7 +116,8 @@ class Session:
         self.settings = settings
         self.progress = progress
         self.clock = clock
-        self.sleep = sleep
+        self._sleep = sleep
+        self.stop = stop
         self.tally = Tally()
         self.monitor = ReferenceMonitor(
             spread_floor=settings.spread_floor,
@@ -146,14 +150,42 @@ class Session:
             return
         self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
         self.reference_model = self.write(self.reference)
-        if self.settings.probe_warmup:
-            self.find_warmup()
+        self.rest()
+        self.find_warmup()
         self.learn()
         ends = self.clock() + self.settings.max_s
         while self.queue and self.clock() < ends:
-            self.batch()
+            self.rest()
             if self.clock() - self.warmup_checked_s > self.settings.check_warmup_s:
                 self.find_warmup()
+            self.batch()
+
+    def sleep(self, seconds: float) -> None:
+        """Rest, unless the session is to end."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        self._sleep(seconds)
+
+    def rest(self) -> None:
+        """Wait while the device says itself that it is unwell.
+
+        Raises:
+            DeviceError: it is so for too long.
+        """
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        started, pause = self.clock(), self.settings.first_pause_s
+        while reason := self.runner.unwell():
+            self.show(f"waiting: {reason}", refresh=True)
+            waited_s = self.clock() - started
+            if waited_s >= self.settings.unwell_s:
+                raise DeviceError(
+                    f"the device is no better after {waited_s:.0f} s: {reason}; what was measured "
+                    "is kept, give the same command again to go on"
+                )
+            pause = min(2 * pause, self.settings.max_pause_s)
+            self.sleep(pause)
+        self.tally.paused_s += self.clock() - started
 
     # Warm-up
 
@@ -163,7 +195,7 @@ class Session:
         Raises:
             RunnerError: a kernel could not be measured.
         """
-        if not self.settings.probe_warmup:
+        if not self.runner.fresh_process:
             return
         longest = max(WARMUPS_MS)
         known = self.table.warmups[-1].warmup_ms if self.table.warmups else None
@@ -182,7 +214,7 @@ class Session:
     ) -> tuple[WarmupTiming, ...]:
         self.show("finding the warm-up", refresh=True)
         effort = self.settings.warmup_effort
-        return time_warmups(self.runner, self.write, effort, warmups_ms, kernels)
+        return time_warmups(self.runner, self.write, effort, warmups_ms, kernels, clock=self.clock)
 
     def set_warmup(self, warmup_ms: float, timings: tuple[WarmupTiming, ...]) -> None:
         self.warmup_ms, self.warmup_checked_s = warmup_ms, self.clock()

@@ -9,9 +9,10 @@ shortest warm-up whose figures lie within 2% of those after the longest is enoug
 from __future__ import annotations
 
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from latlas.profiler.errors import RunnerError
@@ -24,7 +25,9 @@ from latlas.profiler.statistics import MAX_US, PRINTED_US, summary_of
 WARMUPS_MS = (1.0, 5.0, 20.0, 50.0, 100.0, 200.0, 500.0)
 TOLERANCE = 0.02
 ROUNDS = 3
-"""How often each kernel is measured after each warm-up."""
+"""How often each kernel is measured after each warm-up, at most."""
+ENOUGH_S = 10.0
+"""No further round after so many seconds: a GPU takes a second to initialise each model."""
 
 CHECKED = ("medium",)
 """The kernels of a check, which is to cost little."""
@@ -138,6 +141,7 @@ def time_warmups(
     warmups_ms: Sequence[float] = WARMUPS_MS,
     kernels: Sequence[str] = ("small", "medium", "large"),
     seed: int = 0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[WarmupTiming, ...]:
     """Measure kernels after warm-ups, in random order, the best of several rounds.
 
@@ -148,30 +152,35 @@ def time_warmups(
         warmups_ms: milliseconds of untimed runs.
         kernels: names out of `probe_graphs`.
         seed: of the order.
+        clock: seconds, monotonic.
 
     Raises:
         RunnerError: a kernel cannot be measured.
     """
     graphs = probe_graphs()
     models = {name: write(graphs[name]) for name in kernels}
-    cells = [(name, warmup_ms) for name in kernels for warmup_ms in warmups_ms] * ROUNDS
-    random.Random(seed).shuffle(cells)
-    jobs = [
-        Job(
-            f"warmup-{i}",
-            models[name],
-            Effort(effort.min_runs, effort.min_ms, max(effort.max_ms, 2 * warmup_ms), warmup_ms),
-        )
-        for i, (name, warmup_ms) in enumerate(cells)
-    ]
+    cells = [(name, warmup_ms) for name in kernels for warmup_ms in warmups_ms]
+    rng, started = random.Random(seed), clock()
     best: dict[tuple[str, float], float] = {}
-    for cell, result in zip(cells, runner.run(jobs), strict=True):
-        try:
-            median_us = summary_of(result).median_us
-        except ValueError:
-            raise RunnerError(
-                f"the {cell[0]} kernel that shows the warm-up cannot be measured: "
-                f"{result.error or 'no samples'}"
-            ) from None
-        best[cell] = min(best.get(cell, float("inf")), median_us)
+    for turn in range(ROUNDS):
+        rng.shuffle(cells)
+        jobs = [
+            Job(
+                f"warmup-{turn}-{i}",
+                models[name],
+                replace(effort, warmup_ms=ms, max_ms=max(effort.max_ms, 2 * ms)),
+            )
+            for i, (name, ms) in enumerate(cells)
+        ]
+        for cell, result in zip(cells, runner.run(jobs), strict=True):
+            try:
+                median_us = summary_of(result).median_us
+            except ValueError:
+                raise RunnerError(
+                    f"the {cell[0]} kernel that shows the warm-up cannot be measured: "
+                    f"{result.error or 'no samples'}"
+                ) from None
+            best[cell] = min(best.get(cell, float("inf")), median_us)
+        if clock() - started > ENOUGH_S:
+            break
     return tuple(WarmupTiming(name, ms, round(us, 3)) for (name, ms), us in sorted(best.items()))

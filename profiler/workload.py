@@ -47,6 +47,7 @@ def workload(
     delegate: Delegate,
     *,
     vocabulary: bool = True,
+    listed: bool | None = None,
     kernel_effort: Effort = KERNEL_EFFORT,
     network_effort: Effort = NETWORK_EFFORT,
 ) -> Workload:
@@ -57,10 +58,13 @@ def workload(
         delegate: whose fusion rules split them.
         vocabulary: add `vocabulary_kernels`, so that a predictor knows something about every
             operator and about sizes that these networks do not have.
+        listed: whether the target lists the times of operators, so that networks are profiled; by
+            default as on this machine: on the CPU.
         kernel_effort, network_effort: how long each is run.
     """
     rules = rules_for(delegate)
-    listed = delegate == "cpu"  # no GPU backend on this machine lists its kernels
+    if listed is None:
+        listed = delegate == "cpu"
     folded = {name: fold(graph) for name, graph in networks.items()}
     uses: dict[Kernel, int] = {}
     for graph in folded.values():

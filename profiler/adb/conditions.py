@@ -48,9 +48,15 @@ class Problem:
 
 
 class Condition(Protocol):
-    """One thing about a phone that figures depend on."""
+    """One thing about a phone that figures depend on.
+
+    Attributes:
+        name: for people, and for the note on the phone.
+        writable: whether `write` changes anything.
+    """
 
     name: str
+    writable: bool
 
     def available(self) -> bool:
         """Tell whether this phone has it."""
@@ -75,6 +81,8 @@ class Condition(Protocol):
 
 class _Shown:
     """A condition that can only be looked at, or ends with the process that has it."""
+
+    writable = False
 
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
@@ -133,6 +141,7 @@ class FixedPerformance(_Shown):
     """Android's fixed performance mode: a lower clock that can be held (Android 11 and later)."""
 
     name = "fixed performance mode"
+    writable = True
 
     def available(self) -> bool:
         return (self.phone.identity().sdk or 0) >= _FIXED_SDK
@@ -155,6 +164,7 @@ class ScreenAwake(_Shown):
     """The screen: some phones slow their GPU down while it is off."""
 
     name = "screen awake"
+    writable = True
 
     def show(self) -> str:
         """Return the plugs that keep it on, as Android's setting has them; ``null`` for none."""
@@ -281,7 +291,7 @@ class Conditions:
         A phone that refuses one is measured without it: see `refused`.
         """
         for condition in self.conditions:
-            if type(condition).write is _Shown.write or not condition.available():
+            if not condition.writable or not condition.available():
                 continue
             self._before.setdefault(condition.name, condition.show())
             self._note()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import time
 
@@ -77,6 +78,16 @@ class Phone:
         """
         end = time.monotonic() + self.timeout_s
         return parse_thermal(self._ask(end, "dumpsys", "thermalservice"))
+
+    def unit(self) -> str:
+        """Return what tells it from others of its model, without giving its serial number away.
+
+        Raises:
+            DeviceLost: it is not there, not usable, or went away meanwhile.
+            DeviceTimeout: it does not answer.
+        """
+        number = self.ask("getprop", "ro.serialno").strip() or self.serial
+        return hashlib.sha256(number.encode("utf-8", "replace")).hexdigest()[:12]
 
     def ask(self, *arguments: str) -> str:
         """Return what a command prints; one that fails or that the phone lacks prints nothing.

@@ -187,14 +187,17 @@ def _read(path: Path, abi: str, tool: Tool | None) -> RunnerBinary:
     try:
         # A pipe without a writer would block for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(
                     f"the benchmark binary {path} is no regular file; "
                     "give the path of a benchmark_model"
                 )
-            content = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else None
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_BYTES + 1) if status.st_size <= MAX_BYTES else None
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
         reason = getattr(problem, "strerror", None) or problem
         raise UsageError(

@@ -601,6 +601,8 @@ def _signal(number: int) -> str:
 
 def _timing(text: str) -> Timing:
     """Read e.g. ``count=50 first=40 curr=39 min=38 … p95=40``."""
+    # Of runs that all took the same time, the tool prints only one: ``curr=2(all same)``.
+    text, same = re.subn(r"(curr=[0-9.]{1,30})\(all same\)", r"\1", text, count=1)
     parts = [part.partition("=") for part in text.split()]
     figures = {name: value for name, _, value in parts}
     if len(figures) != len(parts) or len(parts) > 50:
@@ -609,8 +611,8 @@ def _timing(text: str) -> Timing:
     times = {name: _time(key, figures[key]) for key, name in _STATISTICS.items() if key in figures}
     if not count:
         return Timing(0)
-    if count == 1 and "last_us" in times:
-        # The tool prints a single run once; it is its own minimum, mean and maximum.
+    if (count == 1 or same) and "last_us" in times:
+        # A single run is printed once as well; it is its own minimum, mean and maximum.
         only = times["last_us"]
         names = ("first_us", "min_us", "max_us", "mean_us", "p05_us", "median_us", "p95_us")
         times = {**dict.fromkeys(names, only), "std_us": 0.0} | times

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import sha256
 from typing import Self
 
 from latlas.profiler.adb.conditions import (
@@ -19,10 +19,11 @@ from latlas.profiler.adb.phone import FOLDER, Phone
 from latlas.profiler.adb.waiting import wait_for_phone
 from latlas.profiler.benchmark_model.binary import RunnerBinary
 from latlas.profiler.benchmark_model.command import Execution, benchmark_command
-from latlas.profiler.benchmark_model.help import can_profile, has_gpu
+from latlas.profiler.benchmark_model.help import can_profile, has_gpu, has_result_file
 from latlas.profiler.benchmark_model.installation import Installation, install
 from latlas.profiler.benchmark_model.output import Output, parse_output
 from latlas.profiler.benchmark_model.result import to_result
+from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
 from latlas.profiler.benchmark_model.script import (
     NO_AFFINITY,
     BatchReader,
@@ -51,9 +52,13 @@ MAX_BYTES = 64 << 20
 BATCH_S = 3.0
 """Seconds that a batch is expected to take, so that what came back is soon in the journal."""
 
+LOOK_S = 10.0
+"""Seconds from one look at heat and battery to the next: it costs the phone some work."""
+
 _PUSH_S = 60.0
 _PUSH_BYTES_PER_S = 1e6  # slower than any cable that works
 _ANSWER_S = 10.0
+_RESULT = "result.pb"
 _SEND_TRIES = 3
 _LOSSES = 2
 """A model during which the phone goes away so often is not tried again."""
@@ -76,6 +81,8 @@ class PhoneRunner:
         wait_s: seconds that a phone which went away is waited for.
         timeout_s: seconds that a model may take beyond twice what its effort allows.
         say: told what people should know, e.g. that the phone is waited for.
+        clock: seconds, monotonic.
+        sleep: rests for seconds.
 
     Attributes:
         phone: the phone.
@@ -101,6 +108,8 @@ class PhoneRunner:
         wait_s: float = 120.0,
         timeout_s: float = 60.0,
         say: Callable[[str], None] = lambda text: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.phone = Phone(serial)
         self.binary = binary
@@ -109,6 +118,8 @@ class PhoneRunner:
         self.wait_s = wait_s
         self.timeout_s = timeout_s
         self.say = say
+        self.clock = clock
+        self.sleep = sleep
         self.spent_s = 0.0
         self.conditions: Conditions = usual_conditions(
             self.phone,
@@ -117,10 +128,12 @@ class PhoneRunner:
             fixed_performance=fixed_performance,
         )
         self._installation: Installation | None = None
+        self._result_file = ""
         self._identity: PhoneIdentity | None = None
         self._target: Target | None = None
         self._lists_operators: bool | None = None
         self._losses: dict[str, int] = {}
+        self._looked: tuple[float, str] | None = None
         self._beyond_s = _GUESS_S[execution.delegate]  # process start and initialisation, learned
 
     @property
@@ -159,10 +172,34 @@ class PhoneRunner:
             "soc": identity.soc,
             "gpu": identity.gpu,
             "kernel": self.phone.ask("uname", "-r").strip(),
-            "unit": self._unit(),
-            "runner": f"{self.binary.path.name} {self.binary.sha256}",
+            "unit": self.phone.unit(),
+            "runner": self.binary.sha256,
         }
         return {name: text for name, text in found.items() if text} | shown
+
+    @property
+    def fresh_process(self) -> bool:
+        """So it is: a phone's clock may not have risen before a small model is done."""
+        return True
+
+    def unwell(self) -> str:
+        """Return what is wrong with the phone, looked at every `LOOK_S` seconds at most.
+
+        A phone that went away meanwhile is waited for.
+
+        Raises:
+            DeviceError: it did not come back.
+        """
+        if self._looked and not self._looked[1] and self.clock() - self._looked[0] < LOOK_S:
+            return ""
+        while True:
+            try:
+                found = "; ".join(problem.found for problem in self.conditions.problems())
+                break
+            except (DeviceLost, DeviceTimeout):
+                self._lost()
+        self._looked = self.clock(), found
+        return found
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Measure jobs in the order given, yielding one result for each as it comes.
@@ -211,11 +248,21 @@ class PhoneRunner:
         with suppress(DeviceError):  # rests of a start that was killed; nothing to remove is well
             self.phone.do("sh", "-c", f"rm -rf {FOLDER}/run-*")
         self._installation = install(self.phone, self.binary)
-        if left := self.conditions.restore_left():
+        tool, flags = self._installation.tool, self._installation.flags
+        self.execution = replace(self.execution, tool=tool)
+        # The classic tool's text has all that its file has.
+        self._result_file = _RESULT if tool == "litert" and has_result_file(flags) else ""
+        left = self.conditions.restore_left()
+        if left and before is None:
             self.say(f"put back what an interrupted start had left: {', '.join(left)}")
         self.conditions.write()
         for name, problem in self.conditions.refused.items():
             self.say(f"measured without {name}: {problem}")
+
+    def _lost(self) -> None:
+        """Wait for the phone; what was installed and set has to be looked at again."""
+        self._installation = None
+        wait_for_phone(self.phone.serial, self.wait_s, self.say, clock=self.clock, sleep=self.sleep)
 
     def _describe(self) -> Target:
         """Find out what the results will be valid for, by running a small model."""
@@ -231,7 +278,7 @@ class PhoneRunner:
         self._lists_operators = can_profile(flags)
         (outputs,) = self._attempt([replace(probe, profile=True)])
         timed = _parse(outputs[0])
-        refused = timed.delegation_problem() if gpu else ""
+        refused = timed.delegation_problem(self.execution.tool) if gpu else ""
         if refused and timed.kind in ("ok", "not_delegated"):
             raise NotDelegatedError(
                 f"phone {self.phone.serial}: its GPU cannot be used: {timed.problem or refused}"
@@ -259,11 +306,6 @@ class PhoneRunner:
             clocks="fixed" if FixedPerformance.name in self.conditions.written else "",
         )
 
-    def _unit(self) -> str:
-        """Return what tells this phone from others of its model, without giving its number away."""
-        number = self.phone.ask("getprop", "ro.serialno").strip() or self.phone.serial
-        return sha256(number.encode("utf-8", "replace")).hexdigest()[:12]
-
     # Batches
 
     def _next_batch(self, jobs: Iterator[Job]) -> list[Job]:
@@ -290,12 +332,12 @@ class PhoneRunner:
             except _JobTimeout as late:
                 yield Result(left.pop(0).id, error=str(late), kind="timeout")
             except (DeviceLost, DeviceTimeout) as problem:
-                self._installation = None
                 if not left:
+                    self._installation = None
                     return
                 job = left[0]
                 self._losses[job.id] = self._losses.get(job.id, 0) + 1
-                wait_for_phone(self.phone.serial, self.wait_s, self.say)
+                self._lost()
                 if self._losses[job.id] >= _LOSSES:
                     left.pop(0)
                     error = f"the phone went away every time that it ran: {problem}"
@@ -314,7 +356,12 @@ class PhoneRunner:
         self._send({f"{folder}/{i}.tflite": job.model for i, job in enumerate(jobs)})
         commands = [
             benchmark_command(
-                self._installation.path, f"{i}.tflite", job.effort, self.execution, profile=profile
+                self._installation.path,
+                f"{i}.tflite",
+                job.effort,
+                self.execution,
+                profile=profile,
+                result_file=self._result_file,
             )
             for i, job in enumerate(jobs)
             for profile in self._passes(job)
@@ -322,7 +369,7 @@ class PhoneRunner:
         reader = BatchReader(word, self.mask)
         done: list[CommandOutput] = []
         ahead = list(jobs)
-        command = batch_command(word, self.mask, folder, commands)
+        command = batch_command(word, self.mask, folder, commands, self._result_file)
         try:
             with self.phone.transport.start(command, self._allowance_s(ahead[0])) as running:
                 for stream, data in running.output():
@@ -372,13 +419,19 @@ class PhoneRunner:
         self._beyond_s += 0.1 * (max(beyond_s, 0.0) - self._beyond_s)
         try:
             timed, *profiled = map(_parse, outputs)
-            return to_result(job.id, timed, *profiled, delegate=self.execution.delegate)
+            execution = self.execution
+            return to_result(
+                job.id, timed, *profiled, delegate=execution.delegate, tool=execution.tool
+            )
         except RunnerError as problem:
             return Result(job.id, error=str(problem), kind="failed")
 
 
 def _parse(output: CommandOutput) -> Output:
-    return parse_output(output.stdout, output.stderr, output.exit_code)
+    parsed = parse_output(output.stdout, output.stderr, output.exit_code)
+    if not output.result_file or parsed.kind != "ok":
+        return parsed
+    return merge(parsed, parse_result_file(output.result_file))
 
 
 class _JobTimeout(Exception):

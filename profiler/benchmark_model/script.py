@@ -9,11 +9,12 @@ nothing that a command prints can pass for one.
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from latlas.profiler.adb.text import clean
@@ -23,11 +24,12 @@ from latlas.profiler.errors import DeviceCommandError
 NO_AFFINITY = 97
 """The script's exit code where the phone refuses the affinity mask."""
 
-# $1 is the random word, $2 the mask. A child runs in the background only so that a signal, which
-# adbd sends when the link is lost, reaches the shell at once and the child with it. The exit code
-# comes on both streams: a command's last words are complete once both marks are there.
+# $1 is the random word, $2 the mask, $3 the folder, $4 the file that a command may write. A child
+# runs in the background only so that a signal, which adbd sends when the link is lost, reaches the
+# shell at once and the child with it. A command's last words are complete once both streams have
+# their mark.
 _FRAME = """\
-word=$1 child=
+word=$1 result=$4 child=
 end() { [ -z "$child" ] || kill -9 "$child"; exit 129; }
 trap end HUP INT TERM PIPE
 run() {
@@ -35,6 +37,9 @@ run() {
   "$@" & child=$!
   wait "$child"; code=$?
   ended=$EPOCHREALTIME child=
+  if [ -n "$result" ] && [ -f "$result" ]; then
+    echo; echo "$word file"; base64 "$result"; rm -f "$result"
+  fi
   echo; echo "$word end $code $began $ended"
   echo >&2; echo "$word end" >&2
 }
@@ -42,8 +47,6 @@ if [ -n "$2" ]; then taskset -p "$2" $$ >/dev/null || exit 97; fi
 echo "$word mask $(taskset -p $$ 2>/dev/null)"
 cd "$3" || exit 1
 """
-
-Mark = Literal["mask", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class CommandOutput:
         exit_code: 0 to 255; 128 + n where signal n ended it.
         stdout: what it printed.
         stderr: what it complained about.
+        result_file: what it wrote into the batch's result file; empty if nothing.
         spent_s: seconds from before its start to after its end by the phone's clock; None where
             its shell has no clock.
     """
@@ -62,6 +66,7 @@ class CommandOutput:
     stdout: str
     stderr: str
     spent_s: float | None
+    result_file: bytes = b""
 
 
 def new_word() -> str:
@@ -70,7 +75,11 @@ def new_word() -> str:
 
 
 def batch_command(
-    word: str, mask: str, folder: str, commands: Sequence[Sequence[str]]
+    word: str,
+    mask: str,
+    folder: str,
+    commands: Sequence[Sequence[str]],
+    result_file: str = "",
 ) -> list[str]:
     """Return the command that runs commands one after the other.
 
@@ -79,10 +88,11 @@ def batch_command(
         mask: affinity as a hexadecimal number without 0x; empty for no wish.
         folder: where the commands run; it is removed after the last.
         commands: each with its arguments; nothing in them is interpreted by a shell.
+        result_file: that every command may write, and that is brought back; empty for none.
     """
     lines = [f"run {shlex.join(command)}" for command in commands]
     lines.append('cd / && rm -rf "$3"')
-    return ["sh", "-c", _FRAME + "\n".join(lines), "sh", word, mask, folder]
+    return ["sh", "-c", _FRAME + "\n".join(lines), "sh", word, mask, folder, result_file]
 
 
 @dataclass
@@ -102,8 +112,9 @@ class BatchReader:
     mask_found: int | None = None
     _stdout: bytearray = field(default_factory=bytearray)
     _stderr: bytearray = field(default_factory=bytearray)
-    _ended: list[tuple[str, int, float | None]] = field(default_factory=list)
+    _ended: list[CommandOutput] = field(default_factory=list)
     _complaints: list[str] = field(default_factory=list)
+    _printed: str | None = None  # by a command whose result file comes now
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> Iterator[CommandOutput]:
         """Yield the commands that have ended with this piece of output.
@@ -118,7 +129,7 @@ class BatchReader:
         buffer += data
         if len(buffer) > MAX_CHARS:
             raise DeviceCommandError(f"a command of a batch printed more than {MAX_CHARS} bytes")
-        pattern = rb"(?:^|\n)%s (mask|end)([^\n]*)\n" % self.word.encode()
+        pattern = rb"(?:^|\n)%s (mask|file|end)([^\n]*)\n" % self.word.encode()
         while found := re.compile(pattern).search(buffer, start):
             text = bytes(buffer[: found.start()]).decode("utf-8", "replace")
             rest = found[2].decode("utf-8", "replace")
@@ -129,11 +140,16 @@ class BatchReader:
                 self._check_mask(rest)
             elif stream == "stderr":
                 self._complaints.append(text)
+            elif kind == b"file":
+                self._printed = text
             else:
-                self._ended.append((text, *_times(rest)))
+                exit_code, spent_s = _times(rest)
+                printed, content = text, b""
+                if self._printed is not None:
+                    printed, content, self._printed = self._printed, _decoded(text), None
+                self._ended.append(CommandOutput(exit_code, printed, "", spent_s, content))
         while self._ended and self._complaints:
-            text, exit_code, spent_s = self._ended.pop(0)
-            yield CommandOutput(exit_code, text, self._complaints.pop(0), spent_s)
+            yield replace(self._ended.pop(0), stderr=self._complaints.pop(0))
 
     def _check_mask(self, text: str) -> None:
         # "pid 4242's current affinity mask: f0"
@@ -145,6 +161,13 @@ class BatchReader:
                 f"{clean(text) or 'nothing'!r}; choose other --cores (`latlas devices --json`)",
                 command=f"taskset -p {self.mask}",
             )
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as problem:
+        raise DeviceCommandError(f"the result file of a command is damaged: {problem}") from None
 
 
 def _times(text: str) -> tuple[int, float | None]:

@@ -87,6 +87,20 @@ class LocalRunner:
         return machine_environment()
 
     @property
+    def fresh_process(self) -> bool:
+        """Not so: one worker runs them all."""
+        return False
+
+    @property
+    def lists_operators(self) -> bool:
+        """Whether per-operator times can be had: not over WebGPU."""
+        return self.delegate == "cpu"
+
+    def unwell(self) -> str:
+        """Return an empty string: the reference kernel shows how this machine is doing."""
+        return ""
+
+    @property
     def init_ms(self) -> float:
         """Milliseconds that loading the runtime and initialising the GPU took, once a worker."""
         return float(self._start().hello["init_ms"])

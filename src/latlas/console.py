@@ -17,50 +17,12 @@ from latlas.profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from latlas.profiler.graph import Graph
-    from latlas.profiler.litert.local import LocalRunner
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-
-
-def device_options(command: F) -> F:
-    """Add the options that choose a device, a delegate and how it is used."""
-    options = [
-        click.option("--device", default="local", show_default=True, help="What to measure on."),
-        click.option(
-            "--delegate", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True
-        ),
-        click.option(
-            "--threads",
-            type=click.IntRange(1, 64),
-            default=1,
-            show_default=True,
-            help="CPU threads of the runtime.",
-        ),
-        click.option("--cores", default="", help="CPU cores, e.g. 0 or 4-7; one by default."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def open_runner(device: str, delegate: str, threads: int, cores: str) -> LocalRunner:
-    """Return a runner for a device.
-
-    Raises:
-        UsageError: the device is not this machine.
-    """
-    if device != "local":
-        raise UsageError(
-            f"cannot measure on {device!r}: phones are not supported yet, use --device local "
-            "(`latlas devices` lists what is there)"
-        )
-    from latlas.profiler.litert.local import LocalRunner
-
-    return LocalRunner("gpu" if delegate == "gpu" else "cpu", threads, cores)
 
 
 def say(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from latlas.commands.profile import measure
+from latlas.campaigns import measure
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Job, Result
@@ -17,6 +17,11 @@ class FakeRunner:
 
     target = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
     environment: Mapping[str, str] = {}
+    fresh_process = False
+    lists_operators = True
+
+    def unwell(self) -> str:
+        return ""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         for job in jobs:

@@ -27,9 +27,14 @@ class FakeRunner:
     """Measures everything as a millisecond."""
 
     environment: Mapping[str, str] = {}
+    fresh_process = False
+    lists_operators = True
 
     def __init__(self, target: Target = TARGET, fails: str = "", interrupt: bool = False) -> None:
         self.target, self.fails, self.interrupt = target, fails, interrupt
+
+    def unwell(self) -> str:
+        return ""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         for job in jobs:

@@ -61,6 +61,8 @@ class Device:
 
     target = TARGET
     environment: Mapping[str, str] = {}
+    fresh_process = False
+    lists_operators = True
 
     def __init__(self, noise: float = 0.005, seed: int = 0) -> None:
         self.now = 0.0
@@ -68,12 +70,16 @@ class Device:
         self.noise = noise
         self.slowness: Callable[[float], float] = lambda now: 1.0
         self.trouble: Callable[[str, int], Result | None] = lambda job_id, attempt: None
+        self.complaint: Callable[[float], str] = lambda now: ""
         self.attempts: dict[str, int] = {}
         self.order: list[str] = []
         self.init_s = 0.0
 
     def true_us(self, model: bytes) -> float:
         return 50.0 + zlib.crc32(model) % 1000
+
+    def unwell(self) -> str:
+        return self.complaint(self.now)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         for job in jobs:

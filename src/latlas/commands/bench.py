@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from latlas.console import (
-    device_options,
-    emit,
-    json_option,
-    open_runner,
-    printable,
-    say,
-    table,
-)
+from latlas.console import emit, json_option, printable, say, table
+from latlas.targets import DeviceChoice, device_options, open_runner
 
 
 @click.command("bench")
@@ -28,10 +22,7 @@ from latlas.console import (
 @json_option
 def main(
     models: tuple[Path, ...],
-    device: str,
-    delegate: str,
-    threads: int,
-    cores: str,
+    choice: DeviceChoice,
     ops: bool,
     runs: int,
     min_ms: float,
@@ -59,12 +50,12 @@ def main(
         except OSError as problem:
             raise ModelFileError(f"cannot read {path}: {problem.strerror}") from problem
         effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=50.0)
-        jobs.append(Job(printable(path), data, effort, profile=ops and delegate == "cpu"))
-    if ops and delegate == "gpu":
-        say("LiteRT lists no operators on this GPU (profiling is not implemented over WebGPU)")
+        jobs.append(Job(printable(path), data, effort, profile=ops))
     documents: list[dict[str, Any]] = []
-    with open_runner(device, delegate, threads, cores) as runner:
+    with open_runner(choice) as runner:
         target = runner.target
+        if ops and not runner.lists_operators:
+            say(f"no operators are listed by {target.delegate}/{target.backend}")
         for result in runner.run(jobs):
             if result.kind != "ok":
                 kind = NotDelegatedError if result.kind == "not_delegated" else RunnerError
@@ -79,10 +70,11 @@ def main(
                     "min_ms": summary.min_us / 1e3,
                     "runs": summary.n,
                     "init_ms": result.init_ms,
-                    "cpu_share": result.cpu_share,
+                    "cpu_share": None if math.isnan(result.cpu_share) else result.cpu_share,
                     "ops": [{"name": op.name, "mean_us": op.mean_us} for op in result.ops],
                 }
             )
+        environment = dict(runner.environment)
     lines = [f"target: {target}", ""]
     lines.append(
         table(
@@ -109,4 +101,5 @@ def main(
             for op in document["ops"]
         ]
         lines += ["", document["model"], table(("operator", "mean us", "share"), rows)]
-    emit({"target": target.to_json(), "results": documents}, as_json, "\n".join(lines))
+    document = {"target": target.to_json(), "environment": environment, "results": documents}
+    emit(document, as_json, "\n".join(lines))

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from latlas.campaigns import Order, Outcome, Planned, known_measurements, report_text, run_campaigns
 from latlas.console import (
     FOLDER,
-    device_options,
     emit,
     input_shapes_option,
     json_option,
     load_models,
-    open_runner,
     parse_duration,
-    say,
     table,
 )
+from latlas.targets import DeviceChoice, device_options
 
 if TYPE_CHECKING:
-    from latlas.profiler.campaign import CampaignReport
     from latlas.profiler.graph import Graph
-    from latlas.profiler.jobs import CampaignJob
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.plan import Plan, PlannedJob
-    from latlas.profiler.runner import Runner
     from latlas.profiler.target import Delegate
     from latlas.profiler.workload import Workload
 
@@ -53,47 +48,27 @@ def space_networks(space: str, resolution: int, networks: int, seed: int) -> dic
     return {f"{space}-{seed}-{i:03d}": opened.decode(each) for i, each in enumerate(genes)}
 
 
-def make_workload(networks: dict[str, Graph], delegate: str, runs: int, min_ms: float) -> Workload:
-    """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least."""
+def make_workload(
+    networks: dict[str, Graph],
+    delegate: str,
+    runs: int,
+    min_ms: float,
+    listed: bool | None = None,
+) -> Workload:
+    """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
+
+    `listed` says whether the target lists operators; None for what is usual on the delegate.
+    """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
 
     return workload(
         networks,
         "gpu" if delegate == "gpu" else "cpu",
+        listed=listed,
         kernel_effort=Effort(min_runs=runs, min_ms=min_ms),
         network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
     )
-
-
-def measure(
-    runner: Runner, folder: Path, jobs: Sequence[CampaignJob], seed: int, budget_s: float | None
-) -> tuple[CampaignReport, list[dict[str, Any]]]:
-    """Run a campaign into a table, with its progress on stderr.
-
-    Args:
-        runner: runs the models.
-        folder: of the table.
-        jobs: what to measure.
-        seed: of the order.
-        budget_s: seconds after which it ends, since a plan is an estimate; None is no limit.
-
-    Returns:
-        The campaign's report, and the jobs that the table holds without a figure: id, verdict and
-        reason.
-    """
-    from latlas.profiler.campaign import Campaign, CampaignSettings
-    from latlas.profiler.table import Table
-
-    settings = CampaignSettings(seed=seed, max_s=math.inf if budget_s is None else budget_s)
-    report = Campaign(runner, folder, jobs, settings).run()
-    ids = {job.id for job in jobs}
-    failed = [
-        {"id": m.id, "verdict": m.verdict, "reason": m.reason}
-        for m in Table.open(folder).measurements
-        if m.summary is None and m.id in ids
-    ]
-    return report, failed
 
 
 def make_plan(
@@ -168,10 +143,7 @@ def make_plan(
 def main(
     space: str | None,
     models: tuple[Path, ...],
-    device: str,
-    delegate: str,
-    threads: int,
-    cores: str,
+    choice: DeviceChoice,
     folder: Path | None,
     only_plan: bool,
     budget: str | None,
@@ -182,10 +154,12 @@ def main(
     seed: int,
     input_shape: tuple[str, ...],
     as_json: bool,
-) -> None:
+) -> int:
     """Measure kernels and whole networks into a latency table.
 
-    An interrupted campaign goes on where it was when the same command is given again.
+    With several targets (--delegate cpu,gpu, a phone's clusters, several phones) each gets a table
+    of its own in the folder. An interrupted campaign goes on where it was when the same command is
+    given again.
     """
     from latlas.profiler.errors import UsageError
 
@@ -197,67 +171,55 @@ def main(
     if space is not None:
         graphs |= space_networks(space, resolution, networks, seed)
     graphs |= load_models(models, input_shape)
-    work = make_workload(graphs, delegate, runs, min_ms)
     budget_s = parse_duration(budget) if budget else None
-    known = _known(folder)
-    plan, left_out = make_plan(work, "gpu" if delegate == "gpu" else "cpu", budget_s, known)
-    document = _describe(work, plan, left_out, known)
-    if only_plan:
-        emit({"plan": document}, as_json, _plan_text(document))
-        return
-    assert folder is not None
-    say(_plan_text(document))
-    with open_runner(device, delegate, threads, cores) as runner:
-        say(f"target: {runner.target}")
-        # Jobs that the table holds are skipped there, and counted.
-        wanted = {job.id for job in plan.campaign_jobs} | {m.id for m in known}
+
+    def plan(delegate: Delegate, known: Sequence[Measurement], listed: bool | None) -> Planned:
+        work = make_workload(graphs, delegate, runs, min_ms, listed)
+        chosen, left_out = make_plan(work, delegate, budget_s, known)
+        document = _describe(work, chosen, left_out, known)
+        # What the table holds already is skipped there, and counted.
+        wanted = {job.id for job in chosen.campaign_jobs} | {m.id for m in known}
         jobs = [job for job in work.jobs if job.id in wanted]
-        report, failed = measure(runner, folder, jobs, seed, budget_s)
-        result = {
-            "table": str(folder),
-            "target": runner.target.to_json(),
-            "plan": document,
-            "report": report_document(report),
-            "failed": failed,
-        }
-    emit(result, as_json, "\n".join([report_text(folder, report), *_failed_text(failed)]))
-    if report.interrupted:
-        raise KeyboardInterrupt
+        return Planned(jobs, document, _plan_text(document))
 
-
-def report_document(report: CampaignReport) -> dict[str, Any]:
-    """Return a campaign's report as a plain dictionary."""
-    from dataclasses import asdict
-
-    ratio = report.overhead_ratio
-    return asdict(report) | {"overhead_ratio": ratio if ratio < float("inf") else None}
-
-
-def report_text(
-    folder: Path, report: CampaignReport, left: str = "give the same command again to go on"
-) -> str:
-    """Return a campaign's report for people; `left` says what becomes of jobs that are left."""
-    lines = [
-        f"{folder}: {report.measured} measured, {report.skipped} there already, "
-        f"{report.failed} failed, in {report.wall_s:.1f} s"
-    ]
-    if report.noisy or report.throttled:
-        lines.append(
-            f"{report.noisy} stayed noisy and {report.throttled} throttled: close other programs "
-            "and profile into a new table for better figures"
+    if only_plan:
+        plans = {name: plan(name, known_measurements(folder), None) for name in choice.delegates}
+        documents = {name: planned.document for name, planned in plans.items()}
+        (first, *others) = documents.values()
+        text = "\n\n".join(
+            f"{name}:\n{planned.text}" if others else planned.text
+            for name, planned in plans.items()
         )
-    if report.left:
-        lines.append(f"{report.left} left: {left}")
-    return "\n".join(lines)
+        emit({"plans": documents} if others else {"plan": first}, as_json, text)
+        return 0
+    assert folder is not None
+    order = Order(
+        lambda runner, known: plan(runner.target.delegate, known, runner.lists_operators),
+        seed,
+        budget_s,
+    )
+    return _conclude(run_campaigns(choice, folder, order), as_json)
 
 
-def _known(folder: Path | None) -> Sequence[Measurement]:
-    """Return what a table holds already, nothing where there is none yet."""
-    from latlas.profiler.table import JOURNAL, Table
-
-    if folder is None or not (folder / JOURNAL).exists():
-        return ()
-    return Table.open(folder).measurements
+def _conclude(outcomes: Sequence[Outcome], as_json: bool) -> int:
+    """Print what became of the campaigns; return the exit code."""
+    if len(outcomes) == 1 and outcomes[0].error is not None:
+        raise outcomes[0].error
+    text = []
+    for outcome in outcomes:
+        if outcome.report is not None:
+            text.append(report_text(outcome.folder, outcome.report))
+            text += _failed_text(outcome.document["failed"])
+        else:
+            what = " ".join(filter(None, (outcome.device, outcome.name)))
+            text.append(f"{what}: failed: {outcome.error}")
+    documents = [outcome.to_json() for outcome in outcomes]
+    emit(
+        documents[0] if len(documents) == 1 else {"campaigns": documents}, as_json, "\n".join(text)
+    )
+    if any(outcome.report is not None and outcome.report.interrupted for outcome in outcomes):
+        raise KeyboardInterrupt
+    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
 
 
 def _describe(

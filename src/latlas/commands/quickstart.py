@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, open_runner, say
+from latlas.console import FOLDER, emit, json_option, say
+from latlas.targets import DeviceChoice, open_local
 
 if TYPE_CHECKING:
     from latlas.predictor.predictor import LatencyPredictor
+    from latlas.profiler.target import Delegate
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
     from latlas.search.spaces import open_space
 
     began = time.monotonic()
-    delegates = ["cpu", *(["gpu"] if gpu and _gpu() else [])]
+    delegates: list[Delegate] = ["cpu", "gpu"] if gpu and _gpu() else ["cpu"]
     document: dict[str, Any] = {"predictors": {}}
     for delegate in delegates:
         document["predictors"][delegate] = _profile_and_fit(output, delegate, scale)
@@ -101,7 +103,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
     say(front_text(found, oracle.standard_error))
 
     _step("verify: the networks of the front, measured on this machine")
-    with open_runner("local", "cpu", 1, "") as runner:
+    with open_local(DeviceChoice()) as runner:
         verified = verify(study, runner, scale.verified, scale.patience_s)
     seconds = time.monotonic() - began
     document |= {
@@ -127,10 +129,11 @@ def _gpu() -> bool:
     return bool(probe.adapter)
 
 
-def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any]:
+def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str, Any]:
     """Measure the kernels of MoGA's space on a delegate of this machine and learn from them."""
+    from latlas.campaigns import report_text
     from latlas.commands.fit import describe
-    from latlas.commands.profile import make_plan, make_workload, report_text, space_networks
+    from latlas.commands.profile import make_plan, make_workload, space_networks
     from latlas.predictor import file
     from latlas.predictor.fit import fit
     from latlas.profiler.campaign import Campaign, CampaignSettings
@@ -146,7 +149,7 @@ def _profile_and_fit(output: Path, delegate: str, scale: Scale) -> dict[str, Any
     settings = CampaignSettings(patience_s=scale.patience_s, max_s=scale.max_s[which])
     # The most useful jobs that should fit, with networks among them; the clock has the last word.
     plan, _ = make_plan(work, "cpu" if which == 0 else "gpu", scale.max_s[which])
-    with open_runner("local", delegate, 1, "") as runner:
+    with open_local(DeviceChoice(delegates=(delegate,))) as runner:
         say(f"target: {runner.target}")
         if path.exists():  # the study rests on this very predictor: another would begin it anew
             predictor = file.load(path, runner.target)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, open_runner, say, table
+from latlas.console import FOLDER, emit, json_option, say, table
+from latlas.targets import DeviceChoice, open_runner, parse_delegates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,10 +69,10 @@ def _device_latency(
     from latlas.predictor.oracle import DeviceOracle
     from latlas.profiler.errors import UsageError
 
-    device, _, delegate = text.removeprefix("device:").partition("/")
-    if delegate not in ("cpu", "gpu"):
+    device, slash, delegate = text.removeprefix("device:").rpartition("/")
+    if not slash:
         raise UsageError(f"--latency {text}: a device is written device:local/cpu")
-    with open_runner(device, delegate, 1, "") as runner:
+    with open_runner(DeviceChoice(device, parse_delegates(delegate))) as runner:
         oracle = DeviceOracle(runner)
 
         def latency_ms(genes: Sequence[Genes]) -> NDArray[np.float64]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, open_runner, table
+from latlas.console import FOLDER, emit, json_option, table
+from latlas.targets import DeviceChoice, open_runner, phone_options
 
 if TYPE_CHECKING:
     from latlas.profiler.runner import Runner
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("folder", metavar="STUDY", type=FOLDER)
-@click.option("--device", default="local", show_default=True)
+@phone_options
 @click.option(
     "--most",
     type=click.IntRange(1),
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     help="Measure at most so many networks of the front, spread over its latencies.",
 )
 @json_option
-def main(folder: Path, device: str, most: int, as_json: bool) -> None:
+def main(folder: Path, choice: DeviceChoice, most: int, as_json: bool) -> None:
     """Measure the networks on the front of STUDY, and compare with their predicted latencies.
 
     Measured figures are kept in STUDY/verify, so that an interrupted run goes on where it was.
@@ -36,7 +38,14 @@ def main(folder: Path, device: str, most: int, as_json: bool) -> None:
 
     study = Study.open(folder)
     target = target_of(study)
-    with open_runner(device, target.delegate, target.threads, target.cores) as runner:
+    choice = replace(
+        choice,
+        delegates=(target.delegate,),
+        threads=target.threads,
+        cores=target.cores,
+        fixed_performance=choice.fixed_performance or target.clocks == "fixed",
+    )
+    with open_runner(choice) as runner:
         document = verify(study, runner, most)
     emit(document, as_json, verify_text(document))
 

@@ -1,4 +1,4 @@
-"""benchmark_model's command line and output, against real logs where they are at hand."""
+"""benchmark_model's output, against real logs where they are at hand."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latlas.profiler.benchmark_model.command import Execution, benchmark_command
 from latlas.profiler.benchmark_model.output import (
     MAX_CHARS,
     MAX_LINES,
     MAX_OPS,
     Delegation,
     Output,
+    Replacement,
     Timing,
     parse_output,
 )
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.errors import RunnerError
-from latlas.profiler.runner import Effort
 from latlas.profiler.statistics import NoiseGate, judge, summary_of
 from tests.components import require
 
-LOGS = Path(__file__).parents[2].parent / "shared" / "benchmark_model_logs"
+LOGS = Path(__file__).parents[3].parent / "shared" / "benchmark_model_logs"
 NAMES = sorted(path.stem for path in LOGS.glob("*.txt") if path.stem != "timing_dw")
 FAILED = ("failed", "")
 
@@ -155,75 +154,6 @@ INFO: [benchmark_litert_model.h:124] \nMemory Usage:
 INFO: [benchmark_litert_model.h:126] Init footprint:       6391.74 MB
 INFO: [benchmark_litert_model.h:128] Overall footprint:    6391.74 MB
 """
-
-
-# The command line
-
-
-def test_a_cpu_command_states_every_minimum() -> None:
-    effort = Effort(min_runs=7, min_ms=1.5, max_ms=400, warmup_ms=0.001)
-    assert benchmark_command("/d/bm", "/d/a b;$(x)'.tflite", effort, Execution(threads=4)) == [
-        "/d/bm",
-        "--graph=/d/a b;$(x)'.tflite",
-        "--num_runs=7",
-        "--min_secs=0.0015",
-        "--max_secs=0.4",
-        "--warmup_runs=1",
-        "--warmup_min_secs=0.000001",
-        "--num_threads=4",
-        "--use_xnnpack=true",
-    ]
-    plain = benchmark_command("b", "g", effort, Execution(use_xnnpack=False))
-    assert plain[-1] == "--use_xnnpack=false"
-    half = benchmark_command("b", "g", effort, Execution(force_fp16=True))
-    assert half[-1] == "--xnnpack_force_fp16=true"
-
-
-def test_a_gpu_command_refuses_to_fall_back() -> None:
-    execution = Execution("gpu", gpu_backend="cl", gpu_fp16=False)
-    assert benchmark_command("b", "g", Effort(), execution)[7:] == [
-        "--use_gpu=true",
-        "--gpu_precision_loss_allowed=false",
-        "--require_full_delegation=true",
-        "--gpu_backend=cl",
-    ]
-
-
-def test_a_profiled_command_lists_operators_as_csv() -> None:
-    flags = benchmark_command("b", "g", Effort(), Execution(), profile=True)[-3:]
-    assert flags[:2] == ["--enable_op_profiling=true", "--op_profiling_output_mode=csv"]
-    assert flags[2].startswith("--max_profiling_buffer_entries=")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"min_runs": 0},
-        {"min_runs": 1 << 31},
-        {"min_ms": math.nan},
-        {"max_ms": math.inf},
-        {"warmup_ms": -1.0},
-        {"graph": ""},
-        {"graph": "a\nINFO: count=1"},
-        {"binary": "b\0"},
-        {"threads": 0},
-    ],
-)
-def test_impossible_commands_are_refused(change: dict[str, object]) -> None:
-    values: dict[str, object] = {"graph": "g", "binary": "b", "threads": 1, **change}
-    graph, binary, threads = (values.pop(name) for name in ("graph", "binary", "threads"))
-    effort = Effort(**values)  # type: ignore[arg-type]
-    with pytest.raises(RunnerError):
-        benchmark_command(str(binary), str(graph), effort, Execution(threads=threads))  # type: ignore[arg-type]
-
-
-def test_the_flags_are_those_of_the_real_tool() -> None:
-    require("benchmark_model_logs", bool(NAMES), "put shared/ beside the checkout")
-    known = set(re.findall(r"--(\w+)=", (LOGS / "gpu_help.txt").read_text()))
-    for delegate in ("cpu", "gpu"):
-        execution = Execution(delegate, force_fp16=True, gpu_backend="gl")  # type: ignore[arg-type]
-        flags = benchmark_command("b", "g", Effort(), execution, profile=True)[1:]
-        assert {flag[2:].partition("=")[0] for flag in flags} <= known
 
 
 # The output
@@ -384,6 +314,37 @@ def test_litert() -> None:
     lines = CPU[CPU.index("INFO: Running") : CPU.index("INFO: Inference")]
     both = parse_output(lines, LITERT)
     assert (both.timing, both.init_ms) == (TIMING, 23744.73)
+
+
+def test_litert_says_nothing_of_delegation_but_must_not_contradict() -> None:
+    replaced = "VERBOSE: Replacing 31 out of 31 node(s) with delegate (LITERT_CL) node, yielding 1"
+    lines = CPU[CPU.index("INFO: Running") : CPU.index("INFO: Inference")]
+    for stderr in (LITERT, f"{replaced} partitions for subgraph 0 (main).\n{LITERT}"):
+        found = parse_output(lines, stderr)
+        assert found.tool == "litert"
+        assert to_result("a", found, delegate="gpu", tool="litert").kind == "ok"
+        # The same words after a command that does not forbid the CPU say nothing.
+        assert to_result("a", found, delegate="gpu").kind == "not_delegated"
+    assert found.replaced == (Replacement("LITERT_CL", 31, 31),)
+    for stdout, stderr, words in (
+        (lines, replaced.replace("31 out", "30 out") + " parts\n" + LITERT, "30 of 31"),
+        (lines, replaced.replace("LITERT_CL", "TfLiteXNNPackDelegate") + "\n" + LITERT, "CPU"),
+        (CPU, "", "nothing says"),
+        (GPU + CPU, "", "nothing says"),
+        (f"WARN: Unconsumed cmdline flags: --gpu-precision=fp16\n{lines}", LITERT, "nothing says"),
+    ):
+        result = to_result("a", parse_output(stdout, stderr), delegate="gpu", tool="litert")
+        assert (result.kind, words in result.error) == ("not_delegated", True), result.error
+
+
+def test_what_litert_leaves_over_is_a_failure_with_a_reason() -> None:
+    said = (
+        "ERROR: [litert/tools/benchmark_litert_model.cc:310]\n"
+        "ERROR: Some ops are not accelerated. Add kLiteRtHwAcceleratorCpu to the compilation "
+        "accelerator set to allow using the CPU to run those.\nERROR: Benchmarking failed.\n"
+    )
+    result = to_result("a", parse_output("", said, 1), delegate="gpu", tool="litert")
+    assert result.kind == "not_delegated" and "does not run all of it" in result.error
 
 
 @pytest.mark.parametrize(

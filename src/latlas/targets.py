@@ -1,0 +1,315 @@
+"""From what a user says about devices to runners: this machine, one phone, or several."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from latlas.console import FILE, parse_duration, say
+
+if TYPE_CHECKING:
+    from latlas.profiler.adb.identity import PhoneIdentity
+    from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
+    from latlas.profiler.device_config import DeviceConfig, TargetChoice
+    from latlas.profiler.litert.local import LocalRunner
+    from latlas.profiler.target import Delegate
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """What a user says about devices.
+
+    Attributes:
+        device: ``local``, a phone's serial number, several with commas between them, or ``all``.
+        delegates: ``cpu``, ``gpu`` or both.
+        threads: CPU threads; None for what is usual.
+        cores: CPU cores, e.g. ``4-7``; empty for what is usual.
+        runner_binary: benchmark_model for phones; None for the one in the cache.
+        config: the phone's configuration; None for the one that is known.
+        fixed_performance: whether Android's fixed performance mode is wanted.
+        wait_s: seconds that a phone which went away is waited for.
+    """
+
+    device: str = LOCAL
+    delegates: tuple[Delegate, ...] = ("cpu",)
+    threads: int | None = None
+    cores: str = ""
+    runner_binary: Path | None = None
+    config: Path | None = None
+    fixed_performance: bool = False
+    wait_s: float = 120.0
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the devices one by one; ``all`` are the phones that adb can use.
+
+        Raises:
+            UsageError: none is named, or ``all`` finds none.
+            DeviceError: adb cannot be asked.
+        """
+        from latlas.profiler.errors import UsageError
+
+        if self.device != "all":
+            found = tuple(dict.fromkeys(filter(None, map(str.strip, self.device.split(",")))))
+        else:
+            from latlas.profiler.adb.transport import list_phones
+
+            phones = list_phones()
+            found = tuple(phone.serial for phone in phones if phone.ready)
+            for phone in phones:
+                if not phone.ready:
+                    say(f"left out: phone {phone.serial} is {phone.state}: {phone.what_to_do}")
+        if not found:
+            raise UsageError(
+                f"--device {self.device!r:.60} names no usable device (`latlas devices` lists them)"
+            )
+        return found
+
+
+def parse_delegates(text: str) -> tuple[Delegate, ...]:
+    """Return the delegates of e.g. ``cpu,gpu``, without repeats.
+
+    >>> parse_delegates("cpu, gpu")
+    ('cpu', 'gpu')
+
+    Raises:
+        UsageError: there is no such delegate.
+    """
+    from latlas.profiler.errors import UsageError
+
+    known: dict[str, Delegate] = {"cpu": "cpu", "gpu": "gpu"}
+    names = [part.strip() for part in text.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(
+            f"unknown delegate {unknown[0]!r:.60}: --delegate takes cpu, gpu or cpu,gpu"
+        )
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
+def device_options(command: F) -> F:
+    """Add the options that choose devices; the command gets them as `choice`, a `DeviceChoice`."""
+    return _collect(command, [*_DEVICE_OPTIONS, *_PHONE_OPTIONS])
+
+
+def phone_options(command: F) -> F:
+    """Add the options that choose a device, for a command that knows delegate and cores itself."""
+    return _collect(command, [_DEVICE_OPTIONS[0], *_PHONE_OPTIONS])
+
+
+_DEVICE_OPTIONS = (
+    click.option(
+        "--device",
+        default=LOCAL,
+        show_default=True,
+        help="What to measure on: local, or a phone's serial number (`latlas devices`).",
+    ),
+    click.option(
+        "--delegate",
+        "delegates",
+        default="cpu",
+        show_default=True,
+        callback=lambda context, option, value: parse_delegates(value),
+        help="cpu or gpu; `latlas profile` takes cpu,gpu as well.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 64), help="CPU threads of the runtime; 1 if unset."
+    ),
+    click.option(
+        "--cores", default="", help="CPU cores, e.g. 0 or 4-7; if unset, what is usual there."
+    ),
+)
+_PHONE_OPTIONS = (
+    click.option(
+        "--runner-binary", type=FILE, help="Phones: the benchmark_model to use, not the cache's."
+    ),
+    click.option(
+        "--device-config", "config", type=FILE, help="Phones: a TOML file that describes it."
+    ),
+    click.option(
+        "--fixed-performance",
+        is_flag=True,
+        help="Phones: hold the clocks in Android's fixed performance mode.",
+    ),
+    click.option(
+        "--wait",
+        "wait_s",
+        default="2m",
+        show_default=True,
+        callback=lambda context, option, value: parse_duration(value),
+        help="Phones: how long to wait for one that went away.",
+    ),
+)
+
+
+def _collect(command: F, options: Sequence[Callable[[Any], Any]]) -> F:
+    names = {field.name for field in fields(DeviceChoice)}
+
+    def call(**values: Any) -> Any:
+        choice = DeviceChoice(**{name: values.pop(name) for name in names & set(values)})
+        return command(choice=choice, **values)
+
+    collected: Any = functools.wraps(command)(call)
+    for option in reversed(options):
+        collected = option(collected)
+    return cast(F, collected)
+
+
+def open_runner(choice: DeviceChoice) -> LocalRunner | PhoneRunner:
+    """Return a runner for the one device and delegate that are chosen.
+
+    On a phone it is the fastest cluster of its CPU, unless cores are named.
+
+    Raises:
+        UsageError: several are chosen, or what is chosen does not exist.
+        DeviceError: the phone cannot be used.
+    """
+    from latlas.profiler.errors import UsageError
+
+    devices, delegates = choice.devices(), choice.delegates
+    if len(devices) > 1 or len(delegates) > 1:
+        raise UsageError("this takes one device and one delegate; `latlas profile` takes several")
+    if devices[0] == LOCAL:
+        return open_local(choice)
+    phone = PhoneTargets(devices[0], choice)
+    return phone.open(phone.targets[0])
+
+
+def open_local(choice: DeviceChoice) -> LocalRunner:
+    """Return a runner for this machine."""
+    from latlas.profiler.litert.local import LocalRunner
+
+    (delegate,) = choice.delegates
+    return LocalRunner(delegate, choice.threads or 1, choice.cores)
+
+
+class PhoneTargets:
+    """What is to be measured on one phone.
+
+    Args:
+        serial: what adb calls it.
+        choice: what the user says.
+        own_configs: configurations to be preferred to those that latlas brings.
+
+    Attributes:
+        identity: what the phone says that it is.
+        unit: what tells it from others of its model.
+        config: what is known about it.
+        targets: what is to be measured, the most interesting first.
+
+    Raises:
+        UsageError: the configuration cannot be read, or belongs to another phone.
+        DeviceError: the phone cannot be used.
+    """
+
+    def __init__(
+        self, serial: str, choice: DeviceChoice, own_configs: Sequence[DeviceConfig] = ()
+    ) -> None:
+        from latlas.profiler.adb.phone import Phone
+        from latlas.profiler.device_config import TargetChoice
+
+        self.serial = serial
+        self.choice = choice
+        phone = Phone(serial)
+        self.identity = phone.identity()
+        self.unit = phone.unit()
+        self.config = _configuration(self.identity, choice, own_configs)
+        wanted = choice.delegates
+        if choice.cores or not self.config.targets:
+            self.targets: tuple[TargetChoice, ...] = tuple(
+                TargetChoice(delegate, choice.cores if delegate == "cpu" else "")
+                for delegate in wanted
+            )
+        else:
+            self.targets = tuple(t for t in self.config.targets if t.delegate in wanted)
+            missing = [name for name in wanted if name not in {t.delegate for t in self.targets}]
+            self.targets += tuple(TargetChoice(name) for name in missing)
+        if choice.threads:
+            self.targets = tuple(
+                replace(target, threads=choice.threads) if target.delegate == "cpu" else target
+                for target in self.targets
+            )
+            self.targets = tuple(dict.fromkeys(self.targets))
+
+    def keep(self, path: Path, targets: Sequence[TargetChoice]) -> None:
+        """Write what is known about the phone now, unless the user has such a file already.
+
+        Args:
+            path: of the file.
+            targets: that work.
+        """
+        from latlas.profiler.device_config import config_of, to_toml
+        from latlas.profiler.errors import DeviceError
+        from latlas.profiler.files import write_atomically
+
+        if path.exists():
+            return
+        own = config_of(self.identity, targets)
+        known = replace(self.config, targets=tuple(targets), clusters=own.clusters)
+        with write_atomically(path, DeviceError) as file:
+            file.write(to_toml(known).encode())
+
+    def open(self, target: TargetChoice, **others: Any) -> PhoneRunner:
+        """Return a runner for one of the targets; `others` go to `PhoneRunner`.
+
+        Raises:
+            UsageError: there is no benchmark binary for the phone.
+        """
+        from latlas.profiler.benchmark_model.binary import find_binary
+        from latlas.profiler.benchmark_model.command import Execution
+        from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
+        from latlas.profiler.errors import DeviceError
+
+        if self.identity.abi is None:
+            raise DeviceError("it does not say what processor it has", serial=self.serial)
+        backends: dict[str, Any] = {"opencl": "cl", "opengl": "gl", "": ""}
+        execution = Execution(
+            delegate=target.delegate,
+            threads=target.threads,
+            gpu_backend=backends[target.backend],
+        )
+        return PhoneRunner(
+            self.serial,
+            find_binary(self.identity.abi, path=self.choice.runner_binary),
+            execution,
+            target.cores,
+            fixed_performance=self.choice.fixed_performance,
+            thermal_limit=self.config.thermal_limit,
+            wait_s=self.choice.wait_s,
+            **{"say": say, **others},
+        )
+
+
+def _configuration(
+    identity: PhoneIdentity, choice: DeviceChoice, own_configs: Sequence[DeviceConfig]
+) -> DeviceConfig:
+    """Return what is known about a phone; where nothing is, what it says itself."""
+    from latlas.profiler.device_config import (
+        TargetChoice,
+        config_of,
+        default_targets,
+        disagreements,
+        find_config,
+        load_config,
+    )
+    from latlas.profiler.errors import UsageError
+
+    own = config_of(identity, (*default_targets(identity.clusters), TargetChoice("gpu")))
+    given = None if choice.config is None else load_config(choice.config)
+    config = given or find_config(identity, own_configs)
+    if config is None:
+        return own
+    if problems := disagreements(config, identity):
+        text = "; ".join(problems)
+        if given is not None:
+            raise UsageError(f"{choice.config} does not describe this phone: {text}")
+        say(f"the known configuration {config.name} does not fit, the phone's own counts: {text}")
+        return own
+    return config
