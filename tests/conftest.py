@@ -11,7 +11,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from components import require
 from hypothesis import settings
-from phone_lab.lab import AdbServer, LabPhone, adb_server, lab_phone, missing
+from phone_lab.lab import (
+    AdbServer,
+    Daemon,
+    LabPhone,
+    adb_server,
+    best_daemon,
+    lab_phone,
+    missing,
+)
 
 from latlas.profiler.litert.local import GpuProbe, probe_gpu
 
@@ -48,19 +56,23 @@ def no_real_phones() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def running_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabPhone]:
-    reason = missing()
-    require("a phone on this machine", not reason, reason)
+def running_phone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LabPhone]:
+    """A phone with Google's adbd where that is installed, or with the daemon of a parameter."""
+    daemon: Daemon = getattr(request, "param", None) or best_daemon()
+    reason = missing(daemon)
+    require(f"a phone on this machine ({daemon})", not reason, reason)
     with (
         adb_server(tmp_path_factory.mktemp("adb")) as server,
-        lab_phone(server, tmp_path_factory.mktemp("phone")) as phone,
+        lab_phone(server, tmp_path_factory.mktemp("phone"), daemon) as phone,
     ):
         yield phone
 
 
 @pytest.fixture
 def phone(running_phone: LabPhone, monkeypatch: pytest.MonkeyPatch) -> LabPhone:
-    """Google's adbd on this machine, and the only phone there is. It must stay as it is."""
+    """The only phone there is. It must stay as it is."""
     _only_phones_of(running_phone.server, monkeypatch)
     return running_phone
 
@@ -69,8 +81,14 @@ def phone(running_phone: LabPhone, monkeypatch: pytest.MonkeyPatch) -> LabPhone:
 def fragile_phone(
     running_phone: LabPhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LabPhone]:
-    """A phone with an adb server of its own, which a test may cut, freeze, kill and boot."""
-    with adb_server(tmp_path) as server, lab_phone(server, tmp_path) as phone:
+    """A phone with an adb server of its own, which a test may change, cut, kill and boot."""
+    folders = tmp_path / "adb", tmp_path / "phone"
+    for folder in folders:
+        folder.mkdir()
+    with (
+        adb_server(folders[0]) as server,
+        lab_phone(server, folders[1], running_phone.daemon) as phone,
+    ):
         _only_phones_of(server, monkeypatch)
         yield phone
 

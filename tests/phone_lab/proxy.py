@@ -21,6 +21,8 @@ class FaultProxy:
         refuse: close new links at once, as if the phone were unplugged.
         unauthorized: answer new links as a phone whose owner has not accepted this computer.
         corrupt_after: flip one byte after this many more towards the phone.
+        cut_after: break every link after this many more bytes towards the phone.
+        stay_cut: then refuse new links, too.
     """
 
     def __init__(self, target: Path) -> None:
@@ -30,6 +32,8 @@ class FaultProxy:
         self.refuse = False
         self.unauthorized = False
         self.corrupt_after: int | None = None
+        self.cut_after: int | None = None
+        self.stay_cut = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -109,9 +113,22 @@ class FaultProxy:
                     await asyncio.sleep(0.02)
                 if towards_phone and self.corrupt_after is not None:
                     data = self._corrupt(data)
+                cut = towards_phone and self._cuts(data)
                 sink.write(data)
                 await sink.drain()
+                if cut:
+                    self._cut()
         sink.transport.abort()
+
+    def _cuts(self, data: bytes) -> bool:
+        if self.cut_after is None:
+            return False
+        self.cut_after -= len(data)
+        if self.cut_after > 0:
+            return False
+        self.cut_after = None
+        self.refuse = self.refuse or self.stay_cut
+        return True
 
     def _corrupt(self, data: bytes) -> bytes:
         assert self.corrupt_after is not None
