@@ -8,8 +8,11 @@ from latlas.profiler.benchmark_model.binary import Tool
 from latlas.profiler.benchmark_model.output import Kind, Output, Timing
 from latlas.profiler.errors import RunnerError
 from latlas.profiler.runner import OpTime, Result
-from latlas.profiler.statistics import Summary
+from latlas.profiler.statistics import PRINTED_US, Summary
 from latlas.profiler.target import Delegate
+
+COARSE_US = 100.0
+"""Below this, the whole microseconds that the tool prints are too coarse."""
 
 
 def to_result(
@@ -76,14 +79,15 @@ def to_summary(timing: Timing) -> Summary | str:
     )
     if any(value is None for value in known):
         return "this benchmark_model prints no median and percentiles: use a newer one"
-    median, p05, p95, mean, std, low, high = (value or 0.0 for value in known)
-    if not median:
+    printed, p05, p95, mean, std, low, high = (value or 0.0 for value in known)
+    median = printed if printed >= COARSE_US else _refined(printed, mean, low, high)
+    if not median > 0:
         return "a run takes less than the microsecond that benchmark_model can tell"
     return Summary(
         n=timing.count,
         median_us=median,
-        p05_us=p05,
-        p95_us=p95,
+        p05_us=min(p05, median),
+        p95_us=max(p95, median),
         mean_us=mean,
         std_us=std,
         iqr_us=None,
@@ -91,6 +95,16 @@ def to_summary(timing: Timing) -> Summary | str:
         min_us=low,
         max_us=high,
     )
+
+
+def _refined(median_us: float, mean_us: float, min_us: float, max_us: float) -> float:
+    """Return a median to less than the microsecond to which it is printed.
+
+    The mean of many runs is as fine as one wishes, but takes in what disturbed a few of them: it
+    decides within the median's own microsecond.
+    """
+    half = PRINTED_US / 2
+    return max(min(max(mean_us, median_us - half), median_us + half, max_us), min_us)
 
 
 def _problem(output: Output, delegate: Delegate, tool: Tool) -> tuple[Kind, str]:

@@ -152,8 +152,16 @@ class Library:
             function.argtypes, function.restype = (Handle,), None
 
     def function(self, name: str) -> Callable[..., int]:
-        """Return the bare function, for where every microsecond counts."""
+        """Return a function that answers with a status instead of raising."""
         found: Callable[..., int] = getattr(self._dll, f"LiteRt{name}")
+        return found
+
+    def bare(self, name: str) -> Callable[..., int]:
+        """Return the same without conversions, for where every nanosecond counts.
+
+        Its arguments must be values of ctypes: a Python integer would be passed as a C int.
+        """
+        found: Callable[..., int] = self._dll[f"LiteRt{name}"]
         return found
 
     def call(self, name: str, *arguments: object) -> None:

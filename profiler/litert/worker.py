@@ -105,7 +105,7 @@ class Worker:
         with self._compile(model) as compiled:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
-            samples, cpu_share = time_runs(compiled.invoke, effort)
+            samples, cpu_share = time_runs(compiled.invoke, effort, compiled.call_cost_ns())
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -148,10 +148,18 @@ def warm_up(invoke: Callable[[], None], effort: Effort) -> float:
     return (_CLOCK() - started) / 1e6
 
 
-def time_runs(invoke: Callable[[], None], effort: Effort) -> tuple[array[int], float]:
+def time_runs(
+    invoke: Callable[[], None], effort: Effort, call_cost_ns: int = 0
+) -> tuple[array[int], float]:
     """Time runs one by one, as many as `effort` wants.
 
-    Returns the nanoseconds of each, and the CPU time over the wall time of all.
+    Args:
+        invoke: runs the model once.
+        effort: how long.
+        call_cost_ns: of a run, what is not the model's.
+
+    Returns:
+        The nanoseconds of each run, and the CPU time over the wall time of all.
     """
     clock = _CLOCK
     min_runs, min_ns, max_ns = effort.min_runs, effort.min_ms * 1e6, effort.max_ms * 1e6
@@ -165,7 +173,7 @@ def time_runs(invoke: Callable[[], None], effort: Effort) -> tuple[array[int], f
             before = clock()
             invoke()
             elapsed = clock() - before
-            samples[count] = elapsed
+            samples[count] = max(elapsed - call_cost_ns, 1)
             count += 1
             total += elapsed
             if (count >= min_runs and total >= min_ns) or total >= max_ns:
