@@ -34,6 +34,8 @@ class CampaignSettings:
         drift_floor: the reference may drift at least this much.
         noise_factor: the gates over the reference's own spread.
         cpu_share: CPU time over wall time that a job on the CPU must have got.
+        warmup_ms: milliseconds of untimed runs where every model gets a process of its own; None
+            finds out how many the device needs.
         warmup_effort: of the kernels that show how long the untimed runs must last; where every
             model gets a process of its own, that replaces what the jobs say.
         check_warmup_s: look again after so many seconds whether that still holds.
@@ -58,6 +60,7 @@ class CampaignSettings:
     drift_floor: float = 0.03
     noise_factor: float = 3.0
     cpu_share: float = 0.8
+    warmup_ms: float | None = None
     warmup_effort: Effort = WARMUP_EFFORT
     check_warmup_s: float = 300.0
     unwell_s: float = 1800.0
