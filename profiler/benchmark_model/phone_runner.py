@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Self
 
+from latlas.profiler.adb.claim import Claim
 from latlas.profiler.adb.conditions import (
     Conditions,
     FixedPerformance,
@@ -127,6 +128,7 @@ class PhoneRunner:
             thermal_limit=thermal_limit,
             fixed_performance=fixed_performance,
         )
+        self._claim: Claim | None = None
         self._installation: Installation | None = None
         self._result_file = ""
         self._identity: PhoneIdentity | None = None
@@ -214,6 +216,14 @@ class PhoneRunner:
 
     def close(self) -> None:
         """Put the phone back as it was."""
+        try:
+            self._restore()
+        finally:
+            if self._claim is not None:
+                self._claim.release()
+                self._claim = None
+
+    def _restore(self) -> None:
         if self._installation is None:
             return
         self._installation = None
@@ -236,6 +246,8 @@ class PhoneRunner:
 
     def _prepare(self) -> None:
         """Make the phone ready; after it went away, once more."""
+        if self._claim is None:
+            self._claim = Claim(self.phone.serial)
         identity = self.phone.identity()
         before = self._identity
         if before is not None and before.fingerprint != identity.fingerprint:

@@ -54,11 +54,14 @@ class Order:
         plan: from a runner, and what its table holds already, to what is to be measured.
         seed: of the order of the jobs.
         budget_s: seconds for each target, since a plan is an estimate; None is no limit.
+        warmup_ms: milliseconds of untimed runs where every model gets a process of its own; None
+            finds out how many a target needs.
     """
 
     plan: Callable[[Runner, Sequence[Measurement]], Planned]
     seed: int
     budget_s: float | None
+    warmup_ms: float | None = None
 
 
 @dataclass
@@ -205,6 +208,7 @@ class _Device:
             planned.jobs,
             self.order.seed,
             self.order.budget_s,
+            self.order.warmup_ms,
             progress=self.bar(outcome),
             stop=self.stop,
         )
@@ -279,6 +283,7 @@ def measure(
     jobs: Sequence[CampaignJob],
     seed: int,
     budget_s: float | None,
+    warmup_ms: float | None = None,
     progress: Callable[[int, int], Progress] | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[CampaignReport, list[dict[str, Any]]]:
@@ -290,6 +295,7 @@ def measure(
         jobs: what to measure.
         seed: of the order.
         budget_s: seconds after which it ends, since a plan is an estimate; None is no limit.
+        warmup_ms: as in `Order`.
         progress: makes a display, given the number of jobs already done and of all jobs.
         stop: set from another thread, ends it as Ctrl-C does.
 
@@ -300,7 +306,8 @@ def measure(
     from latlas.profiler.campaign import Campaign, CampaignSettings
     from latlas.profiler.table import Table
 
-    settings = CampaignSettings(seed=seed, max_s=math.inf if budget_s is None else budget_s)
+    max_s = math.inf if budget_s is None else budget_s
+    settings = CampaignSettings(seed=seed, max_s=max_s, warmup_ms=warmup_ms)
     report = Campaign(runner, folder, jobs, settings, progress=progress, stop=stop).run()
     ids = {job.id for job in jobs}
     failed = [

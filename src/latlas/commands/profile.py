@@ -137,6 +137,11 @@ def make_plan(
     show_default=True,
     help="Milliseconds of timed runs of a kernel at least; networks take five times it.",
 )
+@click.option(
+    "--warmup-ms",
+    type=click.FloatRange(0, 1e5),
+    help="Phones: milliseconds of untimed runs of a model; if unset, as many as are needed.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @input_shapes_option
 @json_option
@@ -151,6 +156,7 @@ def main(
     resolution: int,
     runs: int,
     min_ms: float,
+    warmup_ms: float | None,
     seed: int,
     input_shape: tuple[str, ...],
     as_json: bool,
@@ -197,6 +203,7 @@ def main(
         lambda runner, known: plan(runner.target.delegate, known, runner.lists_operators),
         seed,
         budget_s,
+        warmup_ms,
     )
     return _conclude(run_campaigns(choice, folder, order), as_json)
 
