@@ -4,7 +4,7 @@ A kernel is known from up to two sources. In context, it was one operator of a p
 what it costs there is what counts. Alone, it ran in a hot loop: a convolution takes about as long
 as in context, a fully connected layer finds its weights in the cache and takes a third. Kernels
 known only alone are therefore corrected by the ratio between the two, type by type, that the others
-show. On a GPU the runtime lists no kernels: there, all are known alone.
+show. A GPU's kernels are listed through OpenCL only: elsewhere, all are known alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FLOOR = 0.05
 
 
 TRUNCATION_US = 0.5
-"""XNNPACK lists whole microseconds, cut off and not rounded: half of one is missing on average."""
+"""XNNPACK and OpenCL list whole microseconds, cut off and not rounded: half of one is missing."""
 
 
 PASSES_AGREE = 0.07
@@ -73,7 +73,7 @@ def kernel_latencies(table: Table) -> KernelLatencies:
 
 
 def _kernel_latencies(table: Table) -> KernelLatencies:
-    rules = rules_for(table.target.delegate)
+    rules = rules_for(table.target.delegate, table.target.adapter)
     usable = _at_usual_speed(table)
     networks = [
         (measurement, split(measurement.to_graph(), rules))

@@ -4,20 +4,32 @@ A node merges into its consumer when its value is no output of the network and h
 consumer, which reads it as its first input, is element-wise, and finds its other inputs ready.
 ADD and MUL of equal shapes read the input that was written last first. Whether the newer ML Drift
 accelerators (OpenCL, WebGPU) follow exactly these rules is not verified.
+
+A convolution that is large enough goes by way of Winograd's algorithm, as three kernels
+(``conv_2d.cc``, ``IsSuitableForWinograd4x4To6x6``).
 """
 
 from __future__ import annotations
 
+import re
+
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import Activation, Binary
+from latlas.profiler.ops import Activation, Binary, Conv2D
 
 
 class GpuDelegateRules:
-    """Fusion rules of the GPU delegate."""
+    """Fusion rules of the GPU delegate.
+
+    Args:
+        adapter: the GPU as its driver names it, e.g. ``Adreno (TM) 640``.
+    """
 
     version = "gpu-delegate-1"
     unowned_operators: frozenset[str] = frozenset()
+
+    def __init__(self, adapter: str = "") -> None:
+        self.adapter = adapter
 
     def groups(self, graph: Graph) -> list[tuple[int, ...]]:
         """Return chains of nodes: a root and the element-wise nodes merged into it."""
@@ -48,8 +60,30 @@ class GpuDelegateRules:
         return groups
 
     def operators(self, kernel: Kernel) -> int:
-        """Return 1: what the delegate merges, it lists as one."""
-        return 1
+        """Return 3 for a convolution by Winograd's algorithm, else 1: what is merged is one."""
+        return 3 if self._is_winograd(kernel) else 1
+
+    def _is_winograd(self, kernel: Kernel) -> bool:
+        op = kernel.op
+        if not isinstance(op, Conv2D) or (op.kernel, op.stride) != ((3, 3), (1, 1)):
+            return False
+        if op.dilation != (1, 1) or op.groups != 1:
+            return False
+        _, height, width, filters = op.infer((kernel.inputs[0],))
+        tiles = _quarters(height) * _quarters(width)
+        read, written = _quarters(kernel.inputs[0][3]), _quarters(filters)
+        name = self.adapter.lower()
+        if "adreno" in name:
+            enough = 128 if re.search(r"\b6\d\d\b", name) else 64
+            return min(read, written) >= 32 and tiles >= enough
+        if any(amd in name for amd in ("amd", "radeon", "xclipse")):
+            return read >= 16 and written >= 8 and tiles >= 32
+        return min(read, written) >= 16 and tiles >= 32
+
+
+def _quarters(size: int) -> int:
+    """Return how many fours hold a size: the delegate's slices of channels and tiles of pixels."""
+    return -(-size // 4)
 
 
 def _main_input(graph: Graph, node: Node) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from latlas.profiler.benchmark_model.output import parse_output
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion.gpu import GpuDelegateRules
 from latlas.profiler.graph import Graph, GraphBuilder
@@ -12,6 +15,10 @@ from latlas.profiler.ops import Binary
 from latlas.search import zoo
 
 RULES = GpuDelegateRules()
+LOG = (
+    Path(__file__).parents[3].parent
+    / "shared/benchmark_model_logs/gpu_mnv2_pocl_op_profiling_csv_file.txt"
+)
 MAP = (1, 8, 8, 4)
 
 
@@ -102,3 +109,48 @@ def test_every_node_of_a_network_is_in_one_kernel(name: str) -> None:
     kernels = split(graph, RULES)
     assert sum(len(kernel.nodes) for kernel in kernels) == len(graph.nodes)
     assert kernels[-1].graph.shapes[-1] == graph.shapes[-1]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "size", "read", "written", "kernels"),
+    [
+        ("Mali-G78", 24, 64, 64, 3),
+        ("Mali-G78", 20, 64, 64, 1),  # 25 tiles of 4x4
+        ("Mali-G78", 24, 60, 64, 1),
+        ("PowerVR GE8320", 24, 64, 64, 3),
+        ("Xclipse 940", 24, 64, 32, 3),
+        ("Adreno (TM) 640", 48, 128, 128, 3),
+        ("Adreno (TM) 640", 40, 128, 128, 1),  # 100 tiles
+        ("Adreno (TM) 740", 40, 128, 128, 3),
+        ("Adreno (TM) 740", 40, 124, 128, 1),
+    ],
+)
+def test_large_convolutions_are_three_kernels(
+    adapter: str, size: int, read: int, written: int, kernels: int
+) -> None:
+    rules = GpuDelegateRules(adapter)
+    for stride, spread, kernel, expected in (
+        (1, 1, 3, kernels),
+        (2, 1, 3, 1),
+        (1, 2, 3, 1),
+        (1, 1, 5, 1),
+    ):
+        b = GraphBuilder((1, size, size, read))
+        x = b.conv(0, written, kernel, stride=stride, dilation=spread)
+        (found,) = split(b.build(x), rules)
+        assert rules.operators(found) == expected
+
+
+@pytest.mark.skipif(not LOG.exists(), reason=f"{LOG.name} is not at hand")
+def test_a_real_profile_lists_what_the_rules_say() -> None:
+    """On OpenCL the classic tool has a row for each kernel of MobileNetV2, named by its operators."""
+    text = LOG.read_text()
+    rows = parse_output(*text.split("===== file g.csv =====\n", 1)[::-1]).ops
+    graph = fold(zoo.build("mobilenet_v2"))
+    kernels = split(graph, RULES)
+    listed = [row.type for row in rows if not row.type.startswith("softmax")]
+    assert len(listed) == sum(RULES.operators(kernel) for kernel in kernels)
+    names = {"conv2d": "convolution_2d", "depthwise_conv2d": "depthwise_convolution"}
+    for kernel, row in zip(kernels, listed, strict=True):
+        assert row.startswith(names.get(kernel.type, kernel.type))
+        assert ("-> add" in row) == any(isinstance(node.op, Binary) for node in kernel.nodes)
