@@ -39,6 +39,7 @@ from latlas.profiler.errors import (
     DeviceTimeout,
     NotDelegatedError,
     RunnerError,
+    RunnerTimeout,
 )
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.litert.cores import parse_cores
@@ -288,7 +289,12 @@ class PhoneRunner:
             )
         probe = Job("probe", _probe_model(), Effort(min_runs=1, min_ms=0, warmup_ms=0))
         self._lists_operators = can_profile(flags)
-        (outputs,) = self._attempt([replace(probe, profile=True)])
+        try:
+            (outputs,) = self._attempt([replace(probe, profile=True)])
+        except _JobTimeout as late:
+            raise RunnerTimeout(
+                f"phone {self.phone.serial}: not even a small model ends in time: {late}"
+            ) from late
         timed = _parse(outputs[0])
         refused = timed.delegation_problem(self.execution.tool) if gpu else ""
         if refused and timed.kind in ("ok", "not_delegated"):

@@ -1,4 +1,4 @@
-"""`latlas devices` and `latlas doctor` with phones attached, each in a process of its own."""
+"""`latlas devices` with phones attached, each time in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ import sys
 import time
 from typing import Any
 
-import pytest
 from phone_lab.lab import LabPhone, wait_for
 
-from latlas.commands.devices import FoundPhone
-from latlas.commands.doctor import _phone as check_phone
-from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.transport import list_phones
 
 
@@ -68,16 +64,6 @@ def test_the_table(phone: LabPhone) -> None:
         assert cell in line
 
 
-def test_doctor(phone: LabPhone) -> None:
-    checks = json.loads(latlas("doctor", "--json"))["checks"]
-    assert checks[-1] == {
-        "name": f"phone {phone.serial}",
-        "ok": True,
-        "found": "Pixel 6",
-        "mend": "",
-    }
-
-
 def test_a_frozen_phone_is_listed_in_time(fragile_phone: LabPhone) -> None:
     fragile_phone.link.frozen = True
     started = time.monotonic()
@@ -96,23 +82,3 @@ def test_a_phone_that_has_not_accepted_this_computer(fragile_phone: LabPhone) ->
     wait_for(lambda: [phone.state for phone in list_phones()] == ["unauthorized"], "its question")
     last = latlas("devices").splitlines()[-1]
     assert last.startswith(f"phone {fragile_phone.serial} is unauthorized: unlock the phone")
-
-
-@pytest.mark.parametrize(
-    ("battery", "thermal", "found"),
-    [
-        (Battery(percent=12.0), None, "battery at 12%"),
-        (Battery(percent=12.0, charging=True), None, ""),
-        (Battery(temperature_c=41.5), Thermal(status=0), "battery at 41.5 °C"),
-        (None, Thermal(status=2), "throttled, thermal status 2"),
-        (None, Thermal(overridden=True), "its thermal status was set by hand"),
-        (None, None, ""),
-    ],
-)
-def test_what_would_spoil_a_measurement(
-    battery: Battery | None, thermal: Thermal | None, found: str
-) -> None:
-    check = check_phone(FoundPhone("0A1B", "device", battery=battery, thermal=thermal))
-    assert check.ok == (not found)
-    assert check.found == (found or "ready")
-    assert bool(check.mend) == bool(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from components import require
 
 from latlas.profiler.benchmark_model.output import parse_output
 from latlas.profiler.fold import fold
@@ -141,9 +142,9 @@ def test_large_convolutions_are_three_kernels(
         assert rules.operators(found) == expected
 
 
-@pytest.mark.skipif(not LOG.exists(), reason=f"{LOG.name} is not at hand")
 def test_a_real_profile_lists_what_the_rules_say() -> None:
-    """On OpenCL the classic tool has a row for each kernel of MobileNetV2, named by its operators."""
+    """On OpenCL the classic tool has a row for each kernel of MobileNetV2, named by its parts."""
+    require("a log of benchmark_model", LOG.exists(), "put the logs into ../shared")
     text = LOG.read_text()
     rows = parse_output(*text.split("===== file g.csv =====\n", 1)[::-1]).ops
     graph = fold(zoo.build("mobilenet_v2"))
