@@ -5,6 +5,7 @@ What the rules are is written in `latlas.profiler.campaign`.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import deque
@@ -33,6 +34,7 @@ from latlas.profiler.warmup import (
 )
 
 _REFERENCE_JOB = re.compile(rf"{REFERENCE}-([0-9]{{1,12}})")
+_NAP_S = 1.0  # after so many seconds of rest is looked whether the session is to end
 
 
 class Progress(Protocol):
@@ -138,8 +140,10 @@ class Session:
         numbers = (_REFERENCE_JOB.fullmatch(name) for name in table.attempts)
         self.references = max((int(number[1]) for number in numbers if number), default=0)
         self.reference_s = 0.0
-        self.warmup_ms: float | None = None  # None: what each job says
+        self.warmup_ms = settings.warmup_ms  # None: what each job says
         self.warmup_checked_s = clock()
+        self.ends = math.inf
+        self.drifted_s = 0.0  # rests because of the reference, which `patience_s` bounds
         self.impatient = False
         self.queue: deque[_Pending] = deque()
         self.rng = random.Random(settings.seed + 1)
@@ -153,39 +157,52 @@ class Session:
         self.rest()
         self.find_warmup()
         self.learn()
-        ends = self.clock() + self.settings.max_s
-        while self.queue and self.clock() < ends:
+        self.ends = self.clock() + self.settings.max_s
+        while self.queue and self.clock() < self.ends:
             self.rest()
+            if self.clock() >= self.ends:
+                break
             if self.clock() - self.warmup_checked_s > self.settings.check_warmup_s:
                 self.find_warmup()
             self.batch()
 
-    def sleep(self, seconds: float) -> None:
-        """Rest, unless the session is to end."""
+    def check_stop(self) -> None:
         if self.stop.is_set():
             raise KeyboardInterrupt
-        self._sleep(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Rest, unless the session is to end."""
+        started = self.clock()
+        try:
+            while seconds > 0:
+                self.check_stop()
+                self._sleep(min(seconds, _NAP_S))
+                seconds -= _NAP_S
+            self.check_stop()
+        finally:
+            self.tally.paused_s += self.clock() - started
 
     def rest(self) -> None:
-        """Wait while the device says itself that it is unwell.
+        """Wait while the device says itself that it is unwell, at most until the session ends.
 
         Raises:
             DeviceError: it is so for too long.
         """
-        if self.stop.is_set():
-            raise KeyboardInterrupt
+        self.check_stop()
         started, pause = self.clock(), self.settings.first_pause_s
         while reason := self.runner.unwell():
             self.show(f"waiting: {reason}", refresh=True)
-            waited_s = self.clock() - started
-            if waited_s >= self.settings.unwell_s:
+            now = self.clock()
+            if now >= self.ends:
+                return
+            left_s = started + self.settings.unwell_s - now
+            if left_s <= 0:
                 raise DeviceError(
-                    f"the device is no better after {waited_s:.0f} s: {reason}; what was measured "
-                    "is kept, give the same command again to go on"
+                    f"the device is no better after {now - started:.0f} s: {reason}; what was "
+                    "measured is kept, give the same command again to go on"
                 )
+            self.sleep(min(pause, left_s, self.ends - now))
             pause = min(2 * pause, self.settings.max_pause_s)
-            self.sleep(pause)
-        self.tally.paused_s += self.clock() - started
 
     # Warm-up
 
@@ -195,7 +212,7 @@ class Session:
         Raises:
             RunnerError: a kernel could not be measured.
         """
-        if not self.runner.fresh_process:
+        if not self.runner.fresh_process or self.settings.warmup_ms is not None:
             return
         longest = max(WARMUPS_MS)
         known = self.table.warmups[-1].warmup_ms if self.table.warmups else None
@@ -221,7 +238,11 @@ class Session:
         self.table.append_warmup(Warmup(warmup_ms, timings, round(self.clock() - self.zero, 3)))
 
     def warmed(self, effort: Effort) -> Effort:
-        return effort if self.warmup_ms is None else replace(effort, warmup_ms=self.warmup_ms)
+        if self.warmup_ms is None:
+            return effort
+        # A tool may have one maximum for both, which must not cut the warm-up short.
+        max_ms = max(effort.max_ms, self.warmup_ms)
+        return replace(effort, warmup_ms=self.warmup_ms, max_ms=max_ms)
 
     # References
 
@@ -264,7 +285,7 @@ class Session:
     def recover(self) -> None:
         """Rest until the reference is back at its level, or holds another one."""
         settings, monitor, clock = self.settings, self.monitor, self.clock
-        patience_s = max(settings.patience_s - self.tally.paused_s, 0.0)
+        patience_s = max(settings.patience_s - self.drifted_s, 0.0)
         deadline = clock() + (0.0 if self.impatient else patience_s)
         pause = settings.first_pause_s
         checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
@@ -273,7 +294,7 @@ class Session:
             if not self.impatient:
                 resting = clock()
                 self.sleep(max(min(pause, deadline - resting), 0.0))
-                self.tally.paused_s += clock() - resting
+                self.drifted_s += clock() - resting
             (check,) = self.measure_references(1)
             assert check.summary is not None
             median_us = check.summary.median_us

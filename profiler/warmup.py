@@ -8,6 +8,7 @@ shortest warm-up whose figures lie within 2% of those after the longest is enoug
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import defaultdict
@@ -15,11 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from latlas.profiler.errors import RunnerError
+from latlas.profiler.errors import NotDelegatedError, RunnerError
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.journal import Fields
 from latlas.profiler.reference import reference_graph
-from latlas.profiler.runner import Effort, Job, Runner
+from latlas.profiler.runner import Effort, Job, Result, Runner
 from latlas.profiler.statistics import MAX_US, PRINTED_US, summary_of
 
 WARMUPS_MS = (1.0, 5.0, 20.0, 50.0, 100.0, 200.0, 500.0)
@@ -33,6 +34,7 @@ CHECKED = ("medium",)
 """The kernels of a check, which is to cost little."""
 
 _MAX_TIMINGS = 10_000
+_ACCIDENTS = ("crashed", "timeout")
 
 
 def probe_graphs() -> dict[str, Graph]:
@@ -145,6 +147,8 @@ def time_warmups(
 ) -> tuple[WarmupTiming, ...]:
     """Measure kernels after warm-ups, in random order, the best of several rounds.
 
+    A process may die by accident: that counts only where it dies in every round.
+
     Args:
         runner: of the target.
         write: turns a graph into a .tflite file's bytes.
@@ -155,7 +159,7 @@ def time_warmups(
         clock: seconds, monotonic.
 
     Raises:
-        RunnerError: a kernel cannot be measured.
+        RunnerError: a kernel cannot be measured; `NotDelegatedError` where that is why.
     """
     graphs = probe_graphs()
     models = {name: write(graphs[name]) for name in kernels}
@@ -172,15 +176,25 @@ def time_warmups(
             )
             for i, (name, ms) in enumerate(cells)
         ]
-        for cell, result in zip(cells, runner.run(jobs), strict=True):
-            try:
-                median_us = summary_of(result).median_us
-            except ValueError:
-                raise RunnerError(
-                    f"the {cell[0]} kernel that shows the warm-up cannot be measured: "
-                    f"{result.error or 'no samples'}"
-                ) from None
-            best[cell] = min(best.get(cell, float("inf")), median_us)
-        if clock() - started > ENOUGH_S:
+        results = {result.job_id: result for result in runner.run(jobs)}
+        for cell, job in zip(cells, jobs, strict=True):
+            result = results.get(job.id, Result(job.id, error="no result", kind="crashed"))
+            if result.kind == "ok":
+                best[cell] = min(best.get(cell, math.inf), _median_us(cell[0], result))
+            elif result.kind not in _ACCIDENTS or (turn == ROUNDS - 1 and cell not in best):
+                raise _failure(cell[0], result.error, result.kind)
+        if clock() - started > ENOUGH_S and len(best) == len(cells):
             break
     return tuple(WarmupTiming(name, ms, round(us, 3)) for (name, ms), us in sorted(best.items()))
+
+
+def _median_us(kernel: str, result: Result) -> float:
+    try:
+        return summary_of(result).median_us
+    except ValueError as problem:
+        raise _failure(kernel, str(problem)) from None
+
+
+def _failure(kernel: str, error: str, kind: str = "failed") -> RunnerError:
+    known = NotDelegatedError if kind == "not_delegated" else RunnerError
+    return known(f"the {kernel} kernel that shows the warm-up cannot be measured: {error}")

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from latlas.profiler.adb.phone import FOLDER, Phone
-from latlas.profiler.adb.text import clean
-from latlas.profiler.errors import DeviceCommandError, DeviceError, DeviceLost, DeviceTimeout
+from latlas.profiler.adb.text import whole_number
+from latlas.profiler.errors import DeviceCommandError, DeviceError
 
 THERMAL_LIMIT = 0
 """Android's thermal status up to which a phone counts as cool: 0 none, 1 light, 2 moderate …"""
@@ -28,7 +29,7 @@ MAX_BATTERY_C = 40.0
 """A battery warmer than this is in a phone that is about to be throttled."""
 
 _NOTE = f"{FOLDER}/conditions"
-_MAX_NOTES = 20
+_MAX_NOTE_BYTES = 4096
 _STAY_ON = "stay_on_while_plugged_in"
 _EVERY_PLUG = "15"  # AC, USB, wireless and dock: android.os.BatteryManager's BATTERY_PLUGGED_…
 _FIXED_SDK = 30
@@ -143,12 +144,20 @@ class FixedPerformance(_Shown):
     name = "fixed performance mode"
     writable = True
 
+    def __init__(self, phone: Phone) -> None:
+        super().__init__(phone)
+        self._value = "false"
+
     def available(self) -> bool:
-        return (self.phone.identity().sdk or 0) >= _FIXED_SDK
+        sdk = whole_number(self.phone.ask("getprop", "ro.build.version.sdk"))
+        return (sdk or 0) >= _FIXED_SDK
 
     def show(self) -> str:
-        """Return ``false``: Android cannot be asked, and whoever switches it on is measuring."""
-        return "false"
+        """Return what was written last, at first ``false``: Android cannot be asked.
+
+        Whoever else switches it on is measuring as well.
+        """
+        return self._value
 
     def write(self) -> None:
         self._set("true")
@@ -158,6 +167,7 @@ class FixedPerformance(_Shown):
 
     def _set(self, value: str) -> None:
         self.phone.do("cmd", "power", "set-fixed-performance-mode-enabled", value)
+        self._value = value
 
 
 class ScreenAwake(_Shown):
@@ -255,7 +265,7 @@ class Conditions:
         conditions: in the order in which they are written.
 
     Attributes:
-        written: names of the conditions that the phone took.
+        written: names of the conditions that the phone took and has now.
         refused: by name, why it did not take a condition that it should have.
     """
 
@@ -276,50 +286,75 @@ class Conditions:
         return {c.name: c.show() for c in self.conditions if c.available()}
 
     def restore_left(self) -> tuple[str, ...]:
-        """Put back what an interrupted start has left; return the names of it."""
-        text = self.phone.ask("sh", "-c", 'cat "$1" 2>/dev/null', "sh", _NOTE)
-        notes = [line.partition("=") for line in text.splitlines()[:_MAX_NOTES]]
-        known = {condition.name: condition for condition in self.conditions}
-        self._before |= {name: before for name, _, before in notes if name in known}
+        """Put back what an interrupted start has left; return the names of it.
+
+        That start may have kept other conditions than this one.
+        """
+        script = '[ -f "$1" ] && head -c "$2" "$1"'
+        text = self.phone.ask("sh", "-c", script, "sh", _NOTE, str(_MAX_NOTE_BYTES))
+        known = {condition.name for condition in self._restorable()}
+        notes = (line.partition("=") for line in text.splitlines())
+        noted = {name: unquote(before) for name, _, before in notes if name in known}
+        self._before = noted | self._before
         left = tuple(self._before)
         self.restore()
+        if text:
+            self._note()  # whatever else it says is nothing that can be put back
         return left
 
     def write(self) -> None:
         """Bring about what measuring needs, having noted what was.
 
         A phone that refuses one is measured without it: see `refused`.
+
+        Raises:
+            DeviceError: the phone is gone, or has no room for the note.
         """
         for condition in self.conditions:
             if not condition.writable or not condition.available():
                 continue
-            self._before.setdefault(condition.name, condition.show())
-            self._note()
+            if condition.name not in self._before:
+                self._before[condition.name] = condition.show()
+                self._note()
             try:
                 condition.write()
                 self.written.add(condition.name)
-            except (DeviceLost, DeviceTimeout):
-                raise
+                self.refused.pop(condition.name, None)
             except DeviceCommandError as problem:
                 self.refused[condition.name] = str(problem)
+                self.written.discard(condition.name)
 
     def restore(self) -> None:
-        """Put back what was; what the phone refuses is not tried again."""
-        for condition in reversed(self.conditions):
+        """Put back what was; what the phone refuses is not tried again.
+
+        Raises:
+            DeviceError: the phone is gone; the note stays for the next start.
+        """
+        for condition in self._restorable():
             if condition.name in self._before:
                 with suppress(DeviceCommandError):
-                    condition.restore(clean(self._before[condition.name]) or "")
+                    condition.restore(self._before[condition.name])
                 del self._before[condition.name]
-                self._note()
+                self.written.discard(condition.name)
+                with suppress(DeviceCommandError):  # of a full disk: an old note does no harm
+                    self._note()
+
+    def _restorable(self) -> list[Condition]:
+        """Return the conditions in the order in which they are put back."""
+        own = list(reversed(self.conditions))
+        names = {condition.name for condition in own}
+        usual: list[Condition] = [FixedPerformance(self.phone), ScreenAwake(self.phone)]
+        return own + [condition for condition in usual if condition.name not in names]
 
     def _note(self) -> None:
-        lines = "\n".join(f"{name}={before}" for name, before in self._before.items())
+        lines = "\n".join(f"{name}={quote(before)}" for name, before in self._before.items())
         if lines:
-            script = 'mkdir -p "$1" && echo "$3" > "$2"'
+            # Renamed, so that there is never half a note.
+            script = 'mkdir -p "$1" && echo "$3" > "$2.new" && mv -f "$2.new" "$2"'
             self.phone.do("sh", "-c", script, "sh", FOLDER, _NOTE, lines)
         else:
             with suppress(DeviceCommandError):
-                self.phone.do("rm", "-f", _NOTE)
+                self.phone.do("rm", "-rf", _NOTE, f"{_NOTE}.new")
 
 
 def usual_conditions(

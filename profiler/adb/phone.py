@@ -90,11 +90,12 @@ class Phone:
         return hashlib.sha256(number.encode("utf-8", "replace")).hexdigest()[:12]
 
     def ask(self, *arguments: str) -> str:
-        """Return what a command prints; one that fails or that the phone lacks prints nothing.
+        """Return what a command prints; one that the phone lacks prints nothing.
 
         Raises:
             DeviceLost: it is not there, not usable, or went away meanwhile.
             DeviceTimeout: it does not answer.
+            DeviceCommandError: it answers without end.
         """
         return self._ask(time.monotonic() + self.timeout_s, *arguments)
 

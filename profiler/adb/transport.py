@@ -45,6 +45,7 @@ MAX_FILE_BYTES = 1 << 30
 _START_S = 20.0
 _CHUNK = 1 << 16
 _MAX_PATH_BYTES = 1000
+_MAX_REQUEST_BYTES = 0xFFFF
 _MAX_REASON_BYTES = 4096
 _LAST_WORDS_BYTES = 2000
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
@@ -262,7 +263,8 @@ class AdbTransport:
         Raises:
             DeviceLost: the phone is not there, not usable, or went away meanwhile.
             DeviceTimeout: it was not done in time.
-            DeviceCommandError: the phone could not write one of them; the output says why.
+            DeviceCommandError: the phone could not write one of them; the message says which, the
+                output why. It has the files before that one, and none after it.
             DamagedTransfer: the phone holds something else now; the files are removed.
         """
         end = time.monotonic() + timeout_s
@@ -281,9 +283,12 @@ class AdbTransport:
                     connection.send(b"DONE" + struct.pack("<I", int(time.time())))
             except DeviceLost:
                 pass  # a phone that refused may have hung up already, its reason waits below
-            for _ in contents:
-                connection.sync_reply(b"OKAY")
-        expected = hashlib.sha256(b"".join(contents.values())).hexdigest()
+            for path in contents:
+                connection.sync_reply(b"OKAY", refusal=f"the phone refused to write {path!a}")
+        digest = hashlib.sha256()
+        for content in contents.values():
+            digest.update(content)
+        expected = digest.hexdigest()
         left_s = max(end - time.monotonic(), 0.0)
         found = self.run(["sh", "-c", 'cat "$@" | sha256sum', "sh", *contents], left_s)
         if found.text[:64] != expected:
@@ -481,12 +486,14 @@ class _Connection:
             raise self.error(DeviceError, f"this is no adb server: it sent {digits!r}")
         return self.receive(int(digits, 16))
 
-    def sync_reply(self, more: bytes, done: bytes = b"") -> int | None:
+    def sync_reply(
+        self, more: bytes, done: bytes = b"", refusal: str = "the phone refused"
+    ) -> int | None:
         """Return the number that comes with the reply `more`, or None at the reply `done`."""
         kind, number = struct.unpack("<4sI", self.receive(8))
         if kind == b"FAIL":
             reason = self.receive(min(number, _MAX_REASON_BYTES)).decode("utf-8", "replace")
-            raise self.error(DeviceCommandError, "the phone refused", output=reason)
+            raise self.error(DeviceCommandError, refusal, output=reason)
         if kind not in (more, done):
             raise self.error(DeviceLost, f"the phone sent {kind!r} instead of a reply")
         return None if kind == done else int(number)
@@ -537,6 +544,11 @@ class _Connection:
             ) from None
 
     def _request(self, service: bytes) -> None:
+        if not 0 < len(service) <= _MAX_REQUEST_BYTES:
+            raise self.error(
+                DeviceLost if self._serial else DeviceError,
+                "no phone has such a name or address: `latlas devices` lists those that there are",
+            )
         self.send(b"%04x" % len(service) + service)
         reply = self.receive(4)
         if reply == b"FAIL":

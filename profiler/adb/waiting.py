@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.adb.transport import list_phones, request_connection
@@ -12,23 +13,29 @@ from latlas.profiler.errors import DeviceError, DeviceLost
 
 POLL_S = 1.0
 _ANSWER_S = 5.0
+_SHORTEST_ANSWER_S = 1.0  # a phone that is there counts even where no time is left
 _TCP = re.compile(r"[\w.-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 
 
-def phone_state(serial: str) -> tuple[str, str]:
+def phone_state(serial: str, timeout_s: float = _ANSWER_S) -> tuple[str, str]:
     """Return how a phone is attached, ``ready`` when it can be used, and what would help.
+
+    Args:
+        serial: what adb calls it.
+        timeout_s: seconds that the adb server may take, and then the phone.
 
     Raises:
         DeviceError: there is no adb server, and none can be started.
     """
-    phone = next((found for found in list_phones() if found.serial == serial), None)
+    listed = list_phones(timeout_s)
+    phone = next((found for found in listed if found.serial == serial), None)
     if phone is None:
         return "not attached", "plug it in, or connect to it with: adb connect HOST:PORT"
     if not phone.ready:
         return phone.state, phone.what_to_do
     try:
         # Android answers adb long before it has finished booting.
-        booted = Phone(serial, _ANSWER_S).ask("getprop", "sys.boot_completed").strip() == "1"
+        booted = Phone(serial, timeout_s).ask("getprop", "sys.boot_completed").strip() == "1"
     except DeviceError:
         return "not answering", "unplug the phone and plug it in again"
     return ("ready", "") if booted else ("booting", "wait a moment")
@@ -48,7 +55,8 @@ def wait_for_phone(
 
     Args:
         serial: what adb calls it.
-        timeout_s: seconds to wait at most; a phone that is there already counts at once.
+        timeout_s: seconds to wait; a phone that is there already counts at once. The last look
+            may take some seconds more, and 20 where the adb server has to be started for it.
         say: told the state whenever it changes, for people.
         clock: seconds, monotonic.
         sleep: rests for seconds.
@@ -59,14 +67,16 @@ def wait_for_phone(
     end = clock() + timeout_s
     said = ""
     while True:
+        answer_s = max(min(_ANSWER_S, end - clock()), _SHORTEST_ANSWER_S)
         try:
-            state, what_to_do = phone_state(serial)
-            if state == "ready":
-                return
-            if state in ("not attached", "offline") and _TCP.fullmatch(serial):
-                request_connection(serial, _ANSWER_S)
+            state, what_to_do = phone_state(serial, answer_s)
         except DeviceError as problem:  # of the adb server, which the next call starts again
-            state, what_to_do = str(problem), "apt-get install adb"
+            state, what_to_do = "out of sight", str(problem)
+        if state == "ready":
+            return
+        if clock() < end and state in ("not attached", "offline") and _TCP.fullmatch(serial):
+            with suppress(DeviceError):  # the next look tells what came of it
+                request_connection(serial, answer_s)
         if clock() >= end:
             raise DeviceLost(
                 f"it did not come back within {timeout_s:.0f} s, it is {state}: {what_to_do}; "

@@ -13,6 +13,7 @@ import base64
 import re
 import secrets
 import shlex
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -24,19 +25,24 @@ from latlas.profiler.errors import DeviceCommandError
 NO_AFFINITY = 97
 """The script's exit code where the phone refuses the affinity mask."""
 
+_REST_CHARS = 200
+"""What follows a mark's kind is shorter: times, or what taskset says."""
+_MAX_AHEAD = 1000
+"""Commands whose end only one of the streams has told yet."""
+
 # $1 is the random word, $2 the mask, $3 the folder, $4 the file that a command may write. A child
 # runs in the background only so that a signal, which adbd sends when the link is lost, reaches the
-# shell at once and the child with it. A command's last words are complete once both streams have
-# their mark.
+# shell at once and the child with it. The shell knows a child as $! before it can take a signal. A
+# command's last words are complete once both streams have their mark.
 _FRAME = """\
-word=$1 result=$4 child=
-end() { [ -z "$child" ] || kill -9 "$child"; exit 129; }
+word=$1 result=$4 busy=
+end() { [ -z "$busy" ] || kill -9 $!; exit 129; }
 trap end HUP INT TERM PIPE
 run() {
-  began=$EPOCHREALTIME
-  "$@" & child=$!
-  wait "$child"; code=$?
-  ended=$EPOCHREALTIME child=
+  began=$EPOCHREALTIME busy=1
+  "$@" &
+  wait $!; code=$?
+  ended=$EPOCHREALTIME busy=
   if [ -n "$result" ] && [ -f "$result" ]; then
     echo; echo "$word file"; base64 "$result"; rm -f "$result"
   fi
@@ -112,8 +118,8 @@ class BatchReader:
     mask_found: int | None = None
     _stdout: bytearray = field(default_factory=bytearray)
     _stderr: bytearray = field(default_factory=bytearray)
-    _ended: list[CommandOutput] = field(default_factory=list)
-    _complaints: list[str] = field(default_factory=list)
+    _ended: deque[CommandOutput] = field(default_factory=deque)
+    _complaints: deque[str] = field(default_factory=deque)
     _printed: str | None = None  # by a command whose result file comes now
 
     def feed(self, stream: Literal["stdout", "stderr"], data: bytes) -> Iterator[CommandOutput]:
@@ -124,32 +130,44 @@ class BatchReader:
                 too much, or the marks are damaged.
         """
         buffer = self._stdout if stream == "stdout" else self._stderr
+        pattern = rb"(?:^|\n)%s (mask|file|end)([^\n]{0,%d})\n" % (self.word.encode(), _REST_CHARS)
+        longest = len(self.word) + _REST_CHARS + len("\n mask\n")
         # Only what is new can hold a mark, or the end of one.
-        start = max(len(buffer) - len(self.word) - 200, 0)
+        start = max(len(buffer) - longest, 0)
         buffer += data
-        if len(buffer) > MAX_CHARS:
-            raise DeviceCommandError(f"a command of a batch printed more than {MAX_CHARS} bytes")
-        pattern = rb"(?:^|\n)%s (mask|file|end)([^\n]*)\n" % self.word.encode()
         while found := re.compile(pattern).search(buffer, start):
+            if found.start() > MAX_CHARS:
+                raise _too_much()
             text = bytes(buffer[: found.start()]).decode("utf-8", "replace")
-            rest = found[2].decode("utf-8", "replace")
-            kind = found[1]
+            kind, rest = found[1].decode(), found[2].decode("utf-8", "replace")
             del buffer[: found.end()]
             start = 0
-            if kind == b"mask":
-                self._check_mask(rest)
-            elif stream == "stderr":
-                self._complaints.append(text)
-            elif kind == b"file":
-                self._printed = text
-            else:
-                exit_code, spent_s = _times(rest)
-                printed, content = text, b""
-                if self._printed is not None:
-                    printed, content, self._printed = self._printed, _decoded(text), None
-                self._ended.append(CommandOutput(exit_code, printed, "", spent_s, content))
-        while self._ended and self._complaints:
-            yield replace(self._ended.pop(0), stderr=self._complaints.pop(0))
+            self._take(stream, kind, rest, text)
+            while self._ended and self._complaints:
+                yield replace(self._ended.popleft(), stderr=self._complaints.popleft())
+        if len(buffer) > MAX_CHARS + longest:
+            raise _too_much()
+
+    def _take(self, stream: str, kind: str, rest: str, text: str) -> None:
+        """Take a mark, and the text before it."""
+        if kind == "mask" and stream == "stdout":
+            self._check_mask(rest)
+        elif kind == "end" and stream == "stderr":
+            self._complaints.append(text)
+        elif kind == "file" and stream == "stdout" and self._printed is None:
+            self._printed = text
+        elif kind == "end":
+            exit_code, spent_s = _times(rest)
+            printed, content = text, b""
+            if self._printed is not None:
+                printed, content, self._printed = self._printed, _decoded(text), None
+            self._ended.append(CommandOutput(exit_code, printed, "", spent_s, content))
+        else:
+            raise DeviceCommandError(f"a mark of the batch is where none belongs: {kind!r}")
+        if max(len(self._ended), len(self._complaints)) > _MAX_AHEAD:
+            raise DeviceCommandError(
+                f"one stream of the batch is more than {_MAX_AHEAD} commands ahead of the other"
+            )
 
     def _check_mask(self, text: str) -> None:
         # "pid 4242's current affinity mask: f0"
@@ -163,6 +181,10 @@ class BatchReader:
             )
 
 
+def _too_much() -> DeviceCommandError:
+    return DeviceCommandError(f"a command of a batch printed more than {MAX_CHARS} bytes")
+
+
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -172,8 +194,9 @@ def _decoded(text: str) -> bytes:
 
 def _times(text: str) -> tuple[int, float | None]:
     """Read e.g. `` 0 1700000000.123456 1700000000.234567``."""
-    found = re.fullmatch(r" ([0-9]{1,3})(?: (\d{1,12}\.\d{1,9}) (\d{1,12}\.\d{1,9}))?\s*", text)
-    if found is None:
+    time = r"([0-9]{1,12}\.[0-9]{1,9})"
+    found = re.fullmatch(rf" ([0-9]{{1,3}})(?: {time} {time})? *", text)
+    if found is None or int(found[1]) > 255:
         raise DeviceCommandError(f"a mark of the batch is damaged: {clean(text)!r}")
     if found[2] is None:
         return int(found[1]), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import pytest
@@ -73,6 +75,7 @@ class Device:
         self.complaint: Callable[[float], str] = lambda now: ""
         self.attempts: dict[str, int] = {}
         self.order: list[str] = []
+        self.rests: list[float] = []
         self.init_s = 0.0
 
     def true_us(self, model: bytes) -> float:
@@ -121,9 +124,15 @@ def write(graph: Graph) -> bytes:
 
 
 def campaign(
-    device: Device, folder: Path, jobs: list[CampaignJob], bar: Bar | None = None, **settings: Any
+    device: Device,
+    folder: Path,
+    jobs: list[CampaignJob],
+    bar: Bar | None = None,
+    stop: Event | None = None,
+    **settings: Any,
 ) -> CampaignReport:
     def sleep(seconds: float) -> None:
+        device.rests.append(seconds)
         device.now += seconds
 
     return Campaign(
@@ -135,6 +144,7 @@ def campaign(
         progress=lambda done, total: bar or Bar(),
         clock=lambda: device.now,
         sleep=sleep,
+        stop=stop,
     ).run()
 
 
@@ -390,6 +400,254 @@ def test_a_session_that_starts_throttled_knows_it_from_earlier_ones(tmp_path: Pa
     waits.slowness = lambda now: 1.4 if now < 3 else 1.0
     report = campaign(waits, tmp_path, make_jobs(30), patience_s=60)
     assert (report.throttled, report.measured) == (0, 10)
+
+
+class Starting(Device):
+    """A device whose clock is low until a process has run for a while, every time."""
+
+    fresh_process = True
+
+    def __init__(self, rise_ms: float, seed: int = 0) -> None:
+        super().__init__(noise=0.001, seed=seed)
+        self.rise_ms = rise_ms
+        self.efforts: dict[str, Effort] = {}
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        for job in jobs:
+            effort = self.efforts[job.id] = job.effort
+            started, warm = self.now, (self.rise_ms - min(effort.warmup_ms, effort.max_ms)) / 1e3
+            self.slowness = lambda now, cold=started + warm: 1.5 if now < cold else 1.0
+            yield from super().run([job])
+            self.now += effort.warmup_ms / 1e3
+
+
+def probes(device: Device) -> int:
+    return sum(name.startswith("warmup") for name in device.order)
+
+
+def warmups_of(folder: Path) -> list[float]:
+    return [warmup.warmup_ms for warmup in Table.open(folder).warmups]
+
+
+@pytest.mark.parametrize(("rise_ms", "expected"), [(0, 1), (15, 20), (45, 50), (400, 500)])
+def test_the_warm_up_that_a_device_needs(tmp_path: Path, rise_ms: float, expected: float) -> None:
+    device, jobs = Starting(rise_ms), make_jobs(30)
+    report = campaign(device, tmp_path, jobs)
+    table = check_every_job_once(tmp_path, jobs)
+    assert warmups_of(tmp_path) == [expected]
+    (warmup,) = table.warmups
+    assert {timing.kernel for timing in warmup.timings} == {"small", "medium", "large"}
+    assert {timing.warmup_ms for timing in warmup.timings} == {1, 5, 20, 50, 100, 200, 500}
+    measured = [name for name in device.order if not name.startswith("warmup")]
+    assert {device.efforts[name].warmup_ms for name in measured} == {expected}
+    assert (report.measured, report.noisy) == (30, 0)
+    graphs = {job.id: job.graph for job in jobs}
+    for m in table.measurements:
+        assert m.summary is not None
+        truth = device.true_us(write(graphs[m.id]))
+        assert m.summary.median_us == pytest.approx(truth, rel=0.02)
+
+
+def test_one_process_for_all_needs_no_probe(tmp_path: Path) -> None:
+    device = Device()
+    campaign(device, tmp_path, make_jobs(3))
+    assert (probes(device), warmups_of(tmp_path)) == (0, [])
+
+
+def test_the_maximum_does_not_cut_a_warm_up_short(tmp_path: Path) -> None:
+    device = Starting(400)
+    jobs = [CampaignJob("k", "conv", "kernel", kernel(0), Effort(max_ms=100))]
+    campaign(device, tmp_path, jobs)
+    assert device.efforts["k"] == Effort(max_ms=500, warmup_ms=500)
+
+
+def test_a_resumed_campaign_checks_the_warm_up_that_it_has(tmp_path: Path) -> None:
+    campaign(Starting(45), tmp_path, make_jobs(5))
+    same = Starting(45, seed=1)
+    campaign(same, tmp_path, make_jobs(10))
+    assert warmups_of(tmp_path) == [50, 50]
+    assert probes(same) == 3 * 2  # one kernel after two warm-ups, three times
+    assert same.efforts["k9"].warmup_ms == 50
+    slower = Starting(90, seed=2)
+    campaign(slower, tmp_path, make_jobs(15))
+    assert warmups_of(tmp_path) == [50, 50, 100]
+    assert slower.efforts["k14"].warmup_ms == 100
+    last = Table.open(tmp_path).warmups[-1]
+    assert len(last.timings) == 21
+    slowest = Starting(400, seed=3)
+    campaign(slowest, tmp_path, make_jobs(20))
+    campaign(slowest, tmp_path, make_jobs(25))  # the longest needs no check
+    assert warmups_of(tmp_path) == [50, 50, 100, 500, 500]
+    assert Table.open(tmp_path).warmups[-1].timings == ()
+    check_every_job_once(tmp_path, make_jobs(25))
+
+
+def test_the_warm_up_is_checked_every_so_often(tmp_path: Path) -> None:
+    device, jobs = Starting(15), make_jobs(200)
+
+    def later(job_id: str, attempt: int) -> Result | None:
+        if len(device.order) > 150:
+            device.rise_ms = 90.0
+        return None
+
+    device.trouble = later
+    campaign(device, tmp_path, jobs, check_every_jobs=10, check_warmup_s=2.0)
+    found = warmups_of(tmp_path)
+    assert found[0] == 20
+    assert found[-1] == 100
+    assert set(found) == {20, 100}
+    times = [warmup.at_s for warmup in Table.open(tmp_path).warmups]
+    assert times == sorted(times)
+    assert min(b - a for a, b in itertools.pairwise(times)) > 2.0
+    check_every_job_once(tmp_path, jobs)
+    assert device.efforts[device.order[-1]].warmup_ms == 100
+
+
+def test_an_accident_of_a_probe_is_forgiven(tmp_path: Path) -> None:
+    device = Starting(15)
+    device.trouble = lambda job_id, attempt: (
+        Result(job_id, error="gone", kind="crashed") if job_id.startswith("warmup-0-1") else None
+    )
+    campaign(device, tmp_path, make_jobs(3))
+    assert warmups_of(tmp_path) == [20]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("failed", RunnerError), ("crashed", RunnerError), ("not_delegated", NotDelegatedError)],
+)
+def test_a_probe_that_cannot_be_measured(tmp_path: Path, kind: Any, error: type[Exception]) -> None:
+    device = Starting(15)
+    device.trouble = lambda job_id, attempt: Result(job_id, error="why", kind=kind)
+    with pytest.raises(error, match="shows the warm-up cannot be measured: why"):
+        campaign(device, tmp_path, make_jobs(3))
+    assert set(device.attempts.values()) == {1}
+    assert probes(device) <= 3 * 21
+
+
+def test_an_unwell_device_is_waited_for(tmp_path: Path) -> None:
+    device, jobs, bar = Device(), make_jobs(60), Bar()
+    device.complaint = lambda now: "battery at 12%" if 0.4 < now < 100 else ""
+    report = campaign(device, tmp_path, jobs, bar, check_every_jobs=10)
+    check_every_job_once(tmp_path, jobs)
+    assert "waiting: battery at 12%" in bar.texts
+    assert report.paused_s == pytest.approx(sum(device.rests))
+    assert 95 < report.paused_s < 200
+    assert (report.measured, report.voided, report.throttled) == (60, 0, 0)
+
+
+def test_waiting_for_a_device_leaves_the_patience_for_heat(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(60)
+    device.complaint = lambda now: "hot" if 0.5 < now < 600 else ""
+    device.slowness = lambda now: 1.3 if 600 < now < 650 else 1.0
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10, patience_s=120)
+    check_every_job_once(tmp_path, jobs)
+    assert report.throttled == 0
+    assert report.paused_s > 630
+
+
+def test_a_device_that_stays_unwell_ends_the_campaign(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(60)
+    device.complaint = lambda now: "battery at 12%" if now > 0.4 else ""
+    with pytest.raises(DeviceError, match=r"no better after 300 s: battery at 12%.*go on"):
+        campaign(device, tmp_path, jobs, check_every_jobs=10, unwell_s=300)
+    assert sum(device.rests) == pytest.approx(300)
+    kept = Table.open(tmp_path)
+    assert len(kept.measurements) >= 10
+    assert kept.open_count == 0
+    device.complaint = lambda now: ""
+    report = campaign(device, tmp_path, jobs)
+    assert report.skipped == len(kept.measurements)
+    check_every_job_once(tmp_path, jobs)
+
+
+def test_a_session_that_is_over_does_not_wait_for_a_device(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(60)
+    device.complaint = lambda now: "hot" if now > 0.4 else ""
+    report = campaign(device, tmp_path, jobs, check_every_jobs=10, max_s=50)
+    assert device.now < 53
+    assert 0 < report.left < 60
+    assert not report.interrupted
+
+
+def test_a_device_that_goes_away_while_it_is_waited_for(tmp_path: Path) -> None:
+    device = Device()
+
+    def complain(now: float) -> str:
+        if now > 10:
+            raise DeviceError("unplugged")
+        return "hot" if now > 0.5 else ""
+
+    device.complaint = complain
+    bar = Bar()
+    with pytest.raises(DeviceError, match="unplugged"):
+        campaign(device, tmp_path, make_jobs(60), bar, check_every_jobs=10)
+    assert bar.closed
+    assert len(Table.open(tmp_path).measurements) >= 10
+
+
+def test_a_stop_from_another_thread_ends_a_session_in_good_order(tmp_path: Path) -> None:
+    device, jobs, stop = Device(), make_jobs(50), Event()
+
+    def trouble(job_id: str, attempt: int) -> Result | None:
+        if len(device.order) == 35:
+            stop.set()
+        return None
+
+    device.trouble = trouble
+    report = campaign(device, tmp_path, jobs, stop=stop, check_every_jobs=10)
+    # The batch that runs is finished.
+    assert (report.interrupted, report.measured, report.left) == (True, 30, 20)
+    assert Table.open(tmp_path).open_count == 0
+    again = campaign(device, tmp_path, jobs, stop=stop)
+    assert (again.interrupted, again.measured) == (True, 0)
+    assert campaign(device, tmp_path, jobs).measured == 20
+    check_every_job_once(tmp_path, jobs)
+
+
+@pytest.mark.parametrize("why", ["unwell", "throttled"])
+def test_a_stop_ends_a_rest(tmp_path: Path, why: str) -> None:
+    device, jobs, stop = Device(), make_jobs(50), Event()
+
+    if why == "unwell":
+        device.complaint = lambda now: "hot" if now > 0.5 else ""
+    else:
+        device.slowness = lambda now: 1.5 if now > 0.5 else 1.0
+    rested, stopped_at = 0.0, 30.0
+
+    class Watched(list[float]):
+        def append(self, seconds: float) -> None:
+            nonlocal rested
+            rested += seconds
+            if rested >= stopped_at:
+                stop.set()
+
+    device.rests = Watched()
+    report = campaign(device, tmp_path, jobs, stop=stop, check_every_jobs=10, patience_s=1000)
+    assert report.interrupted
+    assert report.paused_s == pytest.approx(rested)
+    assert rested < stopped_at + 1.01  # and not until the end of a pause
+    assert Table.open(tmp_path).open_count <= 1
+
+
+def test_a_real_rest_is_ended_by_a_stop(tmp_path: Path) -> None:
+    device, stop = Device(), Event()
+    device.complaint = lambda now: "hot"
+    timer = Timer(0.3, stop.set)
+    timer.start()
+    started = time.monotonic()
+    report = Campaign(
+        device,
+        tmp_path,
+        make_jobs(3),
+        CampaignSettings(first_pause_s=20),
+        write=write,
+        progress=lambda done, total: Bar(),
+        stop=stop,
+    ).run()
+    timer.join()
+    assert report.interrupted
+    assert 0.3 < report.paused_s < time.monotonic() - started < 3
 
 
 def test_what_cannot_be_started(tmp_path: Path) -> None:

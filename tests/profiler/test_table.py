@@ -19,6 +19,7 @@ from latlas.profiler.runner import OpTime, Result
 from latlas.profiler.statistics import Judgement, NoiseGate, Verdict, judge, summarise
 from latlas.profiler.table import JOURNAL, Table, TableWriter
 from latlas.profiler.target import Target
+from latlas.profiler.warmup import Warmup, WarmupTiming
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
 GATE = NoiseGate(spread=1.0, drift=1.0)
@@ -74,6 +75,81 @@ def test_another_phone_of_the_same_model_is_refused(tmp_path: Path, name: str) -
     TableWriter(tmp_path, TARGET).close()
     with pytest.raises(TargetMismatchError, match=f"{name}: 'one' against 'other'"):
         TableWriter(tmp_path, TARGET, environment={name: "other"})
+
+
+WARMUP = Warmup(50.0, (WarmupTiming("small", 1.0, 70.5), WarmupTiming("small", 50.0, 51.0)), 1.5)
+
+
+def write_warmups(folder: Path, *warmups: Warmup) -> Path:
+    with TableWriter(folder, TARGET) as table:
+        for warmup in warmups:
+            table.append_warmup(warmup)
+        assert table.warmups[-len(warmups) :] == list(warmups)
+    return folder / JOURNAL
+
+
+def test_warmups_are_read_back(tmp_path: Path) -> None:
+    second = Warmup(500.0, (), 99.0)
+    write_warmups(tmp_path, WARMUP)
+    write(tmp_path, make())
+    write_warmups(tmp_path, second)
+    read = Table.open(tmp_path)
+    assert read.warmups == (WARMUP, second)
+    assert [m.id for m in read.measurements] == ["k0"]
+    with TableWriter(tmp_path, TARGET) as table:
+        assert table.warmups == [WARMUP, second]
+
+
+def test_a_table_without_warmups(tmp_path: Path) -> None:
+    write(tmp_path, make())
+    assert Table.open(tmp_path).warmups == ()
+
+
+def test_a_torn_warmup_is_ignored(tmp_path: Path) -> None:
+    path = write_warmups(tmp_path, WARMUP, WARMUP)
+    data = path.read_bytes()
+    for cut in (1, 20, 100):
+        path.write_bytes(data[:-cut])
+        assert Table.open(tmp_path).warmups == (WARMUP,)
+    with TableWriter(tmp_path, TARGET) as table:
+        assert table.warmups == [WARMUP]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("warmup_ms", value) for value in (None, "50", True, -1, 10**400, [], 1e300)),
+        *(("at_s", value) for value in (None, "50", True, -1, 10**400)),
+        *(("timings", value) for value in (None, 1, {}, "x", [1], [[]], [None], [{}])),
+        ("timings", [{"kernel": "small", "warmup_ms": 1.0}]),
+        ("timings", [{"kernel": 3, "warmup_ms": 1.0, "median_us": 1.0}]),
+        ("timings", [{"kernel": "\ud800", "warmup_ms": 1.0, "median_us": 1.0}]),
+        ("timings", [{"kernel": "small", "warmup_ms": 1.0, "median_us": 10**400}]),
+        ("timings", [{"kernel": "small", "warmup_ms": 1.0, "median_us": 1.0}] * 10_001),
+        ("type", "warmups"),
+    ],
+)
+def test_damaged_warmups_are_table_errors(tmp_path: Path, field: str, value: Any) -> None:
+    path = write_warmups(tmp_path, WARMUP)
+    header, line = path.read_text().splitlines()
+    record = json.loads(line)
+    for changed in (record | {field: value}, {k: v for k, v in record.items() if k != field}):
+        path.write_text(f"{header}\n{json.dumps(changed)}\n")
+        before = path.read_bytes()
+        with pytest.raises(TableError, match="line 2"):
+            Table.open(tmp_path)
+        with pytest.raises(TableError, match="line 2"):
+            TableWriter(tmp_path, TARGET)
+        assert path.read_bytes() == before
+
+
+def test_a_device_that_does_not_say_which_it_is(tmp_path: Path) -> None:
+    """Only what both sessions say is compared."""
+    TableWriter(tmp_path, TARGET, environment={"unit": "one"}).close()
+    TableWriter(tmp_path, TARGET, environment={"fingerprint": "a", "runner": "b"}).close()
+    TableWriter(tmp_path, TARGET, environment={"unit": "one", "fingerprint": "c"}).close()
+    with pytest.raises(TargetMismatchError, match=r"phone of the same model.*another folder"):
+        TableWriter(tmp_path, TARGET, environment={"unit": "two", "fingerprint": "a"})
 
 
 def test_provisional_and_void_records_are_not_measurements(tmp_path: Path) -> None:

@@ -190,6 +190,54 @@ def test_line_ends_streams_and_prefixes_do_not_matter(text: str) -> None:
     assert parse_output(text).timing == TIMING
 
 
+SAME = CPU.replace(
+    "count=50 first=40 curr=39 min=38 max=43 avg=39.26 std=1 p5=38 median=39 p95=40",
+    "count=50 curr=2(all same) p5=2 median=2 p95=2",
+).replace("Inference (avg): 39.26", "Inference (avg): 2")
+
+
+def test_runs_that_all_took_the_same_time() -> None:
+    """Of these the tool prints only one, and not the mean."""
+    output = parse_output(SAME, STDERR, 0)
+    assert (output.kind, output.problem) == ("ok", "")
+    assert output.timing == Timing(50, 2, 2, 2, 2, 2, 0, 2, 2, 2)
+    summary = summary_of(to_result("k", output, delegate="cpu", tool="tflite"))
+    assert (summary.n, summary.median_us, summary.min_us, summary.max_us) == (50, 2, 2, 2)
+    assert summary.robust_cv == 0
+    # Older tools print no percentiles.
+    older = parse_output(SAME.replace(" p5=2 median=2 p95=2", ""), STDERR, 0)
+    assert older.timing == output.timing
+    # The warm-up may be as even.
+    uneven = "first=136 curr=39 min=39 max=136 avg=45.3889 std=22 p5=39 median=39 p95=136"
+    assert uneven in SAME
+    even = SAME.replace(uneven, "curr=45(all same) p5=45 median=45 p95=45")
+    even = even.replace("Warmup (avg): 45.3889", "Warmup (avg): 45")
+    found = parse_output(even, STDERR, 0)
+    assert (found.kind, found.warmup) == ("ok", Timing(18, 45, 45, 45, 45, 45, 0, 45, 45, 45))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "count=50 curr=2(all same) p5=2 median=2 p95=3",
+        "count=50 curr=2(all same) p5=1 median=1 p95=1",
+        "count=50 first=3 curr=2(all same)",
+        "count=50 curr=2(all same) curr=3(all same)",
+        "count=50 curr=2(all same)(all same)",
+        "count=50 curr=2(all",
+        "count=50 curr=(all same)",
+        "count=50 curr=-2(all same)",
+        "count=50 curr=9e99(all same)",
+        "count=50 p5=2(all same)",
+    ],
+)
+def test_runs_that_cannot_all_be_the_same(text: str) -> None:
+    changed = SAME.replace("count=50 curr=2(all same) p5=2 median=2 p95=2", text)
+    assert changed != SAME
+    with pytest.raises(RunnerError):
+        parse_output(changed, STDERR, 0)
+
+
 def test_operators_as_csv_and_as_a_table() -> None:
     found = parse_output(CPU + CSV, STDERR)
     assert [row.type for row in found.ops] == ["Convolution (NHWC, F32) DWConv", "CONV_2D"]
