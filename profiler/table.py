@@ -29,6 +29,7 @@ _SAME_ENVIRONMENT = {
     "unit": "phone of the same model",
     "fingerprint": "build of Android",
     "runner": "benchmark binary",
+    "libraries": "set of LiteRT's libraries",
 }
 """What a table's sessions have in common beside their target, where the device says it."""
 

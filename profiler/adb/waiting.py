@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from latlas.profiler.adb.phone import Phone
-from latlas.profiler.adb.transport import list_phones, request_connection
+from latlas.profiler.adb.server import list_phones, request_connection
 from latlas.profiler.errors import DeviceError, DeviceLost
 
 POLL_S = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,19 +36,21 @@ class Installation:
         tool: which of the two tools it is.
         flags: that it knows.
         sha256: of the binary, checked on the phone.
+        libraries: sha256 of each library that went along, by name; checked as well.
     """
 
     path: str
     tool: Tool
     flags: frozenset[str]
     sha256: str
+    libraries: Mapping[str, str]
 
 
 def install(phone: Phone, binary: RunnerBinary) -> Installation:
     """Bring a binary to a phone unless it is there already, and run it once.
 
-    LiteRT's tool finds its accelerators in the folder that it is in: libraries beside the binary
-    on this machine (``lib*.so``) go along. A binary with other libraries has another folder.
+    LiteRT's tool finds its accelerators in the folder that it is in: those beside the binary on
+    this machine (``libLiteRt*.so``) go along. A binary with other libraries has another folder.
 
     Raises:
         UsageError: a library cannot be read, or they are too large.
@@ -80,7 +83,8 @@ def install(phone: Phone, binary: RunnerBinary) -> Installation:
             output=text.strip(),
         )
     flags = parse_help(text)
-    return Installation(path, tool_of(flags), flags, binary.sha256)
+    libraries = {name: each for name, each in sums.items() if name != "benchmark_model"}
+    return Installation(path, tool_of(flags), flags, binary.sha256, libraries)
 
 
 def _libraries(binary: Path) -> dict[str, bytes]:
@@ -88,13 +92,14 @@ def _libraries(binary: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     size = 0
     try:
-        for path in sorted(binary.parent.glob("lib*.so")):
+        for path in sorted(binary.parent.glob("libLiteRt*.so")):
             size += path.stat().st_size
             if not path.is_file() or size > MAX_BYTES:
                 raise UsageError(
                     f"what lies beside the benchmark binary goes to the phone with it, but {path} "
-                    f"is no file, or the lib*.so there have more than {MAX_BYTES >> 20} MiB: put "
-                    "the binary into a folder of its own, with its own libraries only"
+                    "is no file, or the libLiteRt*.so there have more than "
+                    f"{MAX_BYTES >> 20} MiB: put the binary into a folder of its own, with its own "
+                    "libraries only"
                 )
             found[path.name] = path.read_bytes()
     except OSError as problem:

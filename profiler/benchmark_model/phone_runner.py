@@ -47,7 +47,7 @@ from latlas.profiler.runner import Effort, Job, Result
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
 
-MAX_JOBS = 100
+MAX_JOBS = 50
 """Models of one batch: their commands must fit into one request to the adb server."""
 MAX_BYTES = 64 << 20
 """Bytes of the models of one batch: phones have little room."""
@@ -84,7 +84,7 @@ class PhoneRunner:
         timeout_s: seconds that a model may take beyond twice what its effort allows.
         say: told what people should know, e.g. that the phone is waited for.
         clock: seconds, monotonic.
-        sleep: rests for seconds.
+        sleep: rests for seconds, also for none: it may raise KeyboardInterrupt to end a campaign.
 
     Attributes:
         phone: the phone.
@@ -154,8 +154,12 @@ class PhoneRunner:
             RunnerError: the binary cannot be used, or cannot use what was asked for.
         """
         if self._target is None:
-            self._prepare()
-            self._target = self._describe()
+            try:
+                self._prepare()
+                self._target = self._describe()
+            except BaseException:
+                self.close()
+                raise
         return self._target
 
     @property
@@ -168,6 +172,7 @@ class PhoneRunner:
     def environment(self) -> Mapping[str, str]:
         """What else may explain the figures; `unit` tells phones of the same model apart."""
         identity = self._identity or self.phone.identity()
+        libraries = {} if self._installation is None else self._installation.libraries
         shown = {f"condition: {name}": text for name, text in self.conditions.show().items()}
         found = {
             "android": identity.android,
@@ -177,6 +182,7 @@ class PhoneRunner:
             "kernel": self.phone.ask("uname", "-r").strip(),
             "unit": self.phone.unit(),
             "runner": self.binary.sha256,
+            "libraries": ", ".join(f"{name} {sha256}" for name, sha256 in libraries.items()),
         }
         return {name: text for name, text in found.items() if text} | shown
 
@@ -213,6 +219,7 @@ class PhoneRunner:
         _ = self.target
         iterator = iter(jobs)
         while batch := self._next_batch(iterator):
+            self.sleep(0.0)  # where it ends a campaign that is to stop
             yield from self._run_batch(batch)
 
     def close(self) -> None:

@@ -284,7 +284,7 @@ class CompiledModel:
                 if not (lock(handle, at, to_read) and unlock(handle)):
                     raise RunnerError("LiteRT reads an output of no model")
 
-        clock, samples = time.perf_counter_ns, []
+        clock, samples = time.perf_counter_ns, list[int]()
         end = clock() + _CALIBRATION_NS
         while len(samples) < calls and (clock() < end or not samples):
             self.invoke()

@@ -60,7 +60,7 @@ class DeviceChoice:
         if self.device != "all":
             found = tuple(dict.fromkeys(filter(None, map(str.strip, self.device.split(",")))))
         else:
-            from latlas.profiler.adb.transport import list_phones
+            from latlas.profiler.adb.server import list_phones
 
             phones = list_phones()
             found = tuple(phone.serial for phone in phones if phone.ready)

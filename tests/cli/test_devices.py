@@ -10,7 +10,7 @@ from typing import Any
 
 from phone_lab.lab import LabPhone, wait_for
 
-from latlas.profiler.adb.transport import list_phones
+from latlas.profiler.adb.server import list_phones
 
 
 def latlas(*arguments: str) -> str:

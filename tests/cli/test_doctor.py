@@ -26,7 +26,7 @@ from latlas.commands.doctor import judge
 from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.conditions import usual_conditions
 from latlas.profiler.adb.phone import Phone
-from latlas.profiler.adb.transport import list_phones
+from latlas.profiler.adb.server import list_phones
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.litert.local import GpuProbe
 from latlas.profiler.tflite.writer import to_tflite

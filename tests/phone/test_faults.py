@@ -125,6 +125,7 @@ def test_a_phone_that_does_not_come_back(
     assert caught.value.serial == weak_phone.serial
     assert "the same command again" in str(caught.value)
     assert any("waiting for the phone" in text for text in messages)
+    runner.close()
     kept = {m.id for m in Table.open(folder).measurements}
     assert 0 < len(kept) < len(jobs)
 

@@ -315,6 +315,7 @@ def adb_server(home: Path, program: Path = ADB) -> Iterator[AdbServer]:
         yield server
     finally:
         server.stop()
+        server.adb("kill-server")  # one that a client has started in its place
 
 
 @contextlib.contextmanager

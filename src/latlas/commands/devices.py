@@ -112,7 +112,7 @@ def find_phones() -> tuple[list[FoundPhone], str]:
 
     Takes little more than `_PHONE_S` seconds, however many phones do not answer.
     """
-    from latlas.profiler.adb.transport import list_phones
+    from latlas.profiler.adb.server import list_phones
     from latlas.profiler.errors import DeviceError
 
     try:

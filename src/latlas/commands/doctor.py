@@ -135,7 +135,7 @@ class _Said(Phone):
 
 def _named_phones(choice: DeviceChoice) -> tuple[str, ...]:
     """Return the phones that are named; ``all`` are all that adb knows, usable or not."""
-    from latlas.profiler.adb.transport import list_phones
+    from latlas.profiler.adb.server import list_phones
 
     if choice.device == "all":
         return tuple(phone.serial for phone in list_phones())
@@ -166,8 +166,8 @@ def _examine_all(choice: DeviceChoice) -> list[Check]:
 
 def _abis(choice: DeviceChoice) -> dict[str, None]:
     """Return the ABIs of the phones that are named, else of all attached, else the usual one."""
+    from latlas.profiler.adb.server import list_phones
     from latlas.profiler.adb.text import clean
-    from latlas.profiler.adb.transport import list_phones
     from latlas.profiler.errors import DeviceError
 
     def ask(serial: str) -> str:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 from phone_lab.lab import LabPhone, wait_for
 
-from latlas.profiler.adb.transport import AdbTransport, list_phones, request_connection
+from latlas.profiler.adb.server import list_phones, request_connection
+from latlas.profiler.adb.transport import AdbTransport
 from latlas.profiler.errors import (
     DamagedTransfer,
     DeviceCommandError,

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from phone_lab.lab import ADB, DEBIAN_ADB, LabPhone, adb_server, lab_phone, wait_for
 
 from latlas.profiler.adb import transport
-from latlas.profiler.adb.transport import AdbTransport, AttachedPhone, list_phones
+from latlas.profiler.adb.server import AttachedPhone, list_phones
+from latlas.profiler.adb.transport import AdbTransport
 from latlas.profiler.errors import (
     DeviceCommandError,
     DeviceError,

@@ -91,7 +91,7 @@ def test_what_is_damaged_there_is_brought_again(
 
 def test_libraries_go_along(device: Phone, tmp_path: Path, pushed: list[str]) -> None:
     alone = install(device, make(tmp_path, script()))
-    name = "lib it's; touch hacked.so"
+    name = "libLiteRt it's; touch hacked.so"
     (tmp_path / name).write_text("a")
     (tmp_path / "model.tflite").write_text("not sent")
     first = install(device, make(tmp_path, script()))
@@ -112,15 +112,15 @@ def test_libraries_that_cannot_be_sent(
     device: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binary = make(tmp_path, script())
-    (tmp_path / "libx.so").mkdir()
-    with pytest.raises(UsageError, match=r"libx.so is no file.*folder of its own"):
+    (tmp_path / "libLiteRtX.so").mkdir()
+    with pytest.raises(UsageError, match=r"libLiteRtX.so is no file.*folder of its own"):
         install(device, binary)
-    (tmp_path / "libx.so").rmdir()
-    (tmp_path / "libx.so").symlink_to("nowhere")
+    (tmp_path / "libLiteRtX.so").rmdir()
+    (tmp_path / "libLiteRtX.so").symlink_to("nowhere")
     with pytest.raises(UsageError, match="No such file"):
         install(device, binary)
-    (tmp_path / "libx.so").unlink()
-    (tmp_path / "libx.so").write_bytes(bytes(100))
+    (tmp_path / "libLiteRtX.so").unlink()
+    (tmp_path / "libLiteRtX.so").write_bytes(bytes(100))
     monkeypatch.setattr(installation, "MAX_BYTES", 99)
     with pytest.raises(UsageError, match="more than"):
         install(device, binary)
