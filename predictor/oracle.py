@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latlas.predictor.predictor import LatencyPredictor
-from latlas.profiler.errors import RunnerError
+from latlas.profiler.errors import DeviceError, RunnerError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph
 from latlas.profiler.runner import Effort, Job, Runner
 from latlas.profiler.statistics import summary_of
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
+
+_LOOK_S = 10.0
 
 
 class LatencyOracle(Protocol):
@@ -48,11 +51,28 @@ class PredictorOracle:
 
 
 class DeviceOracle:
-    """Latencies measured on the device itself, straight from the graph, without TensorFlow."""
+    """Latencies measured on the device itself, straight from the graph, without TensorFlow.
 
-    def __init__(self, runner: Runner, effort: Effort | None = None) -> None:
+    Args:
+        runner: of the device.
+        effort: how long each network is run; by default 20 times and for 100 ms, on a phone after
+            200 ms of warm-up, in which its clock rises.
+        unwell_s: seconds that a device which says that it is unwell is waited for.
+        sleep: rests for seconds.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        effort: Effort | None = None,
+        unwell_s: float = 1800.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.runner = runner
-        self.effort = effort or Effort(min_runs=20, min_ms=100.0)
+        warmup_ms = 200.0 if runner.fresh_process else 5.0
+        self.effort = effort or Effort(min_runs=20, min_ms=100.0, warmup_ms=warmup_ms)
+        self.unwell_s = unwell_s
+        self.sleep = sleep
 
     @property
     def target(self) -> Target:
@@ -64,7 +84,14 @@ class DeviceOracle:
 
         Raises:
             RunnerError: a network could not be measured.
+            DeviceError: the device is gone, or unwell for too long.
         """
+        waited_s = 0.0
+        while reason := self.runner.unwell():
+            if waited_s >= self.unwell_s:
+                raise DeviceError(f"the device is no better after {waited_s:.0f} s: {reason}")
+            self.sleep(_LOOK_S)
+            waited_s += _LOOK_S
         jobs = (
             Job(str(index), to_tflite(fold(graph)), self.effort)
             for index, graph in enumerate(graphs)

@@ -19,6 +19,7 @@ from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, 
 from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
+from latlas.profiler.plan import NETWORK
 from latlas.profiler.reference import ReferenceMonitor
 from latlas.profiler.runner import Effort, Job, Result, Runner
 from latlas.profiler.statistics import judge
@@ -237,12 +238,13 @@ class Session:
         self.warmup_ms, self.warmup_checked_s = warmup_ms, self.clock()
         self.table.append_warmup(Warmup(warmup_ms, timings, round(self.clock() - self.zero, 3)))
 
-    def warmed(self, effort: Effort) -> Effort:
-        if self.warmup_ms is None:
+    def warmed(self, effort: Effort, unit: str = REFERENCE) -> Effort:
+        if self.warmup_ms is None or not self.runner.fresh_process:
             return effort
+        # A network wants its caches warm as well, for which its own effort knows how long.
+        warmup_ms = max(self.warmup_ms, effort.warmup_ms if unit == NETWORK else 0.0)
         # A tool may have one maximum for both, which must not cut the warm-up short.
-        max_ms = max(effort.max_ms, self.warmup_ms)
-        return replace(effort, warmup_ms=self.warmup_ms, max_ms=max_ms)
+        return replace(effort, warmup_ms=warmup_ms, max_ms=max(effort.max_ms, warmup_ms))
 
     # References
 
@@ -359,7 +361,7 @@ class Session:
                 unwritable.append(Result(job.id, error=text, kind="failed"))
                 continue
             size += len(model)
-            yield Job(job.id, model, self.warmed(job.effort), job.profile)
+            yield Job(job.id, model, self.warmed(job.effort, job.unit), job.profile)
         yield self.reference_job()
 
     def note_job(self, result: Result, pending: _Pending) -> Measurement:

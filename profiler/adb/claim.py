@@ -18,13 +18,14 @@ class Claim:
 
     Args:
         serial: what adb calls the phone.
+        unit: what tells it from all others, however it is attached.
 
     Raises:
         DeviceError: another process measures on the phone.
     """
 
-    def __init__(self, serial: str) -> None:
-        name = hashlib.sha256(serial.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    def __init__(self, serial: str, unit: str) -> None:
+        name = hashlib.sha256(unit.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         path = Path(tempfile.gettempdir()) / f"latlas-{os.getuid()}-phone-{name}.lock"
         try:
             # Nobody else's link is followed: the folder belongs to everyone.
@@ -39,7 +40,8 @@ class Claim:
         except OSError as problem:
             os.close(self._descriptor)
             raise DeviceError(
-                "another process of latlas measures on it: wait for it, or end it", serial=serial
+                "another campaign or process of latlas measures on it: wait for it, or end it",
+                serial=serial,
             ) from problem
 
     def release(self) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.adb.server import list_phones, request_connection
+from latlas.profiler.adb.text import clean
 from latlas.profiler.errors import DeviceError, DeviceLost
 
 POLL_S = 1.0
@@ -84,6 +85,6 @@ def wait_for_phone(
                 serial=serial,
             )
         if state != said:
-            say(f"waiting for the phone {serial}: {state} ({what_to_do})")
+            say(f"waiting for the phone {clean(serial)}: {clean(state)} ({what_to_do})")
             said = state
         sleep(min(POLL_S, max(end - clock(), 0.0)))

@@ -22,6 +22,9 @@ MAX_CHARS = 1 << 23
 MAX_LINES = 200_000
 MAX_OPS = 50_000
 
+NOT_THERE = "the model is not on the device"
+"""How the problem of an output begins whose model was not found."""
+
 Kind = Literal["ok", "failed", "crashed", "timeout", "not_delegated"]
 Extent = Literal["complete", "partial", "none"]
 
@@ -559,7 +562,7 @@ _CAUSES: tuple[tuple[Kind, str, str], ...] = (
     ("not_delegated", "Failed to apply GPU delegate", "the GPU delegate does not take the model"),
     ("failed", "Failed to parse flag", "a flag has an impossible value"),
     ("failed", "Please specify the name of your TF Lite input file", "no model was given"),
-    ("failed", "Could not open '", "the model is not on the device"),
+    ("failed", "Could not open '", NOT_THERE),
     ("failed", "mmap of size 0", "the model on the device is empty"),
     ("failed", "not a valid Flatbuffer", "the model on the device is damaged, or is no model"),
     ("failed", "is not supported. Supported values are", "a flag has an impossible value"),

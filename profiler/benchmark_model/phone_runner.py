@@ -17,12 +17,13 @@ from latlas.profiler.adb.conditions import (
 )
 from latlas.profiler.adb.identity import PhoneIdentity
 from latlas.profiler.adb.phone import FOLDER, Phone
+from latlas.profiler.adb.text import clean
 from latlas.profiler.adb.waiting import wait_for_phone
 from latlas.profiler.benchmark_model.binary import RunnerBinary
-from latlas.profiler.benchmark_model.command import Execution, benchmark_command
+from latlas.profiler.benchmark_model.command import Execution, GpuBackend, benchmark_command
 from latlas.profiler.benchmark_model.help import can_profile, has_gpu, has_result_file
 from latlas.profiler.benchmark_model.installation import Installation, install
-from latlas.profiler.benchmark_model.output import Output, parse_output
+from latlas.profiler.benchmark_model.output import NOT_THERE, Output, parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
 from latlas.profiler.benchmark_model.script import (
@@ -34,6 +35,7 @@ from latlas.profiler.benchmark_model.script import (
 )
 from latlas.profiler.errors import (
     DamagedTransfer,
+    DeviceCommandError,
     DeviceError,
     DeviceLost,
     DeviceTimeout,
@@ -64,6 +66,10 @@ _RESULT = "result.pb"
 _SEND_TRIES = 3
 _LOSSES = 2
 """A model during which the phone goes away so often is not tried again."""
+_IN_VAIN = 5
+"""A phone that goes away so often in a row, without a single figure in between, is given up."""
+_BACKENDS: dict[str, GpuBackend] = {"opencl": "cl", "opengl": "gl"}
+_MAX_BEYOND_S = 60.0
 _GUESS_S = {"cpu": 0.02, "gpu": 0.5}
 
 
@@ -133,9 +139,11 @@ class PhoneRunner:
         self._installation: Installation | None = None
         self._result_file = ""
         self._identity: PhoneIdentity | None = None
+        self._unit = ""
         self._target: Target | None = None
         self._lists_operators: bool | None = None
         self._losses: dict[str, int] = {}
+        self._began = False  # whether a model of the batch has been run
         self._looked: tuple[float, str] | None = None
         self._beyond_s = _GUESS_S[execution.delegate]  # process start and initialisation, learned
 
@@ -179,8 +187,8 @@ class PhoneRunner:
             "fingerprint": identity.fingerprint,
             "soc": identity.soc,
             "gpu": identity.gpu,
-            "kernel": self.phone.ask("uname", "-r").strip(),
-            "unit": self.phone.unit(),
+            "kernel": clean(self.phone.ask("uname", "-r")),
+            "unit": self._unit or self.phone.unit(),
             "runner": self.binary.sha256,
             "libraries": ", ".join(f"{name} {sha256}" for name, sha256 in libraries.items()),
         }
@@ -201,12 +209,13 @@ class PhoneRunner:
         """
         if self._looked and not self._looked[1] and self.clock() - self._looked[0] < LOOK_S:
             return ""
-        while True:
-            try:
-                found = "; ".join(problem.found for problem in self.conditions.problems())
-                break
-            except (DeviceLost, DeviceTimeout):
-                self._lost()
+        try:
+            found = "; ".join(problem.found for problem in self.conditions.problems())
+        except DeviceTimeout as problem:
+            found = f"it does not answer: {problem}"  # whoever asks will ask again, not for ever
+        except DeviceLost:
+            self._lost()
+            found = ""
         self._looked = self.clock(), found
         return found
 
@@ -232,7 +241,7 @@ class PhoneRunner:
                 self._claim = None
 
     def _restore(self) -> None:
-        if self._installation is None:
+        if self._claim is None:
             return
         self._installation = None
         with suppress(DeviceError):
@@ -254,22 +263,26 @@ class PhoneRunner:
 
     def _prepare(self) -> None:
         """Make the phone ready; after it went away, once more."""
+        identity, unit = self.phone.identity(), self.phone.unit()
         if self._claim is None:
-            self._claim = Claim(self.phone.serial)
-        identity = self.phone.identity()
+            self._claim = Claim(self.phone.serial, unit)
         before = self._identity
-        if before is not None and before.fingerprint != identity.fingerprint:
+        now = identity.fingerprint, unit
+        if before is not None and (before.fingerprint, self._unit) != now:
             raise DeviceError(
-                f"it came back as another one: {before.fingerprint} before, "
-                f"{identity.fingerprint} now; measure it into another table",
+                f"it came back as another one: {before.fingerprint}, {self._unit} before, "
+                f"{identity.fingerprint}, {unit} now; measure it into another table",
                 serial=self.phone.serial,
             )
-        self._identity = identity
-        with suppress(DeviceError):  # rests of a start that was killed; nothing to remove is well
+        self._identity, self._unit = identity, unit
+        with suppress(DeviceCommandError):  # rests of a start that was killed
             self.phone.do("sh", "-c", f"rm -rf {FOLDER}/run-*")
         self._installation = install(self.phone, self.binary)
         tool, flags = self._installation.tool, self._installation.flags
-        self.execution = replace(self.execution, tool=tool)
+        backend = self.execution.gpu_backend
+        if tool == "litert" and backend == "cl":
+            backend = ""  # this tool cannot be held to OpenCL: what it used is looked at afterwards
+        self.execution = replace(self.execution, tool=tool, gpu_backend=backend)
         # The classic tool's text has all that its file has.
         self._result_file = _RESULT if tool == "litert" and has_result_file(flags) else ""
         left = self.conditions.restore_left()
@@ -278,6 +291,15 @@ class PhoneRunner:
         self.conditions.write()
         for name, problem in self.conditions.refused.items():
             self.say(f"measured without {name}: {problem}")
+        if self._target is not None and self._target.clocks != self._clocks():
+            raise DeviceError(
+                f"it came back without {FixedPerformance.name}, so that its figures would not "
+                "compare; give the same command again once it takes it",
+                serial=self.phone.serial,
+            )
+
+    def _clocks(self) -> str:
+        return "fixed" if FixedPerformance.name in self.conditions.written else ""
 
     def _lost(self) -> None:
         """Wait for the phone; what was installed and set has to be looked at again."""
@@ -316,7 +338,11 @@ class PhoneRunner:
         self._lists_operators = len(outputs) > 1 and bool(_parse(outputs[1]).ops)
         backend = timed.gpu_api.lower() if gpu else "xnnpack"
         if gpu and not backend:
-            backend = {"cl": "opencl", "gl": "opengl"}.get(execution.gpu_backend, "unknown")
+            named = {flag: name for name, flag in _BACKENDS.items()}
+            backend = named.get(execution.gpu_backend, "unknown")
+        if gpu and self._installation.tool == "tflite" and backend in _BACKENDS:
+            # Else the tool would fall back from one to the other, model by model.
+            self.execution = replace(execution, gpu_backend=_BACKENDS[backend])
         maker, model = identity.manufacturer or "", identity.model or self.phone.serial
         half = execution.gpu_fp16 if gpu else execution.force_fp16
         return Target(
@@ -328,7 +354,7 @@ class PhoneRunner:
             precision="fp16" if half else "fp32",
             threads=execution.threads,
             cores=self.cores,
-            clocks="fixed" if FixedPerformance.name in self.conditions.written else "",
+            clocks=self._clocks(),
         )
 
     # Batches
@@ -348,31 +374,55 @@ class PhoneRunner:
     def _run_batch(self, batch: Sequence[Job]) -> Iterator[Result]:
         """Run jobs, over again from where the phone went away."""
         left = list(batch)
+        in_vain = 0
         while left:
+            self._began = False
             try:
                 if self._installation is None:
                     self._prepare()
-                for outputs in self._attempt(tuple(left)):
-                    yield self._result(left.pop(0), outputs)
-            except _JobTimeout as late:
-                yield Result(left.pop(0).id, error=str(late), kind="timeout")
+                for result in self._results(left):
+                    in_vain = 0
+                    yield result
             except (DeviceLost, DeviceTimeout) as problem:
                 if not left:
                     self._installation = None
                     return
-                job = left[0]
-                self._losses[job.id] = self._losses.get(job.id, 0) + 1
+                in_vain += 1
+                if in_vain >= _IN_VAIN:
+                    raise
                 self._lost()
-                if self._losses[job.id] >= _LOSSES:
-                    left.pop(0)
-                    error = f"the phone went away every time that it ran: {problem}"
-                    yield Result(job.id, error=error, kind="crashed")
+                yield from self._charge(left, problem)
+
+    def _results(self, left: list[Job]) -> Iterator[Result]:
+        """Run jobs until one of them ends the batch; each is taken out of `left` at its result."""
+        try:
+            for outputs in self._attempt(tuple(left)):
+                result = self._result(left[0], outputs)
+                self._losses.pop(left.pop(0).id, None)
+                yield result
+        except _JobTimeout as late:
+            yield Result(left.pop(0).id, error=str(late), kind="timeout")
+        except RunnerError as problem:
+            yield Result(left.pop(0).id, error=str(problem), kind="crashed")
+        self.sleep(0.0)
+
+    def _charge(self, left: list[Job], problem: DeviceError) -> Iterator[Result]:
+        """Give a model up that has taken the phone down twice; `left` loses it."""
+        if not self._began:
+            return  # the phone went away before any model ran
+        job = left[0]
+        self._losses[job.id] = self._losses.get(job.id, 0) + 1
+        if self._losses[job.id] >= _LOSSES:
+            del self._losses[left.pop(0).id]
+            error = f"the phone went away every time that it ran: {problem}"
+            yield Result(job.id, error=error, kind="crashed")
 
     def _attempt(self, jobs: Sequence[Job]) -> Iterator[tuple[CommandOutput, ...]]:
         """Run jobs once; yield the outputs of each, the timed run's and the profiled one's.
 
         Raises:
             _JobTimeout: the first job without outputs did not end in time.
+            RunnerError: that job disturbed the batch.
             DeviceError: the phone is gone or refuses.
         """
         assert self._installation is not None
@@ -397,6 +447,7 @@ class PhoneRunner:
         command = batch_command(word, self.mask, folder, commands, self._result_file)
         try:
             with self.phone.transport.start(command, self._allowance_s(ahead[0])) as running:
+                self._began = True
                 for stream, data in running.output():
                     for output in reader.feed(stream, data):
                         self.spent_s += output.spent_s or 0.0
@@ -407,17 +458,18 @@ class PhoneRunner:
                             del ahead[0]
                             if ahead:
                                 running.allow(self._allowance_s(ahead[0]))
-                if ahead:
+                if ahead and running.exit_code == NO_AFFINITY:
                     raise running.failure(
-                        "the script of a batch ended before its end"
-                        if running.exit_code != NO_AFFINITY
-                        else f"it refuses the cores {self.cores} (mask {self.mask}): choose "
-                        "others, `latlas devices --json` lists them"
+                        f"it refuses the cores {self.cores} (mask {self.mask}): choose others, "
+                        "`latlas devices --json` lists them"
                     )
+                if ahead:
+                    raise RunnerError(f"it ended the batch: {running.failure()}")
         except DeviceTimeout as late:
             # Is it the model that hangs, or the phone?
-            self.phone.transport.run(["true"], _ANSWER_S)
-            raise _JobTimeout(str(late)) from late
+            self.phone.transport.run(["rm", "-rf", folder], _ANSWER_S)
+            seconds = self._allowance_s(ahead[0])
+            raise _JobTimeout(f"it did not end within {seconds:.0f} s, and was ended") from late
 
     def _send(self, contents: Mapping[str, bytes]) -> None:
         """Send models; a transfer that arrives damaged is repeated."""
@@ -441,9 +493,20 @@ class PhoneRunner:
 
     def _result(self, job: Job, outputs: Sequence[CommandOutput]) -> Result:
         beyond_s = sum(output.spent_s or 0.0 for output in outputs) - _asked_s(job)
-        self._beyond_s += 0.1 * (max(beyond_s, 0.0) - self._beyond_s)
+        # A phone's clock may jump.
+        self._beyond_s += 0.1 * (min(max(beyond_s, 0.0), _MAX_BEYOND_S) - self._beyond_s)
         try:
             timed, *profiled = map(_parse, outputs)
+            if timed.problem.startswith(NOT_THERE):
+                raise DeviceLost(
+                    f"its folder {FOLDER} was emptied meanwhile: by another computer?",
+                    serial=self.phone.serial,
+                    output=timed.problem,
+                )
+            backend = timed.gpu_api.lower()
+            if backend and self._target is not None and backend != self._target.backend:
+                error = f"it ran through {backend}, not through {self._target.backend}"
+                return Result(job.id, error=error, kind="not_delegated")
             execution = self.execution
             return to_result(
                 job.id, timed, *profiled, delegate=execution.delegate, tool=execution.tool

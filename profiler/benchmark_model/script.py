@@ -20,7 +20,7 @@ from typing import Literal
 
 from latlas.profiler.adb.text import clean
 from latlas.profiler.benchmark_model.output import MAX_CHARS
-from latlas.profiler.errors import DeviceCommandError
+from latlas.profiler.errors import DeviceCommandError, RunnerError
 
 NO_AFFINITY = 97
 """The script's exit code where the phone refuses the affinity mask."""
@@ -126,8 +126,8 @@ class BatchReader:
         """Yield the commands that have ended with this piece of output.
 
         Raises:
-            DeviceCommandError: the affinity is another one than was asked for, a command printed
-                too much, or the marks are damaged.
+            DeviceCommandError: the affinity is another one than was asked for.
+            RunnerError: a command printed too much, or disturbed the marks or its result file.
         """
         buffer = self._stdout if stream == "stdout" else self._stderr
         pattern = rb"(?:^|\n)%s (mask|file|end)([^\n]{0,%d})\n" % (self.word.encode(), _REST_CHARS)
@@ -163,9 +163,9 @@ class BatchReader:
                 printed, content, self._printed = self._printed, _decoded(text), None
             self._ended.append(CommandOutput(exit_code, printed, "", spent_s, content))
         else:
-            raise DeviceCommandError(f"a mark of the batch is where none belongs: {kind!r}")
+            raise RunnerError(f"a mark of the batch is where none belongs: {kind!r}")
         if max(len(self._ended), len(self._complaints)) > _MAX_AHEAD:
-            raise DeviceCommandError(
+            raise RunnerError(
                 f"one stream of the batch is more than {_MAX_AHEAD} commands ahead of the other"
             )
 
@@ -181,15 +181,15 @@ class BatchReader:
             )
 
 
-def _too_much() -> DeviceCommandError:
-    return DeviceCommandError(f"a command of a batch printed more than {MAX_CHARS} bytes")
+def _too_much() -> RunnerError:
+    return RunnerError(f"a command of a batch printed more than {MAX_CHARS} bytes")
 
 
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except ValueError as problem:
-        raise DeviceCommandError(f"the result file of a command is damaged: {problem}") from None
+        raise RunnerError(f"the result file of a command is damaged: {problem}") from None
 
 
 def _times(text: str) -> tuple[int, float | None]:
@@ -197,7 +197,7 @@ def _times(text: str) -> tuple[int, float | None]:
     time = r"([0-9]{1,12}\.[0-9]{1,9})"
     found = re.fullmatch(rf" ([0-9]{{1,3}})(?: {time} {time})? *", text)
     if found is None or int(found[1]) > 255:
-        raise DeviceCommandError(f"a mark of the batch is damaged: {clean(text)!r}")
+        raise RunnerError(f"a mark of the batch is damaged: {clean(text)!r}")
     if found[2] is None:
         return int(found[1]), None
     return int(found[1]), max(float(found[3]) - float(found[2]), 0.0)

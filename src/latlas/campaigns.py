@@ -7,6 +7,7 @@ beside each other; one that fails does not stop the others.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -84,33 +85,40 @@ class Outcome:
     report: CampaignReport | None = None
     error: Exception | None = None
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended its campaign."""
+        return self.report is not None and self.report.interrupted
+
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary."""
         where = {"device": self.device, "name": self.name, "table": str(self.folder)}
         return where | self.document | ({"error": str(self.error)} if self.error else {})
 
 
-def run_campaigns(choice: DeviceChoice, folder: Path, order: Order) -> list[Outcome]:
+def run_campaigns(choice: DeviceChoice, folder: Path, order: Order) -> tuple[list[Outcome], bool]:
     """Measure what is ordered on every target that is chosen.
 
-    With one target, `folder` is its table; with several targets of one device they lie in it, and
-    with several devices each has a folder of its own in it.
+    With one target, `folder` is its table; with several targets of one device they lie in it. With
+    ``all`` or several devices, each has a folder of its own in it.
 
     Returns:
-        An outcome for each target, or for a device that could not be used at all.
+        An outcome for each target, or for a device that could not be used at all; and whether
+        Ctrl-C ended it early.
 
     Raises:
         UsageError: the choice names nothing that exists.
     """
     devices = choice.devices()
+    own = folder if choice.names_one else None
     stop = threading.Event()
 
     def run(position: int, device: str) -> list[Outcome]:
-        where = folder if len(devices) == 1 else None
-        return _Device(device, choice, folder, where, order, stop, position).run()
+        return _Device(device, choice, folder, own, order, stop, position).run()
 
     if devices == (LOCAL,):
-        return run(0, LOCAL)
+        outcomes = run(0, LOCAL)
+        return outcomes, stop.is_set() or any(each.interrupted for each in outcomes)
     with ThreadPoolExecutor(len(devices)) as threads:
         futures = [threads.submit(run, i, device) for i, device in enumerate(devices)]
         waiting = set(futures)
@@ -118,9 +126,13 @@ def run_campaigns(choice: DeviceChoice, folder: Path, order: Order) -> list[Outc
             try:
                 _, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
             except KeyboardInterrupt:
-                say("interrupted: the batches that run are finished first")
+                if stop.is_set():
+                    # Threads cannot be ended. What is written is whole, and the next start puts
+                    # back what is left on the phones.
+                    os._exit(1)
                 stop.set()
-        return [outcome for future in futures for outcome in future.result()]
+                say("interrupted: the batches that run are finished first (again: end at once)")
+        return [outcome for future in futures for outcome in future.result()], stop.is_set()
 
 
 @dataclass
@@ -134,61 +146,75 @@ class _Device:
     order: Order
     stop: threading.Event
     position: int  # of its progress bar
+    outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self) -> list[Outcome]:
-        from latlas.profiler.errors import LatlasError
-
+        """Return an outcome for every target; nothing is raised, whatever happens."""
         try:
             opened = self.targets()
-        except (LatlasError, OSError) as problem:
+        except KeyboardInterrupt:
+            self.stop.set()
+            return self.outcomes
+        except Exception as problem:
             return [Outcome(self.device, "", self.own or self.root, error=problem)]
-        outcomes = []
-        for name, open_target in opened:
+        for outcome, open_target in opened:
             if self.stop.is_set():
                 break
-            assert self.own is not None
-            folder = self.own if len(opened) == 1 else self.own / name
-            outcome = Outcome(self.device, name, folder)
-            outcomes.append(outcome)
+            self.outcomes.append(outcome)
             try:
                 with open_target() as runner:
                     self.measure(runner, outcome)
-            except (LatlasError, OSError) as problem:
+            except KeyboardInterrupt:
+                self.stop.set()
+            except Exception as problem:  # of this target, not of the others
                 outcome.error = problem
-        return outcomes
+        return self.outcomes
 
-    def targets(self) -> list[tuple[str, Callable[[], Any]]]:
-        """Return the targets of the device by name; of a phone, those that work."""
+    def outcome(self, name: str, of: int) -> Outcome:
+        """Return the outcome of one target of several, to be filled."""
+        assert self.own is not None
+        return Outcome(self.device, name, self.own if of == 1 else self.own / name)
+
+    def targets(self) -> list[tuple[Outcome, Callable[[], Any]]]:
+        """Return the targets that work, with a way to open each; note those that do not.
+
+        Raises:
+            UsageError: there is no such phone, or no binary or configuration for it.
+            DeviceError: the phone cannot be used.
+        """
+        from latlas.profiler.errors import DeviceCommandError, RunnerError
+
         if self.device == LOCAL:
             self.own = self.own or self.root / LOCAL
+            names = self.choice.delegates
             return [
-                (name, partial(open_local, replace(self.choice, delegates=(name,))))
-                for name in self.choice.delegates
+                (
+                    self.outcome(name, len(names)),
+                    partial(open_local, replace(self.choice, delegates=(name,))),
+                )
+                for name in names
             ]
         phone = PhoneTargets(self.device, self.choice, self._own_configs())
         if self.own is None:
             self.own = self.root / f"{_slug(phone)}-{phone.unit[:6]}"
-        found: list[tuple[str, Callable[[], Any]]] = []
+        found: list[tuple[Outcome, Callable[[], Any]]] = []
         working: list[TargetChoice] = []
-        problems: list[Exception] = []
         for target in phone.targets:
-            from latlas.profiler.errors import NotDelegatedError
-
+            outcome = self.outcome(target_name(target), len(phone.targets))
             try:
-                with phone.open(target, say=self.tell) as runner:
+                with self.open(phone, target) as runner:
                     backend = runner.target.backend if target.delegate == "gpu" else ""
-            except NotDelegatedError as problem:
-                if len(phone.targets) == 1:
-                    raise
-                problems.append(problem)
-                self.tell(f"{self.device}: not measured: {problem}")
+            except (DeviceCommandError, RunnerError) as problem:
+                outcome.error = problem
+                self.outcomes.append(outcome)
+                self.tell(f"not measured: {problem}")
                 continue
             known = replace(target, backend=backend) if backend in ("opencl", "opengl") else target
             working.append(known)
-            found.append((target_name(known), partial(self.open, phone, known)))
-        if not found:
-            raise problems[0]
-        phone.keep(self.own / CONFIG, working)
+            outcome = self.outcome(target_name(known), len(phone.targets))
+            found.append((outcome, partial(self.open, phone, known)))
+        if found:
+            phone.keep(self.own / CONFIG, working)
         return found
 
     def open(self, phone: PhoneTargets, target: TargetChoice) -> Any:
@@ -243,10 +269,20 @@ class _Device:
         tqdm.write(text, file=sys.stderr)
 
     def _own_configs(self) -> list[Any]:
+        """Return the configurations beside the tables, those of other phones included."""
         from latlas.profiler.device_config import load_config
+        from latlas.profiler.errors import UsageError
 
-        folders = [self.own] if self.own else [p for p in self.root.glob("*") if p.is_dir()]
-        return [load_config(each / CONFIG) for each in folders if (each / CONFIG).is_file()]
+        if self.own:
+            path = self.own / CONFIG
+            return [load_config(path)] if path.is_file() else []
+        found = []
+        for path in self.root.glob(f"*/{CONFIG}"):
+            try:
+                found.append(load_config(path))
+            except UsageError as problem:  # another phone's, perhaps
+                self.tell(f"left aside: {problem}")
+        return found
 
 
 def target_name(target: TargetChoice) -> str:

@@ -170,7 +170,15 @@ class _Examination:
 
     def _idle(self) -> bool:
         """Tell whether nothing is measured there now: examining it would disturb that."""
+        from latlas.profiler.adb.claim import Claim
+        from latlas.profiler.errors import DeviceError
+
         busy = bool(self.phone.ask("pgrep", "-f", _BUSY).strip())
+        try:
+            # Between two batches of a campaign nothing runs there.
+            Claim(self.serial, self.phone.unit()).release()
+        except DeviceError:
+            busy = True
         found = "another measurement runs on it" if busy else "nothing else is measured on it"
         self.add("idle", not busy, found, f"wait for its end, then: {self.doctor}", "stops")
         return not busy

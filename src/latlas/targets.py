@@ -14,6 +14,7 @@ from latlas.console import FILE, parse_duration, say
 
 if TYPE_CHECKING:
     from latlas.profiler.adb.identity import PhoneIdentity
+    from latlas.profiler.adb.server import AttachedPhone
     from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
     from latlas.profiler.device_config import DeviceConfig, TargetChoice
     from latlas.profiler.litert.local import LocalRunner
@@ -48,6 +49,11 @@ class DeviceChoice:
     fixed_performance: bool = False
     wait_s: float = 120.0
 
+    @property
+    def names_one(self) -> bool:
+        """Whether one device is named, and not whichever phones there are, or several."""
+        return self.device != "all" and "," not in self.device
+
     def devices(self) -> tuple[str, ...]:
         """Return the devices one by one; ``all`` are the phones that adb can use.
 
@@ -62,16 +68,22 @@ class DeviceChoice:
         else:
             from latlas.profiler.adb.server import list_phones
 
-            phones = list_phones()
-            found = tuple(phone.serial for phone in phones if phone.ready)
-            for phone in phones:
-                if not phone.ready:
-                    say(f"left out: phone {phone.serial} is {phone.state}: {phone.what_to_do}")
+            found = tuple(
+                phone.serial for phone in list_phones() if phone.ready or _left_out(phone)
+            )
         if not found:
             raise UsageError(
                 f"--device {self.device!r:.60} names no usable device (`latlas devices` lists them)"
             )
         return found
+
+
+def _left_out(phone: AttachedPhone) -> bool:
+    """Say that a phone cannot be used; return False."""
+    from latlas.profiler.adb.text import clean
+
+    say(f"left out: phone {clean(phone.serial)} is {clean(phone.state)}: {phone.what_to_do}")
+    return False
 
 
 def parse_delegates(text: str) -> tuple[Delegate, ...]:

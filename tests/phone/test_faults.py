@@ -325,7 +325,6 @@ def test_two_phones_of_the_same_model(
     (tmp_path / "second").mkdir()
     jobs = make_jobs(4)
     with lab_phone(weak_phone.server, tmp_path / "second", cores="host") as second:
-        second.set_property("ro.serialno", "LAB2")
         for phone, name in ((weak_phone, "a"), (second, "b")):
             with open_runner(phone.serial, binary) as runner:
                 run_campaign(runner, tmp_path / name, jobs)

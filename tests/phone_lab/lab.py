@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -169,6 +170,7 @@ class LabPhone:
             (self.folder / name).mkdir()
         shutil.copytree(LAB / "fixture", self._fixture)
         write_cpu(self._fixture, self.cores)
+        self.set_property("ro.serialno", f"LAB{secrets.token_hex(5).upper()}")
         (self._fixture / "settings").mkdir()
         (self._fixture / "calls.txt").touch()
         mount = f'mount -t tmpfs -o mode=771,size={_DATA_SIZE} data "$1" && echo && exec sleep inf'

@@ -49,7 +49,8 @@ def main(
             data = path.read_bytes()
         except OSError as problem:
             raise ModelFileError(f"cannot read {path}: {problem.strerror}") from problem
-        effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=50.0)
+        # Long enough for the clock of a phone to rise.
+        effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=200.0)
         jobs.append(Job(printable(path), data, effort, profile=ops))
     documents: list[dict[str, Any]] = []
     with open_runner(choice) as runner:

@@ -140,7 +140,7 @@ def make_plan(
 @click.option(
     "--warmup-ms",
     type=click.FloatRange(0, 1e5),
-    help="Phones: milliseconds of untimed runs of a model; if unset, as many as are needed.",
+    help="Phones: milliseconds of untimed runs of a model; if unset, as many as it needs.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @input_shapes_option
@@ -205,11 +205,13 @@ def main(
         budget_s,
         warmup_ms,
     )
-    return _conclude(run_campaigns(choice, folder, order), as_json)
+    return _conclude(*run_campaigns(choice, folder, order), as_json)
 
 
-def _conclude(outcomes: Sequence[Outcome], as_json: bool) -> int:
+def _conclude(outcomes: Sequence[Outcome], interrupted: bool, as_json: bool) -> int:
     """Print what became of the campaigns; return the exit code."""
+    from latlas.profiler.errors import LatlasError
+
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error
     text = []
@@ -217,16 +219,20 @@ def _conclude(outcomes: Sequence[Outcome], as_json: bool) -> int:
         if outcome.report is not None:
             text.append(report_text(outcome.folder, outcome.report))
             text += _failed_text(outcome.document["failed"])
-        else:
+        elif outcome.error is not None:
             what = " ".join(filter(None, (outcome.device, outcome.name)))
             text.append(f"{what}: failed: {outcome.error}")
     documents = [outcome.to_json() for outcome in outcomes]
     emit(
         documents[0] if len(documents) == 1 else {"campaigns": documents}, as_json, "\n".join(text)
     )
-    if any(outcome.report is not None and outcome.report.interrupted for outcome in outcomes):
+    if interrupted:
         raise KeyboardInterrupt
-    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    for error in errors:
+        if not isinstance(error, LatlasError | OSError):
+            raise error  # a mistake of latlas: its traceback is wanted
+    return 1 if errors else 0
 
 
 def _describe(
