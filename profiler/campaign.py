@@ -33,6 +33,7 @@ from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob, interleave
 from latlas.profiler.measurement import REFERENCE
+from latlas.profiler.plan import NETWORK
 from latlas.profiler.reference import reference_graph
 from latlas.profiler.runner import Runner
 from latlas.profiler.session import Progress, Session
@@ -200,7 +201,11 @@ class Campaign:
                     f"the table {table.folder} holds another graph as job {job.id!r:.80}: "
                     "give the job another id, or choose another folder"
                 )
-        return missing
+        known_networks = sum(known.unit == NETWORK for known in table.accepted.values())
+        wanted = max(self.settings.networks_first - known_networks, 0)
+        first = [job for job in missing if job.unit == NETWORK][:wanted]
+        chosen = {job.id for job in first}
+        return [*first, *(job for job in missing if job.id not in chosen)]
 
 
 def _bar(done: int, total: int) -> Progress:

@@ -17,6 +17,8 @@ class CampaignSettings:
 
     Attributes:
         seed: of the order.
+        networks_first: so many whole networks come before all else: a campaign that may end early
+            is of no use without those that a table is calibrated on.
         max_attempts: a job that is noisy, that crashes, or during which the device drifts is
             measured at most so often.
         check_every_jobs: the reference is measured after so many jobs at the latest.
@@ -44,6 +46,7 @@ class CampaignSettings:
     """
 
     seed: int = 0
+    networks_first: int = 0
     max_attempts: int = 3
     check_every_jobs: int = 40
     check_every_s: float = 2.0

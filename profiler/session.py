@@ -292,7 +292,7 @@ class Session:
         pause = settings.first_pause_s
         checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
         while True:
-            self.show("cooling down", refresh=True)
+            self.show(f"waiting, reference {monitor.drift(monitor.last_us):+.0%}", refresh=True)
             if not self.impatient:
                 resting = clock()
                 self.sleep(max(min(pause, deadline - resting), 0.0))
@@ -304,7 +304,7 @@ class Session:
                 monitor.add(check.summary)
                 self.table.accept([check])
                 return
-            self.void([check], "the device was cooling down")
+            self.void([check], "the device was not back at its level")
             checks.append(median_us)
             if monitor.is_throttled(median_us):
                 pause = min(pause * 2, settings.max_pause_s)

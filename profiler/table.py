@@ -197,7 +197,9 @@ class Table:
         path = folder / JOURNAL
         with suppress(OSError):  # of permissions: reading will tell
             if not path.exists():
-                raise TableError(f"{folder} is not a latency table: it has no {JOURNAL}")
+                tables = sorted(each.parent.name for each in folder.glob(f"*/{JOURNAL}"))
+                hint = f"; its tables are {', '.join(tables[:20])}" if tables else ""
+                raise TableError(f"{folder} is not a latency table: it has no {JOURNAL}{hint}")
         contents = _Contents(path)
         for record in read_journal(path):
             contents.replay(record)

@@ -84,7 +84,9 @@ class AdbTransport:
         self.serial = serial
 
     @contextmanager
-    def start(self, arguments: Sequence[str], timeout_s: float) -> Iterator[RunningCommand]:
+    def start(
+        self, arguments: Sequence[str], timeout_s: float, name: str = ""
+    ) -> Iterator[RunningCommand]:
         """Start a command whose output is read while it runs; leaving the block ends it.
 
         Nothing in an argument is ever interpreted by the phone's shell: a script is an argument
@@ -95,6 +97,7 @@ class AdbTransport:
             timeout_s: seconds in all, unless `RunningCommand.allow` gives it more. A command that
                 takes longer gets SIGHUP from adbd; what it has started itself lives on unless it
                 passes that on.
+            name: for the messages, of a script that nobody wants to read there.
 
         Raises:
             DeviceLost: the phone is not there, not usable, or goes away before the exit code comes.
@@ -110,7 +113,7 @@ class AdbTransport:
                 serial=self.serial,
                 command=command,
             )
-        with Connection(self.serial, command, timeout_s) as connection:
+        with Connection(self.serial, name or command, timeout_s) as connection:
             connection.open(encoded)
             connection.send(struct.pack("<BI", _CLOSE_STDIN, 0))
             yield RunningCommand(command, connection)

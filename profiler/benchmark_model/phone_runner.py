@@ -446,7 +446,9 @@ class PhoneRunner:
         ahead = list(jobs)
         command = batch_command(word, self.mask, folder, commands, self._result_file)
         try:
-            with self.phone.transport.start(command, self._allowance_s(ahead[0])) as running:
+            name = f"{commands[0][0]} for {len(jobs)} models"
+            seconds = self._allowance_s(ahead[0])
+            with self.phone.transport.start(command, seconds, name) as running:
                 self._began = True
                 for stream, data in running.output():
                     for output in reader.feed(stream, data):

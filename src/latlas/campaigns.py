@@ -6,7 +6,6 @@ beside each other; one that fails does not stop the others.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -99,8 +98,8 @@ class Outcome:
 def run_campaigns(choice: DeviceChoice, folder: Path, order: Order) -> tuple[list[Outcome], bool]:
     """Measure what is ordered on every target that is chosen.
 
-    With one target, `folder` is its table; with several targets of one device they lie in it. With
-    ``all`` or several devices, each has a folder of its own in it.
+    A phone's tables lie in `folder`, one for each target; this machine's with one delegate is
+    `folder` itself. With ``all`` or several devices, each has a folder of its own in it.
 
     Returns:
         An outcome for each target, or for a device that could not be used at all; and whether
@@ -147,6 +146,7 @@ class _Device:
     stop: threading.Event
     position: int  # of its progress bar
     outcomes: list[Outcome] = field(default_factory=list)
+    told: str = ""  # the plan that people have seen last
 
     def run(self) -> list[Outcome]:
         """Return an outcome for every target; nothing is raised, whatever happens."""
@@ -171,9 +171,13 @@ class _Device:
         return self.outcomes
 
     def outcome(self, name: str, of: int) -> Outcome:
-        """Return the outcome of one target of several, to be filled."""
+        """Return the outcome of a target, to be filled.
+
+        A phone may always get further targets, this machine's one table stays what it is.
+        """
         assert self.own is not None
-        return Outcome(self.device, name, self.own if of == 1 else self.own / name)
+        alone = of == 1 and self.device == LOCAL
+        return Outcome(self.device, name, self.own if alone else self.own / name)
 
     def targets(self) -> list[tuple[Outcome, Callable[[], Any]]]:
         """Return the targets that work, with a way to open each; note those that do not.
@@ -225,9 +229,11 @@ class _Device:
         return phone.open(target, say=self.tell, sleep=sleep)
 
     def measure(self, runner: Runner, outcome: Outcome) -> None:
-        self.tell(f"target: {runner.target}")
         planned = self.order.plan(runner, known_measurements(outcome.folder))
-        self.tell(planned.text)
+        where = "" if self.device == LOCAL else f"{self.device} {outcome.name}: "
+        self.tell(f"{where}target: {runner.target}")
+        self.tell(planned.text if planned.text != self.told else f"{where}the same plan")
+        self.told = planned.text
         outcome.report, failed = measure(
             runner,
             outcome.folder,
@@ -339,11 +345,13 @@ def measure(
         The campaign's report, and the jobs that the table holds without a figure: id, verdict and
         reason.
     """
+    from latlas.predictor.calibration import MIN_NETWORKS
     from latlas.profiler.campaign import Campaign, CampaignSettings
     from latlas.profiler.table import Table
 
-    max_s = math.inf if budget_s is None else budget_s
-    settings = CampaignSettings(seed=seed, max_s=max_s, warmup_ms=warmup_ms)
+    settings = CampaignSettings(seed=seed, warmup_ms=warmup_ms)
+    if budget_s is not None:
+        settings = replace(settings, max_s=budget_s, networks_first=MIN_NETWORKS)
     report = Campaign(runner, folder, jobs, settings, progress=progress, stop=stop).run()
     ids = {job.id for job in jobs}
     failed = [
@@ -372,8 +380,8 @@ def report_text(
     ]
     if report.noisy or report.throttled:
         lines.append(
-            f"{report.noisy} stayed noisy and {report.throttled} throttled: close other programs "
-            "and profile into a new table for better figures"
+            f"of these, {report.noisy} stayed noisy and {report.throttled} throttled: for better "
+            "figures close other programs, or let the device cool, and profile into a new table"
         )
     if report.left:
         lines.append(f"{report.left} left: {left}")

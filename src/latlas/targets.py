@@ -100,50 +100,85 @@ def parse_delegates(text: str) -> tuple[Delegate, ...]:
     known: dict[str, Delegate] = {"cpu": "cpu", "gpu": "gpu"}
     names = [part.strip() for part in text.split(",")]
     if unknown := [name for name in names if name not in known]:
-        raise UsageError(
-            f"unknown delegate {unknown[0]!r:.60}: --delegate takes cpu, gpu or cpu,gpu"
-        )
+        raise UsageError(f"unknown delegate {unknown[0]!r:.60}: there are cpu and gpu")
     return tuple(dict.fromkeys(known[name] for name in names))
 
 
 def device_options(command: F) -> F:
     """Add the options that choose devices; the command gets them as `choice`, a `DeviceChoice`."""
-    return _collect(command, [*_DEVICE_OPTIONS, *_PHONE_OPTIONS])
+    return _collect(command, [_DEVICE, _DELEGATE, *_CPU, *_PHONE])
+
+
+def devices_options(command: F) -> F:
+    """Add the same for a command that takes several devices and delegates."""
+    return _collect(command, [_DEVICES, _DELEGATES, *_CPU, *_PHONE])
 
 
 def phone_options(command: F) -> F:
     """Add the options that choose a device, for a command that knows delegate and cores itself."""
-    return _collect(command, [_DEVICE_OPTIONS[0], *_PHONE_OPTIONS])
+    return _collect(command, [_DEVICE, *_PHONE])
 
 
-_DEVICE_OPTIONS = (
+def oracle_options(command: F) -> F:
+    """Add the options of a device that an argument of the command names."""
+    return _collect(command, [*_CPU, *_PHONE])
+
+
+_DEVICE = click.option(
+    "--device",
+    metavar="local|SERIAL",
+    default=LOCAL,
+    show_default=True,
+    help="What to measure on: this machine, or a phone (`latlas devices` lists them).",
+)
+_DEVICES = click.option(
+    "--device",
+    metavar="local|all|SERIAL[,…]",
+    default=LOCAL,
+    show_default=True,
+    help="What to measure on: this machine, phones (`latlas devices` lists them), or all phones.",
+)
+_DELEGATE = click.option(
+    "--delegate",
+    "delegates",
+    metavar="cpu|gpu",
+    default="cpu",
+    show_default=True,
+    callback=lambda context, option, value: parse_delegates(value),
+    help="What runs the model.",
+)
+_DELEGATES = click.option(
+    "--delegate",
+    "delegates",
+    metavar="cpu|gpu|cpu,gpu",
+    default="cpu",
+    show_default=True,
+    callback=lambda context, option, value: parse_delegates(value),
+    help="What runs the models; on a phone, cpu is each of its clusters.",
+)
+_CPU = (
     click.option(
-        "--device",
-        default=LOCAL,
-        show_default=True,
-        help="What to measure on: local, or a phone's serial number (`latlas devices`).",
+        "--threads",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="CPU threads of the runtime; 1, or what a phone's configuration says.",
     ),
     click.option(
-        "--delegate",
-        "delegates",
-        default="cpu",
-        show_default=True,
-        callback=lambda context, option, value: parse_delegates(value),
-        help="cpu or gpu; `latlas profile` takes cpu,gpu as well.",
-    ),
-    click.option(
-        "--threads", type=click.IntRange(1, 64), help="CPU threads of the runtime; 1 if unset."
-    ),
-    click.option(
-        "--cores", default="", help="CPU cores, e.g. 0 or 4-7; if unset, what is usual there."
+        "--cores",
+        metavar="4-7",
+        default="",
+        help="CPU cores; a single one of this machine, or a phone's fastest, if unset.",
     ),
 )
-_PHONE_OPTIONS = (
+_PHONE = (
     click.option(
         "--runner-binary", type=FILE, help="Phones: the benchmark_model to use, not the cache's."
     ),
     click.option(
-        "--device-config", "config", type=FILE, help="Phones: a TOML file that describes it."
+        "--device-config",
+        "config",
+        type=FILE,
+        help="Phones: a TOML file that describes it, such as the device.toml beside its tables.",
     ),
     click.option(
         "--fixed-performance",
@@ -153,6 +188,7 @@ _PHONE_OPTIONS = (
     click.option(
         "--wait",
         "wait_s",
+        metavar="2m",
         default="2m",
         show_default=True,
         callback=lambda context, option, value: parse_duration(value),
@@ -217,7 +253,8 @@ class PhoneTargets:
         targets: what is to be measured, the most interesting first.
 
     Raises:
-        UsageError: the configuration cannot be read, or belongs to another phone.
+        UsageError: the configuration cannot be read, or belongs to another phone; or it has no
+            such cores.
         DeviceError: the phone cannot be used.
     """
 
@@ -229,8 +266,10 @@ class PhoneTargets:
 
         self.serial = serial
         self.choice = choice
+        _require_attached(serial)
         phone = Phone(serial)
         self.identity = phone.identity()
+        _require_cores(choice.cores, self.identity)
         self.unit = phone.unit()
         self.config = _configuration(self.identity, choice, own_configs)
         wanted = choice.delegates
@@ -299,6 +338,34 @@ class PhoneTargets:
         )
 
 
+def _require_attached(serial: str) -> None:
+    """Raise `DeviceLost`, with what there is instead, unless a phone can be used."""
+    from latlas.profiler.adb.server import list_phones
+    from latlas.profiler.adb.text import clean
+    from latlas.profiler.errors import DeviceLost
+
+    phones = {phone.serial: phone for phone in list_phones()}
+    if serial not in phones:
+        others = ", ".join(clean(each) or "?" for each in phones) or "none"
+        raise DeviceLost(
+            f"it is not attached (attached: {others}): plug it in, or connect to it with: adb "
+            "connect HOST:PORT",
+            serial=serial,
+        )
+    phone = phones[serial]
+    if not phone.ready:
+        raise DeviceLost(f"it is {clean(phone.state)}: {phone.what_to_do}", serial=serial)
+
+
+def _require_cores(cores: str, identity: PhoneIdentity) -> None:
+    from latlas.profiler.errors import UsageError
+    from latlas.profiler.litert.cores import format_cores, parse_cores
+
+    present = frozenset(core for cluster in identity.clusters for core in cluster.cores)
+    if present and not parse_cores(cores) <= present:
+        raise UsageError(f"--cores {cores}: the phone has the cores {format_cores(present)}")
+
+
 def _configuration(
     identity: PhoneIdentity, choice: DeviceChoice, own_configs: Sequence[DeviceConfig]
 ) -> DeviceConfig:
@@ -322,6 +389,6 @@ def _configuration(
         text = "; ".join(problems)
         if given is not None:
             raise UsageError(f"{choice.config} does not describe this phone: {text}")
-        say(f"the known configuration {config.name} does not fit, the phone's own counts: {text}")
+        say(f"the configuration {config.name} does not fit this phone: what it says itself counts")
         return own
     return config

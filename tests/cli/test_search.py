@@ -115,7 +115,7 @@ def test_latency_from_a_table_and_from_the_device_itself(folder: Path) -> None:
     for text, words in (
         ("nothing.latlas", "device:local/cpu"),
         ("device:local", "device:local/cpu"),
-        ("device:local/npu", "takes cpu, gpu"),
+        ("device:local/npu", "there are cpu and gpu"),
     ):
         with (
             pytest.raises(UsageError, match=words),

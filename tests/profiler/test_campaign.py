@@ -869,3 +869,13 @@ def test_on_this_machine(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     print(kill_again_and_again(Path(sys.argv[1])))
+
+
+def test_networks_come_first_where_a_campaign_may_end_early(tmp_path: Path) -> None:
+    jobs = make_jobs(20, networks=5)
+    networks = {job.id for job in jobs if job.unit == "network"}
+    device = Device()
+    campaign(device, tmp_path, jobs, networks_first=3)
+    order = [name for name in device.order if not name.startswith("reference-")]
+    assert set(order[:3]) <= networks
+    assert not set(order[3:6]) <= networks

@@ -18,9 +18,10 @@ from latlas.console import (
     parse_duration,
     table,
 )
-from latlas.targets import DeviceChoice, device_options
+from latlas.targets import DeviceChoice, devices_options
 
 if TYPE_CHECKING:
+    from latlas.profiler.campaign import CampaignReport
     from latlas.profiler.graph import Graph
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.plan import Plan, PlannedJob
@@ -103,12 +104,17 @@ def make_plan(
     multiple=True,
     help="A .tflite file or a folder of them: every distinct kernel in them is measured.",
 )
-@device_options
+@devices_options
 @click.option("--table", "folder", type=FOLDER, help="The latency table, created or extended.")
 @click.option(
     "--plan", "only_plan", is_flag=True, help="Show what would be measured; measure nothing."
 )
-@click.option("--budget", help="Measure the most useful part that fits, e.g. 30m.")
+@click.option(
+    "--budget",
+    metavar="30m",
+    help="Measure the most useful part that fits into so much time, for each table; finding the "
+    "warm-up of a phone comes on top.",
+)
 @click.option(
     "--networks",
     type=click.IntRange(0, 10_000),
@@ -205,10 +211,16 @@ def main(
         budget_s,
         warmup_ms,
     )
-    return _conclude(*run_campaigns(choice, folder, order), as_json)
+    outcomes, interrupted = run_campaigns(choice, folder, order)
+    return _conclude(outcomes, interrupted, budget is not None, as_json)
 
 
-def _conclude(outcomes: Sequence[Outcome], interrupted: bool, as_json: bool) -> int:
+def _why_left(report: CampaignReport, budgeted: bool) -> str:
+    again = "give the same command again to go on"
+    return f"the budget is used up, {again}" if budgeted and not report.interrupted else again
+
+
+def _conclude(outcomes: Sequence[Outcome], interrupted: bool, budgeted: bool, as_json: bool) -> int:
     """Print what became of the campaigns; return the exit code."""
     from latlas.profiler.errors import LatlasError
 
@@ -217,7 +229,9 @@ def _conclude(outcomes: Sequence[Outcome], interrupted: bool, as_json: bool) -> 
     text = []
     for outcome in outcomes:
         if outcome.report is not None:
-            text.append(report_text(outcome.folder, outcome.report))
+            text.append(
+                report_text(outcome.folder, outcome.report, _why_left(outcome.report, budgeted))
+            )
             text += _failed_text(outcome.document["failed"])
         elif outcome.error is not None:
             what = " ".join(filter(None, (outcome.device, outcome.name)))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from latlas.console import FOLDER, emit, json_option, say, table
-from latlas.targets import DeviceChoice, open_runner, parse_delegates
+from latlas.targets import DeviceChoice, open_runner, oracle_options, parse_delegates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +28,15 @@ SUPERNET_WIDTH = 0.25
 
 
 @contextmanager
-def latency_source(text: str, space: MogaSpace) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
+def latency_source(
+    text: str, space: MogaSpace, choice: DeviceChoice | None = None
+) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
     """Give chromosomes-to-milliseconds for a ``--latency``, and what identifies it in a study.
+
+    Args:
+        text: a predictor's file, a table's folder, or ``device:DEVICE/DELEGATE``.
+        space: whose chromosomes are asked for.
+        choice: how a device is used.
 
     Raises:
         UsageError: the text names no predictor, table or device.
@@ -42,7 +49,7 @@ def latency_source(text: str, space: MogaSpace) -> Iterator[tuple[LatencyFunctio
 
     path = Path(text)
     if text.startswith("device:"):
-        with _device_latency(text, space) as source:
+        with _device_latency(text, space, choice or DeviceChoice()) as source:
             yield source
         return
     if path.is_dir():
@@ -64,15 +71,18 @@ def latency_source(text: str, space: MogaSpace) -> Iterator[tuple[LatencyFunctio
 
 @contextmanager
 def _device_latency(
-    text: str, space: MogaSpace
+    text: str, space: MogaSpace, choice: DeviceChoice
 ) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
     from latlas.predictor.oracle import DeviceOracle
     from latlas.profiler.errors import UsageError
 
     device, slash, delegate = text.removeprefix("device:").rpartition("/")
     if not slash:
-        raise UsageError(f"--latency {text}: a device is written device:local/cpu")
-    with open_runner(DeviceChoice(device, parse_delegates(delegate))) as runner:
+        raise UsageError(
+            f"--latency {text}: a device is written device:local/cpu or device:SERIAL/gpu"
+        )
+    named = replace(choice, device=device, delegates=parse_delegates(delegate))
+    with open_runner(named) as runner:
         oracle = DeviceOracle(runner)
 
         def latency_ms(genes: Sequence[Genes]) -> NDArray[np.float64]:
@@ -160,7 +170,8 @@ def _random_genes(oracle: SupernetOracle) -> list[Genes]:
 @click.option(
     "--latency",
     required=True,
-    help="Where latencies come from: a predictor, a table, or device:local/cpu.",
+    help="Where latencies come from: a predictor, a table, or a device itself, written "
+    "device:local/cpu or device:SERIAL/gpu.",
 )
 @click.option("--accuracy", type=click.Choice(["supernet"]), default="supernet", show_default=True)
 @click.option("--dataset", default="digits", show_default=True)
@@ -183,6 +194,7 @@ def _random_genes(oracle: SupernetOracle) -> list[Genes]:
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="Of the supernet's training.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--tflite", is_flag=True, help="Write the front's networks as .tflite files too.")
+@oracle_options
 @json_option
 def main(
     space: str,
@@ -198,6 +210,7 @@ def main(
     epochs: int | None,
     seed: int,
     tflite: bool,
+    choice: DeviceChoice,
     as_json: bool,
 ) -> None:
     """Search for architectures that are accurate and fast, and have many parameters.
@@ -209,7 +222,7 @@ def main(
 
     numbers = parse_weights(weights)
     opened = open_space(space, resolution=resolution)
-    with latency_source(latency, opened) as (latency_ms, identity):
+    with latency_source(latency, opened, choice) as (latency_ms, identity):
         oracle = open_supernet(dataset, epochs)
         study, front, quality = run_search(
             output,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latlas.console import FOLDER, emit, json_option, table
-from latlas.targets import DeviceChoice, open_runner, phone_options
+from latlas.targets import LOCAL, DeviceChoice, open_runner, phone_options
 
 if TYPE_CHECKING:
     from latlas.profiler.runner import Runner
@@ -34,10 +34,16 @@ def main(folder: Path, choice: DeviceChoice, most: int, as_json: bool) -> None:
 
     Measured figures are kept in STUDY/verify, so that an interrupted run goes on where it was.
     """
+    from latlas.profiler.errors import UsageError
     from latlas.search.study import Study
 
     study = Study.open(folder)
     target = target_of(study)
+    if choice.device == LOCAL and "benchmark_model" in target.runtime:
+        raise UsageError(
+            f"the latencies of {folder} are for the phone {target.device} ({target}): name it "
+            "with --device SERIAL"
+        )
     choice = replace(
         choice,
         delegates=(target.delegate,),
