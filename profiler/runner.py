@@ -74,6 +74,8 @@ class Result:
         ops: per-operator times in execution order, empty where not asked for or not available.
         init_ms: reading, compiling and allocating, apart from the timing.
         warmup_ms: time inside untimed runs.
+        timed_ms: time inside the timed runs, with what was taken off the samples as the caller's;
+            0 where it is just their sum.
         cpu_share: CPU time over wall time of the timed runs; well below the thread count when
             something else wanted the core. NaN where it is not known.
         error: why there are no samples; empty when there are.
@@ -87,6 +89,7 @@ class Result:
     ops: tuple[OpTime, ...] = ()
     init_ms: float = 0.0
     warmup_ms: float = 0.0
+    timed_ms: float = 0.0
     cpu_share: float = 1.0
     error: str = ""
     kind: Literal["ok", "failed", "crashed", "timeout", "not_delegated"] = "ok"

@@ -383,7 +383,8 @@ class Session:
             drift=self.monitor.drift(last_us) if last_us else 0.0,
         )
         if measurement.summary is not None:
-            self.tally.timed_us += measurement.summary.n * measurement.summary.mean_us
+            summed_us = measurement.summary.n * measurement.summary.mean_us
+            self.tally.timed_us += max(result.timed_ms * 1e3, summed_us)
         self.tally.warmup_ms += max(result.warmup_ms, 0.0)
         self.tally.init_ms += measurement.init_ms
         self.table.append_provisional(measurement)

@@ -282,6 +282,7 @@ def _result(job_id: str, answer: dict[str, Any], payload: bytes) -> Result:
         ops=tuple([OpTime(str(name), float(us)) for name, us in answer["ops"]]),
         init_ms=float(answer["init_ms"]),
         warmup_ms=float(answer["warmup_ms"]),
+        timed_ms=float(answer["timed_ms"]),
         cpu_share=float(answer["cpu_share"]),
     )
 

@@ -105,7 +105,8 @@ class Worker:
         with self._compile(model) as compiled:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
-            samples, cpu_share = time_runs(compiled.invoke, effort, compiled.call_cost_ns())
+            cost_ns = compiled.call_cost_ns()
+            samples, cpu_share = time_runs(compiled.invoke, effort, cost_ns)
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -113,6 +114,7 @@ class Worker:
             "kind": "ok",
             "init_ms": init_ms,
             "warmup_ms": warmup_ms,
+            "timed_ms": (sum(samples) + cost_ns * len(samples)) / 1e6,
             "cpu_share": cpu_share,
             "ops": ops,
         }
