@@ -65,7 +65,10 @@ def main() -> None:
         return
     with phone_here() as (phone, binary), tempfile.TemporaryDirectory() as folder:
         document = cost(phone, binary, Path(folder) / "once", jobs)
-        document |= by_default(phone, binary, Path(folder) / "once", jobs)
+        document |= by_default(phone, binary, jobs)
+        document["default_settings_ratio"] = (
+            document["default_settings_s_per_kernel"] * document["kernels_per_s"]
+        )
         if arguments.kills:
             document |= killed(
                 phone, binary, Path(folder), arguments.kernels, arguments.kills, arguments.seed
@@ -138,9 +141,7 @@ def cost(phone: LabPhone, binary: Path, folder: Path, jobs: list[CampaignJob]) -
     }
 
 
-def by_default(
-    phone: LabPhone, binary: Path, folder: Path, jobs: list[CampaignJob]
-) -> dict[str, Any]:
+def by_default(phone: LabPhone, binary: Path, jobs: list[CampaignJob]) -> dict[str, Any]:
     """Measure kernels with one ``adb push`` and one ``adb shell`` each, as the tool's page says."""
     adb = phone.server.adb
     tool = "/data/local/tmp/benchmark_model"
