@@ -68,14 +68,31 @@ class DeviceChoice:
         else:
             from latlas.profiler.adb.server import list_phones
 
-            found = tuple(
-                phone.serial for phone in list_phones() if phone.ready or _left_out(phone)
-            )
+            ready = [phone.serial for phone in list_phones() if phone.ready or _left_out(phone)]
+            found = _once_each(ready)
         if not found:
             raise UsageError(
                 f"--device {self.device!r:.60} names no usable device (`latlas devices` lists them)"
             )
         return found
+
+
+def _once_each(serials: Sequence[str]) -> tuple[str, ...]:
+    """Return phones without those that are attached in a second way, by cable and over TCP."""
+    from latlas.profiler.adb.phone import Phone
+    from latlas.profiler.adb.text import clean
+    from latlas.profiler.errors import DeviceError
+
+    known: dict[str, str] = {}
+    for serial in serials:
+        try:
+            unit = Phone(serial).unit()
+        except DeviceError:
+            unit = serial  # what is wrong with it is said when it is measured
+        if unit in known:
+            say(f"phone {clean(serial)} is {clean(known[unit])} once more: left out")
+        known.setdefault(unit, serial)
+    return tuple(known.values())
 
 
 def _left_out(phone: AttachedPhone) -> bool:

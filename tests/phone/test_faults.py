@@ -38,7 +38,8 @@ from latlas.profiler.errors import (
 )
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
-from latlas.profiler.runner import Job
+from latlas.profiler.litert.local import GpuProbe
+from latlas.profiler.runner import Effort, Job
 from latlas.profiler.table import Table
 from latlas.profiler.tflite.writer import to_tflite
 
@@ -319,6 +320,104 @@ def test_a_gpu_backend_that_is_not_there(host_phone: LabPhone, binary: RunnerBin
         _ = open_runner(host_phone.serial, binary, execution=execution).target
 
 
+def test_a_gpu_that_changes_its_backend(
+    host_phone: LabPhone, tool: Path, tmp_path: Path, gpu: GpuProbe
+) -> None:
+    bring(host_phone, tool)
+    other = '{ $tool "$@" 2>&1 >&3 | sed s/OpenGL/OpenCL/ >&2; } 3>&1; exit'
+    changing = wrapped(tool, tmp_path, f'case "$1" in *=1.tflite) {other};; esac\nexec $tool "$@"')
+    jobs = [Job(str(i), to_tflite(job.graph), job.effort) for i, job in enumerate(make_jobs(3))]
+    with open_runner(host_phone.serial, changing, execution=Execution("gpu")) as runner:
+        results = list(runner.run(jobs))
+    assert runner.target.backend == "opengl"
+    assert [result.kind for result in results] == ["ok", "not_delegated", "ok"]
+    assert "through opencl, not through opengl" in results[1].error
+
+
+def test_a_model_that_disturbs_its_batch(host_phone: LabPhone, tool: Path, tmp_path: Path) -> None:
+    bring(host_phone, tool)
+    script = 'case "$1" in *=1.tflite) yes | head -c 9000000;; *=2.tflite) kill -9 $PPID;; esac'
+    disturbing = wrapped(tool, tmp_path, f'{script}\nexec $tool "$@"')
+    jobs = [Job(str(i), to_tflite(job.graph), job.effort) for i, job in enumerate(make_jobs(6))]
+    with within(60), open_runner(host_phone.serial, disturbing) as runner:
+        results = list(runner.run(jobs))
+    # After each disturbance a batch begins, whose first model is number 0 again.
+    assert [result.kind for result in results] == [
+        "ok",
+        "crashed",
+        "ok",
+        "crashed",
+        "ok",
+        "crashed",
+    ]
+    assert "printed more than" in results[1].error
+
+
+def test_models_that_somebody_removes(
+    weak_phone: LabPhone, binary: RunnerBinary, tmp_path: Path
+) -> None:
+    jobs, messages = make_jobs(), list[str]()
+
+    def remove() -> None:
+        weak_phone.sh("rm -rf /data/local/tmp/latlas/run-*")
+
+    with within(60), open_runner(weak_phone.serial, binary, messages=messages) as runner:
+        run_campaign(Sabotaged(runner, MIDDLE, remove), tmp_path / "table", jobs)
+    check_table(tmp_path / "table", jobs)
+
+
+def test_a_phone_whose_health_cannot_be_asked(
+    weak_phone: LabPhone, binary: RunnerBinary, tmp_path: Path
+) -> None:
+    with open_runner(weak_phone.serial, binary) as runner:
+        _ = runner.target
+        assert runner.unwell() == ""
+        runner.phone.timeout_s = 1.0
+        weak_phone.sh(
+            "rm -f /system/fixture/dumpsys/battery.txt; mkfifo /system/fixture/dumpsys/battery.txt"
+        )
+        runner._looked = None
+        with within(10):
+            assert "it does not answer" in runner.unwell()
+
+
+def test_a_phone_is_put_back_after_it_was_lost(weak_phone: LabPhone, binary: RunnerBinary) -> None:
+    stay_on = "settings get global stay_on_while_plugged_in"
+    runner = open_runner(weak_phone.serial, binary, wait_s=1.0)
+    _ = runner.target
+    assert weak_phone.sh(stay_on) == "15\n"
+    weak_phone.link.refuse = True
+    weak_phone.link.cut()
+    with pytest.raises(DeviceLost):
+        list(runner.run([Job("a", to_tflite(make_jobs(1)[0].graph))]))
+    weak_phone.link.refuse = False
+    weak_phone.attach()
+    runner.close()
+    assert weak_phone.sh(stay_on) == "null\n"
+
+
+def test_a_phone_that_no_longer_holds_its_clocks(
+    weak_phone: LabPhone, binary: RunnerBinary, tmp_path: Path
+) -> None:
+    def refuse() -> None:
+        weak_phone.set_property("lab.power_hal", "none")
+        weak_phone.link.cut()
+
+    with open_runner(weak_phone.serial, binary, fixed_performance=True) as runner:
+        assert runner.target.clocks == "fixed"
+        with pytest.raises(DeviceError, match="without fixed performance mode"):
+            run_campaign(Sabotaged(runner, MIDDLE, refuse), tmp_path / "table", make_jobs())
+
+
+def test_a_result_file_is_brought_back(host_phone: LabPhone, binary: RunnerBinary) -> None:
+    job = make_jobs(1)[0]
+    with open_runner(host_phone.serial, binary) as runner:
+        _ = runner.target
+        runner._result_file = "result.pb"  # of the classic tool, whose text says the same
+        (result,) = runner.run([Job("a", to_tflite(job.graph), Effort(min_runs=30, min_ms=5.0))])
+    assert result.kind == "ok" and result.summary is not None and result.summary.n >= 30
+
+
 def test_two_phones_of_the_same_model(
     weak_phone: LabPhone, binary: RunnerBinary, tmp_path: Path
 ) -> None:
@@ -339,11 +438,12 @@ def test_two_phones_of_the_same_model(
             run_campaign(runner, tmp_path / "a", make_jobs(6))
 
 
+@pytest.mark.parametrize("name", ["ro.build.fingerprint", "ro.serialno"])
 def test_a_phone_that_comes_back_as_another(
-    weak_phone: LabPhone, binary: RunnerBinary, tmp_path: Path
+    weak_phone: LabPhone, binary: RunnerBinary, tmp_path: Path, name: str
 ) -> None:
     def update() -> None:
-        weak_phone.set_property("ro.build.fingerprint", "google/oriole/oriole:15/NEW")
+        weak_phone.set_property(name, "another")
         weak_phone.link.cut()
 
     with (

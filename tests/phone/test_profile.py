@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from phone.conftest import ABI, LAST_CORE
 from phone_lab.lab import LabPhone, lab_phone, wait_for
+from phone_lab.proxy import FaultProxy
 
 from latlas.profiler.device_config import load_config
 from latlas.profiler.graph import GraphBuilder
@@ -152,6 +153,38 @@ def test_one_phone_s_failure_does_not_stop_the_others(
     assert found["campaigns"][0]["report"]["measured"] == 0
     assert found["campaigns"][1]["report"]["measured"] == good["report"]["measured"]
     assert len({campaign["table"] for campaign in found["campaigns"]}) == 2
+
+
+def test_one_phone_attached_twice_is_measured_once(
+    weak_phone: LabPhone, tool: Path, models: Path, tmp_path: Path
+) -> None:
+    second = FaultProxy(weak_phone.link.target)
+    second.start()
+    try:
+        serial = f"127.0.0.1:{second.port}"
+        weak_phone.server.adb("connect", serial)
+        wait_for(lambda: weak_phone.server.state(serial) == "device", "the second link")
+        found, messages = latlas(
+            *("profile", "--models", models, "--device", "all", "--runner-binary", tool),
+            *("--cores", LAST_CORE, "--table", tmp_path / "tables", *QUICK),
+        )
+    finally:
+        second.stop()
+    assert "once more: left out" in messages
+    assert found["report"]["left"] == 0
+
+
+def test_an_interrupt_before_anything_is_measured(
+    host_phone: LabPhone, tool: Path, models: Path, tmp_path: Path
+) -> None:
+    where = ("--device", host_phone.serial, "--runner-binary", tool, "--delegate", "cpu")
+    command = ("profile", "--models", models, *where, "--table", tmp_path / "T")
+    process = start(*command)
+    # The warm-up is being found: the first target's table is there, without a figure.
+    wait_for(lambda: any((tmp_path / "T").glob(f"*/{JOURNAL}")), "the table")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
 
 
 def test_two_processes_on_one_phone(host_phone: LabPhone, tool: Path, models: Path) -> None:
