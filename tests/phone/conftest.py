@@ -12,6 +12,9 @@ from phone_lab import build
 from phone_lab.lab import AdbServer, LabPhone, adb_server, best_daemon, lab_phone, missing
 
 from latlas.profiler.benchmark_model.binary import RunnerBinary, find_binary
+from tests.profiler.litert.conftest import partly_supported
+
+__all__ = ["partly_supported"]  # a fixture of the local runner's tests
 
 ABI = "x86_64"
 LAST_CORE = str(max(os.sched_getaffinity(0)))

@@ -314,6 +314,17 @@ def test_a_gpu_that_is_answered_on_the_cpu(host_phone: LabPhone, tmp_path: Path)
         _ = open_runner(host_phone.serial, without, execution=Execution("gpu")).target
 
 
+def test_a_model_that_the_gpu_takes_in_part(
+    host_phone: LabPhone, binary: RunnerBinary, gpu: GpuProbe, partly_supported: bytes
+) -> None:
+    good = to_tflite(make_jobs(1)[0].graph)
+    jobs = [Job("a", good, QUICK), Job("b", partly_supported, QUICK), Job("c", good, QUICK)]
+    with open_runner(host_phone.serial, binary, execution=Execution("gpu")) as runner:
+        results = list(runner.run(jobs))
+    assert [result.kind for result in results] == ["ok", "not_delegated", "ok"]
+    assert results[1].summary is None
+
+
 def test_a_gpu_backend_that_is_not_there(host_phone: LabPhone, binary: RunnerBinary) -> None:
     execution = Execution("gpu", gpu_backend="cl")
     with pytest.raises(NotDelegatedError, match="OpenCL"):

@@ -26,9 +26,9 @@ from latlas.profiler.runner import Effort, Job
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 from tests.components import require
-from tests.profiler.litert.conftest import dynamic_batch, partly_supported, small
+from tests.profiler.litert.conftest import dynamic_batch, small
 
-__all__ = ["dynamic_batch", "partly_supported", "small"]  # fixtures of the local runner's tests
+__all__ = ["dynamic_batch", "small"]  # fixtures of the local runner's tests
 
 LOGS = Path(__file__).parents[2].parent / "shared" / "benchmark_model_logs"
 # Left out: what needs an OpenCL device, and what is no log of one run.

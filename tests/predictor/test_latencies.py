@@ -44,6 +44,20 @@ def test_listed_operators_are_matched_with_kernels(simulation) -> None:
     assert listed_us(replace(measurement, ops=()), kernels, RULES) is None
 
 
+def test_kernels_that_a_gpu_lists_count_in_context(simulation: Any, tmp_path: Path) -> None:
+    """Through OpenCL a phone's GPU lists its kernels, a large convolution's as three."""
+    target = replace(GPU, backend="opencl", adapter="Mali-G78")
+    b = GraphBuilder((1, 32, 32, 64))
+    graph = b.build(b.hard_swish(b.conv(b.conv(0, 64, 3), 8, 1)))
+    winograd, pointwise = split(graph, rules_for("gpu", target.adapter))
+    rows = (("winograd", 100.0), ("winograd", 300.0), ("winograd", 100.0), ("convolution", 50.0))
+    whole = simulation.measure(graph, "network", "n")
+    whole = replace(whole, ops=tuple(OpTime(name, us) for name, us in rows))
+    found = kernel_latencies(simulation.write(tmp_path, [whole], target))
+    assert found.latency_us == {winograd: 501.5, pointwise: 50.5}
+    assert found.left_out == {}
+
+
 def test_everything_that_was_measured_is_known(simulation: Any, table: Table) -> None:
     known = kernel_latencies(table)
     networks = simulation.networks(12, seed=0)
