@@ -25,7 +25,7 @@ from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
 from latlas.profiler.campaign import Campaign, interleave
 from latlas.profiler.litert.local import LocalRunner
 
-SLICE = 60
+SLICE = 20
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ class Worker:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
             cost_ns = compiled.call_cost_ns()
-            samples, cpu_share = time_runs(compiled.invoke, effort, cost_ns)
+            samples, cpu_share = time_runs(compiled.call, effort, cost_ns)
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -151,12 +151,12 @@ def warm_up(invoke: Callable[[], None], effort: Effort) -> float:
 
 
 def time_runs(
-    invoke: Callable[[], None], effort: Effort, call_cost_ns: int = 0
+    call: Callable[[], int], effort: Effort, call_cost_ns: int = 0
 ) -> tuple[array[int], float]:
     """Time runs one by one, as many as `effort` wants.
 
     Args:
-        invoke: runs the model once.
+        call: runs the model once, and returns LiteRT's status.
         effort: how long.
         call_cost_ns: of a run, what is not the model's.
 
@@ -173,8 +173,10 @@ def time_runs(
         cpu_started, wall_started = time.process_time_ns(), clock()
         while True:
             before = clock()
-            invoke()
+            status = call()
             elapsed = clock() - before
+            if status:
+                native.check(status)
             samples[count] = max(elapsed - call_cost_ns, 1)
             count += 1
             total += elapsed

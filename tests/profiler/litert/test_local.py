@@ -143,7 +143,7 @@ def test_threads_must_be_positive(number: int) -> None:
 
 def test_effort_is_honoured() -> None:
     def naps(milliseconds: float) -> tuple[int, float]:
-        samples, _ = time_runs(lambda: time.sleep(milliseconds / 1000), effort)
+        samples, _ = time_runs(lambda: time.sleep(milliseconds / 1000) or 0, effort)
         return len(samples), sum(samples) / 1e6
 
     effort = Effort(min_runs=7, min_ms=0, max_ms=10_000)
