@@ -106,7 +106,7 @@ class Worker:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
             cost_ns = compiled.call_cost_ns()
-            samples, cpu_share = time_runs(compiled.call, effort, cost_ns)
+            samples, cpu_share = time_runs(compiled.call, effort, cost_ns, compiled.refresher())
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -151,7 +151,10 @@ def warm_up(invoke: Callable[[], None], effort: Effort) -> float:
 
 
 def time_runs(
-    call: Callable[[], int], effort: Effort, call_cost_ns: int = 0
+    call: Callable[[], int],
+    effort: Effort,
+    call_cost_ns: int = 0,
+    prepare: Callable[[], object] = lambda: None,
 ) -> tuple[array[int], float]:
     """Time runs one by one, as many as `effort` wants.
 
@@ -159,6 +162,7 @@ def time_runs(
         call: runs the model once, and returns LiteRT's status.
         effort: how long.
         call_cost_ns: of a run, what is not the model's.
+        prepare: called before each run, untimed.
 
     Returns:
         The nanoseconds of each run, and the CPU time over the wall time of all.
@@ -172,6 +176,7 @@ def time_runs(
     try:
         cpu_started, wall_started = time.process_time_ns(), clock()
         while True:
+            prepare()
             before = clock()
             status = call()
             elapsed = clock() - before
