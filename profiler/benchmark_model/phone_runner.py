@@ -19,22 +19,16 @@ from latlas.profiler.adb.identity import PhoneIdentity
 from latlas.profiler.adb.phone import FOLDER, Phone
 from latlas.profiler.adb.text import clean
 from latlas.profiler.adb.waiting import wait_for_phone
+from latlas.profiler.benchmark_model.batch import Batch, JobTimeout
 from latlas.profiler.benchmark_model.binary import RunnerBinary
-from latlas.profiler.benchmark_model.command import Execution, GpuBackend, benchmark_command
+from latlas.profiler.benchmark_model.command import Execution, GpuBackend
 from latlas.profiler.benchmark_model.help import can_profile, has_gpu, has_result_file
 from latlas.profiler.benchmark_model.installation import Installation, install
 from latlas.profiler.benchmark_model.output import NOT_THERE, Output, parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
-from latlas.profiler.benchmark_model.script import (
-    NO_AFFINITY,
-    BatchReader,
-    CommandOutput,
-    batch_command,
-    new_word,
-)
+from latlas.profiler.benchmark_model.script import CommandOutput
 from latlas.profiler.errors import (
-    DamagedTransfer,
     DeviceCommandError,
     DeviceError,
     DeviceLost,
@@ -59,11 +53,7 @@ BATCH_S = 3.0
 LOOK_S = 10.0
 """Seconds from one look at heat and battery to the next: it costs the phone some work."""
 
-_PUSH_S = 60.0
-_PUSH_BYTES_PER_S = 1e6  # slower than any cable that works
-_ANSWER_S = 10.0
 _RESULT = "result.pb"
-_SEND_TRIES = 3
 _LOSSES = 2
 """A model during which the phone goes away so often is not tried again."""
 _IN_VAIN = 5
@@ -143,7 +133,6 @@ class PhoneRunner:
         self._target: Target | None = None
         self._lists_operators: bool | None = None
         self._losses: dict[str, int] = {}
-        self._began = False  # whether a model of the batch has been run
         self._looked: tuple[float, str] | None = None
         self._beyond_s = _GUESS_S[execution.delegate]  # process start and initialisation, learned
 
@@ -319,8 +308,8 @@ class PhoneRunner:
         probe = Job("probe", _probe_model(), Effort(min_runs=1, min_ms=0, warmup_ms=0))
         self._lists_operators = can_profile(flags)
         try:
-            (outputs,) = self._attempt([replace(probe, profile=True)])
-        except _JobTimeout as late:
+            (outputs,) = self._batch([replace(probe, profile=True)]).outputs()
+        except JobTimeout as late:
             raise RunnerTimeout(
                 f"phone {self.phone.serial}: not even a small model ends in time: {late}"
             ) from late
@@ -371,18 +360,23 @@ class PhoneRunner:
             expected_s += _asked_s(job) + self._beyond_s
         return batch
 
-    def _run_batch(self, batch: Sequence[Job]) -> Iterator[Result]:
+    def _run_batch(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Run jobs, over again from where the phone went away."""
-        left = list(batch)
+        left = list(jobs)
         in_vain = 0
         while left:
-            self._began = False
+            began = False
             try:
                 if self._installation is None:
                     self._prepare()
-                for result in self._results(left):
-                    in_vain = 0
-                    yield result
+                batch = self._batch(tuple(left))
+                try:
+                    for result in self._results(batch, left):
+                        in_vain = 0
+                        yield result
+                finally:
+                    began = batch.began
+                    self.spent_s += batch.spent_s
             except (DeviceLost, DeviceTimeout) as problem:
                 if not left:
                     self._installation = None
@@ -391,16 +385,17 @@ class PhoneRunner:
                 if in_vain >= _IN_VAIN:
                     raise
                 self._lost()
-                yield from self._charge(left, problem)
+                if began:
+                    yield from self._charge(left, problem)
 
-    def _results(self, left: list[Job]) -> Iterator[Result]:
-        """Run jobs until one of them ends the batch; each is taken out of `left` at its result."""
+    def _results(self, batch: Batch, left: list[Job]) -> Iterator[Result]:
+        """Run a batch until one job ends it; each is taken out of `left` at its result."""
         try:
-            for outputs in self._attempt(tuple(left)):
+            for outputs in batch.outputs():
                 result = self._result(left[0], outputs)
                 self._losses.pop(left.pop(0).id, None)
                 yield result
-        except _JobTimeout as late:
+        except JobTimeout as late:
             yield Result(left.pop(0).id, error=str(late), kind="timeout")
         except RunnerError as problem:
             yield Result(left.pop(0).id, error=str(problem), kind="crashed")
@@ -408,8 +403,6 @@ class PhoneRunner:
 
     def _charge(self, left: list[Job], problem: DeviceError) -> Iterator[Result]:
         """Give a model up that has taken the phone down twice; `left` loses it."""
-        if not self._began:
-            return  # the phone went away before any model ran
         job = left[0]
         self._losses[job.id] = self._losses.get(job.id, 0) + 1
         if self._losses[job.id] >= _LOSSES:
@@ -417,81 +410,19 @@ class PhoneRunner:
             error = f"the phone went away every time that it ran: {problem}"
             yield Result(job.id, error=error, kind="crashed")
 
-    def _attempt(self, jobs: Sequence[Job]) -> Iterator[tuple[CommandOutput, ...]]:
-        """Run jobs once; yield the outputs of each, the timed run's and the profiled one's.
-
-        Raises:
-            _JobTimeout: the first job without outputs did not end in time.
-            RunnerError: that job disturbed the batch.
-            DeviceError: the phone is gone or refuses.
-        """
+    def _batch(self, jobs: Sequence[Job]) -> Batch:
         assert self._installation is not None
-        word = new_word()
-        folder = f"{FOLDER}/run-{word}"
-        self._send({f"{folder}/{i}.tflite": job.model for i, job in enumerate(jobs)})
-        commands = [
-            benchmark_command(
-                self._installation.path,
-                f"{i}.tflite",
-                job.effort,
-                self.execution,
-                profile=profile,
-                result_file=self._result_file,
-            )
-            for i, job in enumerate(jobs)
-            for profile in self._passes(job)
-        ]
-        reader = BatchReader(word, self.mask)
-        done: list[CommandOutput] = []
-        ahead = list(jobs)
-        command = batch_command(word, self.mask, folder, commands, self._result_file)
-        try:
-            name = f"{commands[0][0]} for {len(jobs)} models"
-            seconds = self._allowance_s(ahead[0])
-            with self.phone.transport.start(command, seconds, name) as running:
-                self._began = True
-                for stream, data in running.output():
-                    for output in reader.feed(stream, data):
-                        self.spent_s += output.spent_s or 0.0
-                        done.append(output)
-                        if len(done) == len(self._passes(ahead[0])):
-                            yield tuple(done)
-                            done = []
-                            del ahead[0]
-                            if ahead:
-                                running.allow(self._allowance_s(ahead[0]))
-                if ahead and running.exit_code == NO_AFFINITY:
-                    raise running.failure(
-                        f"it refuses the cores {self.cores} (mask {self.mask}): choose others, "
-                        "`latlas devices --json` lists them"
-                    )
-                if ahead:
-                    raise RunnerError(f"it ended the batch: {running.failure()}")
-        except DeviceTimeout as late:
-            # Is it the model that hangs, or the phone?
-            self.phone.transport.run(["rm", "-rf", folder], _ANSWER_S)
-            seconds = self._allowance_s(ahead[0])
-            raise _JobTimeout(f"it did not end within {seconds:.0f} s, and was ended") from late
-
-    def _send(self, contents: Mapping[str, bytes]) -> None:
-        """Send models; a transfer that arrives damaged is repeated."""
-        seconds = _PUSH_S + sum(map(len, contents.values())) / _PUSH_BYTES_PER_S
-        for attempt in range(_SEND_TRIES):
-            try:
-                self.phone.transport.push_files(contents, seconds)
-                return
-            except DamagedTransfer as problem:
-                if attempt == _SEND_TRIES - 1:
-                    raise
-                self.say(f"sent again: {problem}")
-
-    def _passes(self, job: Job) -> tuple[bool, ...]:
-        """Return whether each of a job's runs is profiled."""
-        return (False, True) if job.profile and self._lists_operators else (False,)
-
-    def _allowance_s(self, job: Job) -> float:
-        effort, passes = job.effort, len(self._passes(job))
-        return self.timeout_s + 2 * passes * (effort.warmup_ms + effort.max_ms) / 1e3
+        return Batch(
+            self.phone,
+            self._installation,
+            self.execution,
+            self.mask,
+            bool(self._lists_operators),
+            self._result_file,
+            self.timeout_s,
+            self.say,
+            jobs,
+        )
 
     def _result(self, job: Job, outputs: Sequence[CommandOutput]) -> Result:
         beyond_s = sum(output.spent_s or 0.0 for output in outputs) - _asked_s(job)
@@ -522,10 +453,6 @@ def _parse(output: CommandOutput) -> Output:
     if not output.result_file or parsed.kind != "ok":
         return parsed
     return merge(parsed, parse_result_file(output.result_file))
-
-
-class _JobTimeout(Exception):
-    """One model did not end in time, on a phone that is there."""
 
 
 def _asked_s(job: Job) -> float:
