@@ -213,7 +213,10 @@ class Session:
         Raises:
             RunnerError: a kernel could not be measured.
         """
-        if not self.runner.fresh_process or self.settings.warmup_ms is not None:
+        if not self.runner.fresh_process:
+            return
+        if self.settings.warmup_ms is not None:
+            self.set_warmup(self.settings.warmup_ms, ())  # somebody's choice is recorded as well
             return
         longest = max(WARMUPS_MS)
         known = self.table.warmups[-1].warmup_ms if self.table.warmups else None
