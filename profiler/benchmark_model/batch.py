@@ -16,6 +16,7 @@ from latlas.profiler.benchmark_model.script import (
     new_word,
 )
 from latlas.profiler.errors import DamagedTransfer, DeviceTimeout, RunnerError
+from latlas.profiler.litert.cores import format_cores
 from latlas.profiler.runner import Job
 
 _PUSH_S = 60.0
@@ -93,8 +94,10 @@ class Batch:
                         if ahead:
                             running.allow(self._allowance_s(ahead[0]))
                 if ahead and running.exit_code == NO_AFFINITY:
+                    mask = int(self.mask, 16)
+                    cores = format_cores(i for i in range(mask.bit_length()) if mask >> i & 1)
                     raise running.failure(
-                        f"it refuses the affinity mask {self.mask}: choose other cores, "
+                        f"it refuses the cores {cores} (mask {self.mask}): choose others, "
                         "`latlas devices --json` lists them"
                     )
                 if ahead:
