@@ -279,7 +279,9 @@ class CompiledModel:
         def call_and_wait() -> int:
             status = call()
             for output in outputs:
-                status = lock(output, at, to_read) or unlock(output) or status
+                # Both in any case, so that refused calls cost what others do.
+                locked, unlocked = lock(output, at, to_read), unlock(output)
+                status = status or locked or unlocked
             return status
 
         return call_and_wait

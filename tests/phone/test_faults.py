@@ -35,6 +35,7 @@ from latlas.profiler.errors import (
     NotDelegatedError,
     RunnerError,
     TargetMismatchError,
+    UsageError,
 )
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
@@ -232,11 +233,7 @@ def test_a_binary_that_cannot_be_executed(
     assert "--help" in caught.value.command
 
 
-def test_a_binary_for_another_processor_is_refused_before_it_is_sent(
-    weak_phone: LabPhone, tool: Path
-) -> None:
-    from latlas.profiler.errors import UsageError
-
+def test_a_binary_for_another_processor_is_refused_before_it_is_sent(tool: Path) -> None:
     with pytest.raises(UsageError, match="built for x86_64, not for arm64-v8a"):
         find_binary("arm64-v8a", path=tool)
 
