@@ -1,14 +1,20 @@
-"""Latency oracles: graphs in, latencies out, whatever is behind."""
+"""Latency oracles: graphs in, latencies out, whatever is behind.
+
+A predictor, the kernels of a table alone, and the device itself; `latlas.predictor.blocks` has the
+blocks of a table.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import DeviceError, RunnerError
 from latlas.profiler.fold import fold
@@ -48,6 +54,19 @@ class PredictorOracle:
     def latency_ms(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
         """Predict every network."""
         return np.array([p.latency_ms for p in self.predictor.predict(graphs)])
+
+
+class TableOracle(PredictorOracle):
+    """Latencies from measured kernels alone: a kernel that was not measured is an error.
+
+    Args:
+        predictor: fitted on the table.
+        calibrated: whether sums of kernels are calibrated; else they are taken as they are.
+    """
+
+    def __init__(self, predictor: LatencyPredictor, *, calibrated: bool = True) -> None:
+        calibration = predictor.calibration if calibrated else PLAIN_SUM
+        super().__init__(replace(predictor, forests={}, calibration=calibration))
 
 
 class DeviceOracle:

@@ -7,7 +7,7 @@ between its neighbours, and a predictor is calibrated on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from latlas.profiler.fold import fold
@@ -15,6 +15,7 @@ from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.ops import format_shape
 from latlas.profiler.runner import Effort
 from latlas.profiler.target import Delegate
 from latlas.profiler.vocabulary import vocabulary_kernels
@@ -33,8 +34,8 @@ class Workload:
 
     Attributes:
         jobs: kernels first, then probes, then networks.
-        uses: by job id, how often the kernel occurs in the networks; 1 for whole networks.
-        used: ids of the kernels that occur in the networks at all.
+        uses: by job id, how often the kernel or block occurs; 1 for whole networks.
+        used: ids of the kernels and blocks that occur in the networks at all.
     """
 
     jobs: tuple[CampaignJob, ...]
@@ -85,15 +86,56 @@ def workload(
         for kernel in uses
     ]
     counts = {job.id: count for job, count in zip(jobs, uses.values(), strict=True)}
-    jobs += [
-        CampaignJob(f"probe:{length}", f"chain of {length}", "probe", _chain(length))
-        for length in CHAIN_LENGTHS
-    ]
+    jobs += _probes()
     jobs += [
         CampaignJob(f"network:{name}", name, "network", graph, network_effort, profile=listed)
         for name, graph in folded.items()
     ]
     return Workload(tuple(jobs), {job.id: counts.get(job.id, 1) for job in jobs}, used)
+
+
+def block_workload(
+    blocks: Iterable[Graph],
+    networks: Mapping[str, Graph],
+    *,
+    block_effort: Effort = KERNEL_EFFORT,
+    network_effort: Effort = NETWORK_EFFORT,
+) -> Workload:
+    """Return the jobs that measure every distinct block of a space as one unit.
+
+    Args:
+        blocks: stems, choices of layers and tails, in either form; equal ones are one job.
+        networks: whole networks of the space by name, on which sums of blocks are calibrated.
+        block_effort, network_effort: how long each is run.
+    """
+    uses: dict[str, int] = {}
+    jobs = []
+    for block in blocks:
+        graph = fold(block)
+        text = graph.to_text()
+        job_id = f"block:{text}"
+        if job_id not in uses:
+            jobs.append(CampaignJob(job_id, _block_name(graph), "block", graph, block_effort))
+        uses[job_id] = uses.get(job_id, 0) + 1
+    used = frozenset(uses)
+    jobs += _probes()
+    jobs += [
+        CampaignJob(f"network:{name}", name, "network", fold(graph), network_effort)
+        for name, graph in networks.items()
+    ]
+    return Workload(tuple(jobs), {job.id: uses.get(job.id, 1) for job in jobs}, used)
+
+
+def _block_name(graph: Graph) -> str:
+    shapes = (graph.inputs[0], graph.shapes[graph.outputs[0]])
+    return "block " + " to ".join(map(format_shape, shapes))
+
+
+def _probes() -> list[CampaignJob]:
+    return [
+        CampaignJob(f"probe:{length}", f"chain of {length}", "probe", _chain(length))
+        for length in CHAIN_LENGTHS
+    ]
 
 
 def _chain(length: int) -> Graph:

@@ -72,6 +72,41 @@ def make_workload(
     )
 
 
+def space_blocks(space: str, resolution: int) -> list[Graph]:
+    """Return every choice of every block of a space.
+
+    Raises:
+        UsageError: there is no such space, or its networks are no chains of blocks.
+    """
+    from latlas.predictor.blocks import blocks_of
+    from latlas.predictor.genes import BlockSpace
+    from latlas.profiler.errors import UsageError
+    from latlas.search.spaces import open_space
+
+    opened = open_space(space, resolution=resolution)
+    if not isinstance(opened, BlockSpace):
+        raise UsageError(
+            f"--granularity block: the networks of {space} are no chains of blocks; measure its "
+            "kernels (--granularity kernel)"
+        )
+    return [block for _, _, block in blocks_of(opened)]
+
+
+def make_block_workload(
+    blocks: Sequence[Graph], networks: dict[str, Graph], runs: int, min_ms: float
+) -> Workload:
+    """Return what to measure for blocks and networks, for as long as `make_workload` says."""
+    from latlas.profiler.runner import Effort
+    from latlas.profiler.workload import block_workload
+
+    return block_workload(
+        blocks,
+        networks,
+        block_effort=Effort(min_runs=runs, min_ms=min_ms),
+        network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
+    )
+
+
 def make_plan(
     work: Workload, delegate: Delegate, budget_s: float | None, known: Sequence[Measurement] = ()
 ) -> tuple[Plan, tuple[PlannedJob, ...]]:
@@ -116,6 +151,13 @@ def make_plan(
     "warm-up of a phone comes on top.",
 )
 @click.option(
+    "--granularity",
+    type=click.Choice(["kernel", "block"]),
+    default="kernel",
+    show_default=True,
+    help="block: measure every choice of every layer of the space as one unit, not its kernels.",
+)
+@click.option(
     "--networks",
     type=click.IntRange(0, 10_000),
     default=MIN_NETWORKS,
@@ -158,6 +200,7 @@ def main(
     folder: Path | None,
     only_plan: bool,
     budget: str | None,
+    granularity: str,
     networks: int,
     resolution: int,
     runs: int,
@@ -179,6 +222,9 @@ def main(
         raise UsageError("say what to measure: --space moga, --models FOLDER, or both")
     if folder is None and not only_plan:
         raise UsageError("say where the figures go: --table tables/NAME (or --plan to see a plan)")
+    if granularity == "block" and (space is None or models):
+        raise UsageError("--granularity block measures a space: give --space and no --models")
+    blocks = space_blocks(space, resolution) if space and granularity == "block" else None
     graphs: dict[str, Graph] = {}
     if space is not None:
         graphs |= space_networks(space, resolution, networks, seed)
@@ -186,7 +232,10 @@ def main(
     budget_s = parse_duration(budget) if budget else None
 
     def plan(delegate: Delegate, known: Sequence[Measurement], listed: bool | None) -> Planned:
-        work = make_workload(graphs, delegate, runs, min_ms, listed)
+        if blocks is None:
+            work = make_workload(graphs, delegate, runs, min_ms, listed)
+        else:
+            work = make_block_workload(blocks, graphs, runs, min_ms)
         chosen, left_out = make_plan(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
         # What the table holds already is skipped there, and counted.
@@ -258,7 +307,7 @@ def _describe(
     uses = [
         KernelUse(job.id, work.uses[job.id], count(job.graph).madds)
         for job in work.jobs
-        if job.unit == "kernel" and job.id in work.used
+        if job.unit in ("kernel", "block") and job.id in work.used
     ]
     done = {measurement.id for measurement in known} & {job.id for job in work.jobs}
     covered = coverage(plan, uses, done)
@@ -267,7 +316,7 @@ def _describe(
         units[planned.job.unit] = units.get(planned.job.unit, 0) + 1
     kinds: dict[str, int] = {}
     for planned in plan.jobs:
-        if planned.job.unit == "kernel":
+        if planned.job.unit in ("kernel", "block"):
             kinds[planned.job.name] = kinds.get(planned.job.name, 0) + 1
     return {
         "measured": len(done),
@@ -282,8 +331,9 @@ def _describe(
 
 def _plan_text(document: dict[str, Any]) -> str:
     rows = sorted(document["kernels"].items(), key=lambda item: (-item[1], item[0]))
+    header = ("block", "choices") if "block" in document["jobs"] else ("kernel type", "kernels")
     lines = [
-        table(("kernel type", "kernels"), rows),
+        table(header, rows),
         "",
         (
             ", ".join(f"{count} {unit}s" for unit, count in document["jobs"].items())

@@ -43,7 +43,7 @@ def latency_source(
     """
     from latlas.predictor import file
     from latlas.predictor.fit import fit
-    from latlas.predictor.genes import compile_genes
+    from latlas.predictor.genes import gene_latency
     from latlas.predictor.observations import observe
     from latlas.profiler.errors import UsageError
     from latlas.profiler.table import Table
@@ -67,7 +67,7 @@ def latency_source(
         "sha256": predictor.digest,
         "target": predictor.target.to_json(),
     }
-    yield compile_genes(space, predictor).latency_ms, identity
+    yield gene_latency(space, predictor).latency_ms, identity
 
 
 @contextmanager
