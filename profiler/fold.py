@@ -173,7 +173,7 @@ class _Folder:
             renumbered[step.value] = len(graph.inputs) + len(nodes)
             nodes.append(Node(step.op, inputs, step.name))
         outputs = tuple(renumbered[value] for value in graph.outputs)
-        return Graph(graph.inputs, tuple(nodes), outputs, self.weights)
+        return Graph(graph.inputs, tuple(nodes), outputs, self.weights, graph.input_types)
 
 
 def _activated(op: Op, kind: FusedActivation) -> Op:

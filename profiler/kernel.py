@@ -12,15 +12,18 @@ from typing import Protocol
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import require_folded
-from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph import Graph, Node, plain_types
 from latlas.profiler.ops import (
     Activation,
     Binary,
     Conv2D,
+    DataType,
+    Dequantize,
     FullyConnected,
     Mean,
     Op,
     Pool,
+    Quantize,
     Reshape,
     Shape,
     Softmax,
@@ -34,10 +37,12 @@ class Kernel:
     Attributes:
         inputs: shape of every activation that it reads, the main one first.
         nodes: operators in order; the last one's value is the output.
+        input_types: element type of every input; empty where all are float32.
     """
 
     inputs: tuple[Shape, ...]
     nodes: tuple[Node, ...]
+    input_types: tuple[DataType, ...] = ()
 
     @property
     def op(self) -> Op:
@@ -45,14 +50,28 @@ class Kernel:
         return self.nodes[0].op
 
     @property
+    def dtype(self) -> DataType:
+        """Element type of what the kernel reads; of its weights too, and nearly always its output.
+
+        Only ``quantize`` and ``dequantize`` write another type than they read.
+        """
+        return self.input_types[0] if self.input_types else "float32"
+
+    @property
     def type(self) -> str:
-        """What a predictor learns apart, e.g. ``conv2d``, ``add`` or ``average_pool``."""
-        return op_type(self.op)
+        """What a predictor learns apart: ``conv2d``, ``average_pool``, ``conv2d:int8`` …
+
+        Several int8 operators that one lookup table stands for are a ``lookup:int8``.
+        """
+        if not self.input_types:
+            return op_type(self.op)
+        return f"{op_type(self.op) if len(self.nodes) == 1 else LOOKUP}:{self.dtype}"
 
     @property
     def graph(self) -> Graph:
         """The kernel as a network of its own, ready to be written and measured."""
-        return Graph(self.inputs, self.nodes, (len(self.inputs) + len(self.nodes) - 1,))
+        outputs = (len(self.inputs) + len(self.nodes) - 1,)
+        return Graph(self.inputs, self.nodes, outputs, input_types=self.input_types)
 
     @property
     def text(self) -> str:
@@ -73,7 +92,11 @@ class Kernel:
         graph = Graph.from_text(text)
         if graph.outputs != (len(graph.inputs) + len(graph.nodes) - 1,) or not graph.nodes:
             raise GraphError(f"not a kernel: {text[:80]!r}")
-        return Kernel(graph.inputs, graph.nodes)
+        return Kernel(graph.inputs, graph.nodes, graph.input_types)
+
+
+LOOKUP = "lookup"
+"""The type of kernels that are one table of 256 bytes, however many operators stand behind it."""
 
 
 def op_type(op: Op) -> str:
@@ -123,7 +146,11 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     first = len(graph.inputs)
     if len(group) == 1:  # nearly all of them, so worth a short way
         node = graph.nodes[group[0]]
-        return _canonical(node.op, graph.input_shapes(node))
+        kernel = _canonical(node.op, graph.input_shapes(node))
+        if graph.is_float:
+            return kernel
+        types = plain_types([graph.types[value] for value in node.inputs])
+        return replace(kernel, input_types=types)
     inside = {first + position: index for index, position in enumerate(group)}
     outside: dict[int, int] = {}
     for position in group:
@@ -139,7 +166,8 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
         )
         for index, position in enumerate(group)
     )
-    return Kernel(tuple([graph.shapes[value] for value in outside]), nodes)
+    types = plain_types([graph.types[value] for value in outside])
+    return Kernel(tuple([graph.shapes[value] for value in outside]), nodes, types)
 
 
 def _neutral(op: Op) -> Op:
@@ -169,7 +197,7 @@ def _canonical(op: Op, shapes: tuple[Shape, ...]) -> Kernel:
         shapes = ((batch, units),)
     elif isinstance(op, Mean):
         op = Mean()
-    elif isinstance(op, Binary | Activation | Softmax):
+    elif isinstance(op, Binary | Activation | Softmax | Quantize | Dequantize):
         shapes = tuple([(s[0], 1, 1, s[1]) if len(s) == 2 else s for s in shapes])
         if len(shapes) == 2 and isinstance(op, Binary) and op.kind != "sub":
             shapes = tuple(sorted(shapes, key=_size, reverse=True))

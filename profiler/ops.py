@@ -19,6 +19,9 @@ Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 """Rows of zeros added at the top, bottom, left and right."""
 
+DataType = Literal["float32", "int8"]
+"""What the elements of a value are; int8 stands for quantised real numbers."""
+
 FusedActivation = Literal["none", "relu", "relu6"]
 """What a .tflite operator may apply to its own result."""
 
@@ -42,6 +45,19 @@ class Op:
             GraphError: the operator does not accept inputs of these shapes.
         """
         raise NotImplementedError
+
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        """Return the element type of the output; by default that of the inputs, all alike.
+
+        Raises:
+            GraphError: the operator does not accept inputs of these types.
+        """
+        if len(set(inputs)) != 1:
+            raise GraphError(
+                f"{self.name} takes inputs of one element type, not of {', '.join(inputs)}: put a "
+                "quantize or a dequantize before it"
+            )
+        return inputs[0]
 
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         """Return the shape of every weight by name, in the order of .tflite inputs."""
@@ -371,6 +387,36 @@ class Activation(Op):
         return inputs[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Quantize(Op):
+    """Real numbers to int8, or int8 to int8 of another scale."""
+
+    name: ClassVar[str] = "quantize"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        return "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize(Op):
+    """int8 to real numbers."""
+
+    name: ClassVar[str] = "dequantize"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        if inputs != ("int8",):
+            raise GraphError(f"dequantize takes int8, not {', '.join(inputs)}")
+        return "float32"
+
+
 OPS: dict[str, type[Op]] = {
     op.name: op
     for op in (
@@ -388,6 +434,8 @@ OPS: dict[str, type[Op]] = {
         Resize,
         Softmax,
         Activation,
+        Quantize,
+        Dequantize,
     )
 }
 

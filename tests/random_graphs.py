@@ -138,5 +138,7 @@ def every_op() -> list[Op]:
             "resize size=5x6 method=nearest align_corners=1 half_pixel_centers=1",
             "softmax",
             "activation kind=hard_sigmoid",
+            "quantize",
+            "dequantize",
         )
     ]
