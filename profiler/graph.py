@@ -112,6 +112,32 @@ class Graph:
         if not self.is_float:
             self.types  # noqa: B018
 
+    @staticmethod
+    def of_shapes(
+        inputs: tuple[Shape, ...],
+        nodes: tuple[Node, ...],
+        outputs: tuple[int, ...],
+        weights: Weights | None,
+        input_types: tuple[DataType, ...],
+        shapes: tuple[Shape, ...],
+    ) -> Graph:
+        """Return a graph whose shapes are known, without working them out and checking it again.
+
+        Args:
+            inputs, nodes, outputs, weights, input_types: as of any graph.
+            shapes: of every value, as the nodes infer them.
+        """
+        graph = object.__new__(Graph)
+        graph.__dict__.update(
+            inputs=inputs,
+            nodes=nodes,
+            outputs=outputs,
+            weights=weights,
+            input_types=input_types,
+            shapes=shapes,
+        )
+        return graph
+
     @cached_property
     def is_float(self) -> bool:
         """Whether all values are float32, as nearly always."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from latlas.profiler.errors import GraphError
 
@@ -443,6 +443,20 @@ _SCHEMAS: dict[str, tuple[tuple[str, str, object], ...]] = {
     name: tuple((f.name, str(f.type), f.default) for f in fields(op)) for name, op in OPS.items()
 }
 """By operator, the name, annotation and default of every field."""
+
+
+AnyOp = TypeVar("AnyOp", bound=Op)
+
+_NAMES = {op: tuple([field.name for field in fields(op)]) for op in OPS.values()}
+
+
+def changed(op: AnyOp, **changes: object) -> AnyOp:
+    """Return an operator with some fields changed: `dataclasses.replace` in half its time.
+
+    >>> changed(Conv2D(8, (1, 1)), filters=4).filters
+    4
+    """
+    return type(op)(*[changes.get(name, getattr(op, name)) for name in _NAMES[type(op)]])
 
 
 def _format(value: object) -> str:
