@@ -34,6 +34,7 @@ from latlas.profiler.ops import (
     Dequantize,
     FullyConnected,
     FusedActivation,
+    Gather,
     Mean,
     Op,
     Pad,
@@ -281,7 +282,7 @@ def _node_from_text(text: str, position: int) -> Node:
 
 
 def _read_values(text: str) -> tuple[int, ...]:
-    return tuple([parse_integer(value) for value in text.split(",")])
+    return tuple([parse_integer(value) for value in text.split(",")]) if text else ()
 
 
 def random_weights(graph: Graph, seed: int = 0) -> Weights:
@@ -309,12 +310,18 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
                 part = np.abs(part) + np.float32(0.5)
             case "gamma" | "constant":
                 part = 1 + np.float32(0.1) * part
+            case "indices":
+                continue  # below, since they depend on what is gathered from
             case _:
                 part = np.float32(0.1) * part
         whole = size // len(part) * len(part)
         values[:whole].reshape(-1, len(part))[:] = part
         values[whole:] = part[: size - whole]
         weights[key] = values.reshape(shape)
+    for node in graph.nodes:
+        if isinstance(node.op, Gather):
+            steps = np.linspace(0, graph.input_shapes(node)[0][node.op.axis] - 1, node.op.count)
+            weights[f"{node.name}/indices"] = steps.astype(np.int32)
     return weights
 
 

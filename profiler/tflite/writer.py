@@ -16,22 +16,26 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import require_folded
 from latlas.profiler.graph import Array, Graph, Node, random_weights
 from latlas.profiler.ops import (
-    Activation,
+    BatchMatmul,
     Binary,
     Concat,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Gather,
     Mean,
     Pad,
     Padding,
     Pair,
     Pool,
+    Prelu,
     Reshape,
     Resize,
+    Select,
     Shape,
-    Slice,
     Softmax,
+    TransposeConv2D,
     same_padding,
 )
 from latlas.profiler.tflite.schema import (
@@ -44,6 +48,7 @@ from latlas.profiler.tflite.schema import (
     Code,
     Type,
 )
+from latlas.profiler.tflite.spelling import BINARY, spelling
 
 MAX_FILE_BYTES = 2**31 - 1
 """Flatbuffer offsets are signed 32-bit numbers in the readers of .tflite files."""
@@ -51,14 +56,8 @@ MAX_FILE_BYTES = 2**31 - 1
 _ALIGNMENT = 16
 """The schema asks for it, and delegates map weights straight from the file."""
 
-_ACTIVATIONS = {
-    "relu": Code.RELU,
-    "relu6": Code.RELU6,
-    "hard_swish": Code.HARD_SWISH,
-    "logistic": Code.LOGISTIC,
-    "tanh": Code.TANH,
-}
-_BINARY = {"add": Code.ADD, "mul": Code.MUL, "sub": Code.SUB}
+_NO_BYTE = 127
+"""What the field that was once all an operator code had holds for the numbers beyond."""
 
 
 class _File:
@@ -206,7 +205,13 @@ class _File:
         ]
         subgraph = self.table({slot: ("offset", value, 0) for slot, value in enumerate(fields)})
         codes = [
-            self.table({0: ("int8", code, 0), 2: ("int32", version, 1), 3: ("int32", int(code), 0)})
+            self.table(
+                {
+                    0: ("int8", min(code, _NO_BYTE), 0),
+                    2: ("int32", version, 1),
+                    3: ("int32", int(code), 0),
+                }
+            )
             for code, version in self.codes
         ]
         description = int(self.builder.CreateString("latlas"))
@@ -314,7 +319,31 @@ class _Writer:
             inputs.append(self.file.constant(np.array(op.value, np.float32), "value"))
         elif op.constant is not None:
             inputs.append(self.weight(node, "constant", op.constant))
-        self.add(node, _BINARY[op.kind], inputs, activation=FUSED_CODES[op.activation])
+        if op.swapped:
+            inputs.reverse()
+        options = {"activation": FUSED_CODES[op.activation]} if op.fuses else {}
+        self.add(node, BINARY[op.kind], inputs, **options)
+
+    def transpose_convolve(self, node: Node, op: TransposeConv2D, x: int, shape: Shape) -> None:
+        """Add a transposed convolution."""
+        kernel, bias = self.linear(node, shape)
+        size = self.file.indices(op.infer((shape,)), "size")
+        self.add(
+            node,
+            Code.TRANSPOSE_CONV,
+            [size, kernel, x, bias],
+            3,
+            padding=SAME if op.padding == "same" else VALID,
+            stride_h=op.stride[0],
+            stride_w=op.stride[1],
+        )
+
+    def select(self, node: Node, op: Select, inputs: list[int], shape: Shape) -> None:
+        """Add the comparison and the choice."""
+        numbers = [self.file.constant(np.array(n, np.float32), "value") for n in (op.value, op.other)]
+        mask = self.file.tensor(shape, f"{node.name}_mask", kind=Type.BOOL)
+        self.file.operator(Code.EQUAL, [inputs[0], numbers[0]], mask)
+        self.add(node, Code.SELECT_V2, [mask, inputs[1], numbers[1]])
 
     def add(
         self, node: Node, code: Code, inputs: list[int], version: int = 1, **options: float
@@ -329,9 +358,18 @@ class _Writer:
             case Conv2D() | DepthwiseConv2D() as op:
                 self.convolve(node, op, inputs[0], shapes[0])
             case FullyConnected() as op:
-                activation = FUSED_CODES[op.activation]
+                options: dict[str, float] = {"activation": FUSED_CODES[op.activation]}
+                if op.keepdims:
+                    options["keep_num_dims"] = True
                 inputs += self.linear(node, shapes[0])
-                self.add(node, Code.FULLY_CONNECTED, inputs, activation=activation)
+                version = 5 if op.keepdims else 1
+                self.add(node, Code.FULLY_CONNECTED, inputs, version, **options)
+            case TransposeConv2D() as op:
+                self.transpose_convolve(node, op, inputs[0], shapes[0])
+            case BatchMatmul(adj_x, adj_y, constant):
+                if constant is not None:
+                    inputs.append(self.weight(node, "constant", constant))
+                self.add(node, Code.BATCH_MATMUL, inputs, adj_x=adj_x, adj_y=adj_y)
             case Binary() as op:
                 self.binary(node, op, inputs)
             case Concat(axis):
@@ -346,17 +384,29 @@ class _Writer:
                 self.add(node, Code.RESHAPE, inputs, new_shape=self.file.ints(shape))
             case Pad(padding):
                 self.pad(inputs[0], shapes[0], padding, self.output)
-            case Slice(begin, size):
-                inputs += [self.file.indices(begin, "begin"), self.file.indices(size, "size")]
-                self.add(node, Code.SLICE, inputs)
             case Resize() as op:
                 self.resize(node, op, inputs)
             case Softmax():
                 self.add(node, Code.SOFTMAX, inputs, beta=1.0)
-            case Activation(kind):
-                self.add(node, _ACTIVATIONS[kind], inputs)
+            case Gather(axis):
+                indices = self.weights[f"{node.name}/indices"]
+                inputs.append(self.file.indices(indices, "indices"))
+                self.add(node, Code.GATHER, inputs, axis=axis)
+            case Prelu(alpha):
+                inputs.append(self.weight(node, "alpha", alpha))
+                self.add(node, Code.PRELU, inputs)
+            case Select() as op:
+                self.select(node, op, inputs, shapes[0])
             case _:
-                raise GraphError(f"{node.op.name} has no form in a .tflite file")
+                self.spelled(node, inputs)
+
+    def spelled(self, node: Node, inputs: list[int]) -> None:
+        """Add an operator that is no more than its `Spelling`."""
+        found = spelling(node.op)
+        if found is None:
+            raise GraphError(f"{node.op.name} has no form in a .tflite file")
+        inputs += [self.file.indices(values, name) for name, values in found.operands.items()]
+        self.add(node, found.code, inputs, found.version, **found.options)
 
     def resize(self, node: Node, op: Resize, inputs: list[int]) -> None:
         """Add a resizing."""
@@ -376,6 +426,9 @@ class _Writer:
         graph = self.graph
         values = [self.file.tensor(shape, f"x{i}") for i, shape in enumerate(graph.inputs)]
         for node in graph.nodes:
+            if isinstance(node.op, Constant):
+                values.append(self.weight(node, "value", node.op.shape))
+                continue
             self.output = self.file.tensor(graph.shapes[len(values)], node.name)
             self.node(node, [values[value] for value in node.inputs])
             values.append(self.output)
