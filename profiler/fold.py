@@ -86,7 +86,7 @@ class _Folder:
                 self.fold_batch_norm(node, node.op, value)
             case Activation(kind="relu" | "relu6" as kind):
                 step = self.producer(node.inputs[0])
-                if step is not None and getattr(step.op, "activation", "") == "none":
+                if step is not None and _takes_activation(step.op):
                     self.extend(step, _activated(step.op, cast(FusedActivation, kind)), value)
                 else:
                     self.append(node.op, node.inputs, node.name, value)
@@ -174,6 +174,12 @@ class _Folder:
             nodes.append(Node(step.op, inputs, step.name))
         outputs = tuple(renumbered[value] for value in graph.outputs)
         return Graph(graph.inputs, tuple(nodes), outputs, self.weights, graph.input_types)
+
+
+def _takes_activation(op: Op) -> bool:
+    if isinstance(op, Binary):
+        return op.fuses and op.activation == "none"
+    return isinstance(op, _Linear) and op.activation == "none"
 
 
 def _activated(op: Op, kind: FusedActivation) -> Op:
