@@ -13,13 +13,15 @@ from typing import Literal, cast
 import numpy as np
 
 from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
-from latlas.profiler.graph import Array, Graph, Node
+from latlas.profiler.graph import Array, Graph, Node, plain_types
 from latlas.profiler.ops import (
     Activation,
     Binary,
     Concat,
     Conv2D,
+    DataType,
     DepthwiseConv2D,
+    Dequantize,
     FullyConnected,
     FusedActivation,
     Mean,
@@ -28,6 +30,7 @@ from latlas.profiler.ops import (
     Padding,
     Pair,
     Pool,
+    Quantize,
     Reshape,
     Resize,
     Shape,
@@ -68,6 +71,7 @@ class Translator:
         self.model = model
         self.input_shapes = tuple(input_shapes)
         self.shapes = list(input_shapes)
+        self.types = [self.element(tensor) for tensor in model.inputs]
         self.values = {tensor: value for value, tensor in enumerate(self.model.inputs)}
         self.computed: dict[int, Array] = {}  # constants that the file computes from others
         self.steps: list[Step] = []
@@ -89,8 +93,11 @@ class Translator:
                 kind = UnsupportedOpError if unsupported else ModelFileError
                 where = f"operator {operator.position} ({operator.code.name})"
                 raise kind(f"{where}: {str(error)[:MAX_MESSAGE]}") from error
-        ends = [self.activation(tensor) for tensor in self.model.outputs]
-        steps, outputs = recognise(len(self.input_shapes), self.steps, ends)
+        outputs = [self.activation(tensor) for tensor in self.model.outputs]
+        steps = self.steps
+        quantised = "int8" in self.types
+        if not quantised:
+            steps, outputs = recognise(len(self.input_shapes), steps, outputs)
         nodes = []
         weights: dict[str, Array] = {}
         for position, step in enumerate(steps):
@@ -98,7 +105,9 @@ class Translator:
             nodes.append(Node(step.op, step.inputs, name))
             for weight, array in step.arrays.items():
                 weights[f"{name}/{weight}"] = array
-        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), weights)
+        types = plain_types(self.types[: len(self.input_shapes)])
+        kept = None if quantised else weights  # what it keeps is integers without their scales
+        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), kept, types)
 
     def translate(self, operator: Operator) -> None:
         """Translate one operator, or compute it where it is about shapes only."""
@@ -110,8 +119,10 @@ class Translator:
             self.computed[output] = np.array(shape, np.int64)
         elif operator.code == Code.DEQUANTIZE:
             self.dequantize(operator)
-        elif self.model.type(output) != Type.FLOAT32:
+        elif self.model.type(output) not in (Type.FLOAT32, Type.INT8):
             self.integers(operator)
+        elif operator.code == Code.QUANTIZE:
+            self.emit(Quantize(), [self.source(operator)], output)
         elif operator.code in _ACTIVATIONS:
             self.emit(_ACTIVATIONS[operator.code], [self.source(operator)], output)
         elif operator.code in _TRANSLATORS:
@@ -134,11 +145,19 @@ class Translator:
         for name, expected in op.weights(shapes).items():
             if arrays[name].shape != expected:
                 raise GraphError(f"its {name} is {arrays[name].shape}, expected {expected}")
+        kind = op.infer_type(tuple([self.types[value] for value in inputs]))
+        if kind != self.element(output):
+            raise GraphError(f"it gives {kind}, but its output is a tensor of another type")
         self.steps.append(Step(op, tuple(inputs), arrays))
         self.shapes.append(shape)
+        self.types.append(kind)
         self.values[output] = len(self.shapes) - 1
         if fused != "none":
             self.emit(Activation(fused), [len(self.shapes) - 1], output)
+
+    def element(self, tensor: int) -> DataType:
+        """Return the element type of a tensor that is an activation."""
+        return "int8" if self.model.type(tensor) == Type.INT8 else "float32"
 
     def activation(self, tensor: int) -> int:
         """Return the value that a tensor stands for."""
@@ -160,12 +179,24 @@ class Translator:
         found = self.computed.get(tensor)
         return self.model.constant(tensor) if found is None else found
 
-    def floats(self, operator: Operator, index: int) -> Array:
-        """Return an operand that must be a constant tensor of float32."""
+    def parameter(self, operator: Operator, index: int, x: int) -> Array:
+        """Return an operand that must be constant and of the type of the activation `x`.
+
+        Biases that go with int8 are int32.
+        """
         found = self.constant(operator.inputs[index]) if index < len(operator.inputs) else None
-        if found is None or found.dtype != np.float32:
-            raise UnsupportedOpError(f"operand {index} is not a constant of float32")
-        return found
+        if found is None:
+            raise UnsupportedOpError(f"operand {index} is not a constant")
+        kind = self.types[x]
+        if found.dtype == ("int32" if index == 2 and kind == "int8" else kind):
+            return found
+        if kind == "float32" and found.dtype == np.int8:
+            raise UnsupportedOpError(
+                "its weights are int8 but what it reads is float32 (dynamic range quantisation): "
+                "convert with a representative data set, so that all is int8, or without "
+                "quantisation"
+            )
+        raise UnsupportedOpError(f"operand {index} is not a constant of {kind}")
 
     def ints(self, operator: Operator, index: int) -> list[int]:
         """Return the elements of an operand that must be a small constant tensor of integers."""
@@ -178,10 +209,16 @@ class Translator:
         return values
 
     def dequantize(self, operator: Operator) -> None:
-        """Widen weights that are stored as float16."""
+        """Widen weights that are stored as float16, or append a node where it reads int8."""
         found = self.constant(operator.inputs[0])
-        if found is None or found.dtype != np.float16:
-            raise UnsupportedOpError("latlas reads it on constants of float16 only")
+        if found is None:
+            self.emit(Dequantize(), [self.source(operator)], operator.output)
+            return
+        if found.dtype != np.float16:
+            raise UnsupportedOpError(
+                "its constants are integers; latlas reads constants of float16 here: convert "
+                "without quantisation of weights alone"
+            )
         self.model.spend(found)
         self.model.spend(found)
         self.computed[operator.output] = found.astype(np.float32)
@@ -230,15 +267,15 @@ def _padding(options: dict[str, float], same: Callable[[], Padding]) -> Padding:
     return same() if code == SAME else _NO_PADDING
 
 
-def _weights(t: Translator, operator: Operator, rank: int, fused: str) -> dict[str, Array]:
+def _weights(t: Translator, operator: Operator, x: int, rank: int, fused: str) -> dict[str, Array]:
     """Return kernel and bias, the latter only where there is one."""
-    kernel = t.floats(operator, 1)
+    kernel = t.parameter(operator, 1, x)
     if kernel.ndim != rank:
         raise GraphError(f"its kernel has the shape {kernel.shape}; expected rank {rank}")
     if len(operator.inputs) < 3 or operator.inputs[2] == -1:
         return {"kernel": kernel}
-    bias = t.floats(operator, 2)
-    if fused == "relu6":
+    bias = t.parameter(operator, 2, x)
+    if fused == "relu6" and t.types[x] == "float32":
         t.model.spend(bias)  # copied where it turns out to be a hard-sigmoid's
     return {"kernel": kernel, "bias": bias.reshape(-1)}
 
@@ -249,7 +286,7 @@ def _convolution(t: Translator, operator: Operator) -> None:
     size = _map_size(t.shapes[x])
     channels = t.shapes[x][3]
     fused = _fused(options)
-    arrays = _weights(t, operator, 4, fused)
+    arrays = _weights(t, operator, x, 4, fused)
     rows, height, width, depth = arrays["kernel"].shape
     kernel = height, width
     stride, dilation = _pair(options, "stride"), _pair(options, "dilation")
@@ -276,7 +313,7 @@ def _fully_connected(t: Translator, operator: Operator) -> None:
     if options["keep_num_dims"] and len(t.shapes[x]) != 2:
         raise UnsupportedOpError("it keeps leading dimensions; latlas reads it as (batch, units)")
     fused = _fused(options)
-    arrays = _weights(t, operator, 2, fused)
+    arrays = _weights(t, operator, x, 2, fused)
     op = FullyConnected(arrays["kernel"].shape[0], "bias" in arrays, fused)
     t.emit(op, [x], operator.output, arrays)
 
@@ -296,8 +333,10 @@ def _binary(t: Translator, operator: Operator) -> None:
         raise UnsupportedOpError(
             "it subtracts from a constant; latlas reads constants right of sub"
         )
-    array = t.floats(operator, 0 if swapped else 1)
     x = t.activation(right if swapped else left)
+    array = t.parameter(operator, 0 if swapped else 1, x)
+    if array.size == 1 and t.types[x] == "int8":
+        array = t.model.real(left if swapped else right, array)
     while 1 < array.ndim <= len(t.shapes[x]) and array.shape[0] == 1:
         array = array[0]  # a constant of shape (1, 1, 1, c) is spelled (c)
     if array.size == 1 and array.ndim <= len(t.shapes[x]):
