@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 
+from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import Activation, Binary, Conv2D
@@ -32,7 +33,16 @@ class GpuDelegateRules:
         self.adapter = adapter
 
     def groups(self, graph: Graph) -> list[tuple[int, ...]]:
-        """Return chains of nodes: a root and the element-wise nodes merged into it."""
+        """Return chains of nodes: a root and the element-wise nodes merged into it.
+
+        Raises:
+            GraphError: the graph is a quantised network.
+        """
+        if not graph.is_float:
+            raise GraphError(
+                "latlas has no fusion rules for int8 on a GPU: measure the float32 network there "
+                "(the GPU may compute in fp16), or the int8 network on the CPU"
+            )
         first = len(graph.inputs)
         outputs = set(graph.outputs)
         merged: set[int] = set()

@@ -38,8 +38,9 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     Type.FLOAT16: np.dtype("<f2"),
     Type.INT32: np.dtype("<i4"),
     Type.INT64: np.dtype("<i8"),
+    Type.INT8: np.dtype("i1"),
 }
-_READABLE: frozenset[int] = frozenset({Type.FLOAT32, Type.INT32, Type.INT64})
+_READABLE: frozenset[int] = frozenset({Type.FLOAT32, Type.INT32, Type.INT64, Type.INT8})
 _ALSO_READABLE: dict[Code, set[int]] = {
     Code.DEQUANTIZE: {Type.FLOAT16},
     **dict.fromkeys(
@@ -147,8 +148,8 @@ class Model:
         if refused:
             raise UnsupportedOpError(
                 f"operators that latlas does not read: {_listed(refused)}; it reads networks of "
-                f"float32 with {', '.join(code.name for code in Code)}: replace those layers, and "
-                "convert without quantisation"
+                f"float32 or int8 with {', '.join(code.name for code in Code)}: replace those "
+                "layers; quantise to int8 or not at all"
             )
         return found
 
@@ -204,6 +205,24 @@ class Model:
         if dtype is None or min(shape, default=1) < 1 or count * dtype.itemsize != size:
             raise DamagedError(f"tensor {index} of shape {shape} has {size} bytes of data")
         return np.frombuffer(self.data, dtype, count, start).reshape(shape)
+
+    def real(self, index: int, array: Array) -> Array:
+        """Return what an int8 constant of one scale stands for, as float32.
+
+        Raises:
+            DamagedError: the tensor has no scale.
+        """
+        quantisation = self._tensor(index).table(4)
+        scales = quantisation.vector(2, 4) if quantisation else (0, 0)
+        zeros = quantisation.vector(3, 8) if quantisation else (0, 0)
+        if scales[1] != 1 or zeros[1] != 1:
+            raise DamagedError(f"tensor {index} of int8 does not have one scale and zero point")
+        scale = np.frombuffer(self.data, "<f4", 1, scales[0])[0]
+        zero = np.frombuffer(self.data, "<i8", 1, zeros[0])[0]
+        if not -128 <= zero <= 127:
+            raise DamagedError(f"tensor {index} of int8 has the zero point {zero}")
+        real: Array = (array.astype(np.float32) - np.float32(zero)) * scale
+        return real
 
     def spend(self, array: Array) -> None:
         """Account for a copy of an array: a small file may refer to one buffer very often."""

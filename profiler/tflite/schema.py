@@ -82,6 +82,7 @@ class Code(IntEnum):
     SPLIT_V = 102
     COS = 108
     ELU = 111
+    QUANTIZE = 114
     HARD_SWISH = 117
     SELECT_V2 = 123
     BATCH_MATMUL = 126
@@ -102,7 +103,32 @@ class Type(IntEnum):
     INT32 = 2
     INT64 = 4
     BOOL = 6
+    INT8 = 9
 
+
+INT8_VERSIONS = {
+    Code.ADD: 2,
+    Code.AVERAGE_POOL_2D: 2,
+    Code.CONCATENATION: 2,
+    Code.CONV_2D: 3,
+    Code.DEPTHWISE_CONV_2D: 3,
+    Code.DEQUANTIZE: 2,
+    Code.FULLY_CONNECTED: 4,
+    Code.LOGISTIC: 2,
+    Code.MAX_POOL_2D: 2,
+    Code.MEAN: 2,
+    Code.MUL: 2,
+    Code.PAD: 2,
+    Code.RELU: 2,
+    Code.RELU6: 2,
+    Code.RESIZE_BILINEAR: 2,
+    Code.RESIZE_NEAREST_NEIGHBOR: 2,
+    Code.SLICE: 2,
+    Code.SOFTMAX: 2,
+    Code.SUB: 2,
+    Code.TANH: 2,
+}
+"""Versions of operators that take int8, where that is not the first."""
 
 SAME, VALID = 0, 1
 """The two values of enum Padding."""

@@ -80,7 +80,7 @@ def batch_matmul(t: Translator, operator: Operator) -> None:
     if t.constant(right) is None:
         t.emit(BatchMatmul(*adj), [x, t.activation(right)], operator.output)
         return
-    array = t.floats(operator, 1)
+    array = t.parameter(operator, 1, x)
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
     t.emit(BatchMatmul(*adj, array.shape), [x], operator.output, {"constant": array})
@@ -109,10 +109,11 @@ def leaky_relu(t: Translator, operator: Operator) -> None:
 
 def prelu(t: Translator, operator: Operator) -> None:
     """Translate a parametric ReLU."""
-    alpha = t.floats(operator, 1)
+    x = t.source(operator)
+    alpha = t.parameter(operator, 1, x)
     while alpha.ndim > 1 and alpha.shape[0] == 1:
         alpha = alpha[0]
-    t.emit(Prelu(alpha.shape), [t.source(operator)], operator.output, {"alpha": alpha})
+    t.emit(Prelu(alpha.shape), [x], operator.output, {"alpha": alpha})
 
 
 def reshape_to(t: Translator, value: int, shape: Shape, output: int) -> None:

@@ -14,14 +14,16 @@ from typing import Literal, cast
 import numpy as np
 
 from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
-from latlas.profiler.graph import Array, Graph, Node
+from latlas.profiler.graph import Array, Graph, Node, plain_types
 from latlas.profiler.ops import (
     Activation,
     Binary,
     Concat,
     Constant,
     Conv2D,
+    DataType,
     DepthwiseConv2D,
+    Dequantize,
     FullyConnected,
     FusedActivation,
     Op,
@@ -29,6 +31,7 @@ from latlas.profiler.ops import (
     Padding,
     Pair,
     Pool,
+    Quantize,
     Reshape,
     Resize,
     Shape,
@@ -74,6 +77,7 @@ class Translator:
         self.model = model
         self.input_shapes = tuple(input_shapes)
         self.shapes = list(input_shapes)
+        self.types = [self.element(tensor) for tensor in model.inputs]
         self.values = {tensor: value for value, tensor in enumerate(self.model.inputs)}
         self.computed: dict[int, Array] = {}  # constants that the file computes from others
         self.stored: dict[int, int] = {}  # constants that are read like activations, as values
@@ -97,8 +101,11 @@ class Translator:
                 kind = UnsupportedOpError if unsupported else ModelFileError
                 where = f"operator {operator.position} ({operator.code.name})"
                 raise kind(f"{where}: {str(error)[:MAX_MESSAGE]}") from error
-        ends = [self.activation(tensor) for tensor in self.model.outputs]
-        steps, outputs = recognise(len(self.input_shapes), self.steps, ends)
+        outputs = [self.activation(tensor) for tensor in self.model.outputs]
+        steps = self.steps
+        quantised = "int8" in self.types
+        if not quantised:
+            steps, outputs = recognise(len(self.input_shapes), steps, outputs)
         nodes = []
         weights: dict[str, Array] = {}
         for position, step in enumerate(steps):
@@ -106,7 +113,9 @@ class Translator:
             nodes.append(Node(step.op, step.inputs, name))
             for weight, array in step.arrays.items():
                 weights[f"{name}/{weight}"] = array
-        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), weights)
+        types = plain_types(self.types[: len(self.input_shapes)])
+        kept = None if quantised else weights  # what it keeps is integers without their scales
+        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), kept, types)
 
     def translate(self, operator: Operator) -> None:
         """Translate one operator, or compute it where it is about shapes only."""
@@ -120,8 +129,10 @@ class Translator:
             self.computed[output] = np.array(self.shapes[value], np.int64)
         elif operator.code == Code.DEQUANTIZE:
             self.dequantize(operator)
-        elif self.model.type(output) not in (Type.FLOAT32, Type.BOOL):
+        elif self.model.type(output) not in (Type.FLOAT32, Type.INT8, Type.BOOL):
             self.integers(operator)
+        elif operator.code == Code.QUANTIZE:
+            self.emit(Quantize(), [self.source(operator)], output)
         elif operator.code in _ACTIVATIONS:
             self.emit(_ACTIVATIONS[operator.code], [self.source(operator)], output)
         elif operator.code in _TRANSLATORS:
@@ -144,8 +155,12 @@ class Translator:
         for name, expected in op.weights(shapes).items():
             if arrays[name].shape != expected:
                 raise GraphError(f"its {name} is {arrays[name].shape}, expected {expected}")
+        kind = op.infer_type(tuple([self.types[value] for value in inputs]))
+        if output != _NO_TENSOR and kind != self.element(output):
+            raise GraphError(f"it gives {kind}, but its output is a tensor of another type")
         self.steps.append(Step(op, tuple(inputs), arrays))
         self.shapes.append(shape)
+        self.types.append(kind)
         self.values[output] = len(self.shapes) - 1
         if fused != "none":
             self.emit(Activation(fused), [len(self.shapes) - 1], output)
@@ -154,6 +169,10 @@ class Translator:
         """Append a node that the file does not have, and return its value."""
         self.emit(op, inputs, _NO_TENSOR, arrays)
         return self.values.pop(_NO_TENSOR)
+
+    def element(self, tensor: int) -> DataType:
+        """Return the element type of a tensor that is an activation."""
+        return "int8" if self.model.type(tensor) == Type.INT8 else "float32"
 
     def activation(self, tensor: int) -> int:
         """Return the value that a tensor stands for."""
@@ -179,12 +198,25 @@ class Translator:
         found = self.computed.get(tensor)
         return self.model.constant(tensor) if found is None else found
 
-    def floats(self, operator: Operator, index: int) -> Array:
-        """Return an operand that must be a constant tensor of float32."""
+    def parameter(self, operator: Operator, index: int, x: int) -> Array:
+        """Return an operand that must be constant and of the type of the activation `x`.
+
+        Biases that go with int8 are int32.
+        """
         found = self.constant(operator.inputs[index]) if index < len(operator.inputs) else None
-        if found is None or found.dtype != np.float32:
-            raise UnsupportedOpError(f"operand {index} is not a constant of float32")
-        return found
+        if found is None:
+            raise UnsupportedOpError(f"operand {index} is not a constant")
+        kind = self.types[x]
+        bias = index == (3 if operator.code == Code.TRANSPOSE_CONV else 2)
+        if found.dtype == ("int32" if bias and kind == "int8" else kind):
+            return found
+        if kind == "float32" and found.dtype == np.int8:
+            raise UnsupportedOpError(
+                "its weights are int8 but what it reads is float32 (dynamic range quantisation): "
+                "convert with a representative data set, so that all is int8, or without "
+                "quantisation"
+            )
+        raise UnsupportedOpError(f"operand {index} is not a constant of {kind}")
 
     def ints(self, operator: Operator, index: int) -> list[int]:
         """Return the elements of an operand that must be a small constant tensor of integers."""
@@ -203,10 +235,16 @@ class Translator:
         return 1 / 6 if value == np.float32(1 / 6) else float(str(value))
 
     def dequantize(self, operator: Operator) -> None:
-        """Widen weights that are stored as float16."""
+        """Widen weights that are stored as float16, or append a node where it reads int8."""
         found = self.constant(operator.inputs[0])
-        if found is None or found.dtype != np.float16:
-            raise UnsupportedOpError("latlas reads it on constants of float16 only")
+        if found is None:
+            self.emit(Dequantize(), [self.source(operator)], operator.output)
+            return
+        if found.dtype != np.float16:
+            raise UnsupportedOpError(
+                "its constants are integers; latlas reads constants of float16 here: convert "
+                "without quantisation of weights alone"
+            )
         self.model.spend(found)
         self.model.spend(found)
         self.computed[operator.output] = found.astype(np.float32)
@@ -255,15 +293,15 @@ def _padding(options: dict[str, float], same: Callable[[], Padding]) -> Padding:
     return same() if code == SAME else _NO_PADDING
 
 
-def _weights(t: Translator, operator: Operator, rank: int, fused: str) -> dict[str, Array]:
+def _weights(t: Translator, operator: Operator, x: int, rank: int, fused: str) -> dict[str, Array]:
     """Return kernel and bias, the latter only where there is one."""
-    kernel = t.floats(operator, 1)
+    kernel = t.parameter(operator, 1, x)
     if kernel.ndim != rank:
         raise GraphError(f"its kernel has the shape {kernel.shape}; expected rank {rank}")
     if len(operator.inputs) < 3 or operator.inputs[2] == -1:
         return {"kernel": kernel}
-    bias = t.floats(operator, 2)
-    if fused == "relu6":
+    bias = t.parameter(operator, 2, x)
+    if fused == "relu6" and t.types[x] == "float32":
         t.model.spend(bias)  # copied where it turns out to be a hard-sigmoid's
     return {"kernel": kernel, "bias": bias.reshape(-1)}
 
@@ -274,7 +312,7 @@ def _convolution(t: Translator, operator: Operator) -> None:
     size = _map_size(t.shapes[x])
     channels = t.shapes[x][3]
     fused = _fused(options)
-    arrays = _weights(t, operator, 4, fused)
+    arrays = _weights(t, operator, x, 4, fused)
     rows, height, width, depth = arrays["kernel"].shape
     kernel = height, width
     stride, dilation = _pair(options, "stride"), _pair(options, "dilation")
@@ -299,7 +337,7 @@ def _fully_connected(t: Translator, operator: Operator) -> None:
     if options["weights_format"]:
         raise UnsupportedOpError("its weights are shuffled; latlas reads the default format")
     fused = _fused(options)
-    arrays = _weights(t, operator, 2, fused)
+    arrays = _weights(t, operator, x, 2, fused)
     units, width = arrays["kernel"].shape
     keepdims = bool(options["keep_num_dims"]) and len(t.shapes[x]) != 2
     if not keepdims:
@@ -314,12 +352,12 @@ def _transpose_convolution(t: Translator, operator: Operator) -> None:
     if len(operator.inputs) < 3:
         raise GraphError(f"it has {len(operator.inputs)} operands")
     x = t.activation(operator.inputs[2])
-    shape, kernel = t.ints(operator, 0), t.floats(operator, 1)
+    shape, kernel = t.ints(operator, 0), t.parameter(operator, 1, x)
     if len(shape) != 4 or kernel.ndim != 4 or kernel.shape[3] != (t.shapes[x] or (0,))[-1]:
         raise GraphError(f"its kernel of {kernel.shape} makes no {shape} of {t.shapes[x]}")
     arrays = {"kernel": kernel}
     if len(operator.inputs) > 3 and operator.inputs[3] != -1:
-        arrays["bias"] = t.floats(operator, 3).reshape(-1)
+        arrays["bias"] = t.parameter(operator, 3, x).reshape(-1)
     padding = int(options["padding"])
     if padding not in (SAME, VALID):
         raise GraphError(f"its padding has the unknown number {padding}")
@@ -346,8 +384,10 @@ def _binary(t: Translator, operator: Operator) -> None:
         t.emit(replace(plain, activation=fused), values, operator.output)
         return
     swapped = constant[0]
-    array = t.floats(operator, 0 if swapped else 1)
     x = t.activation(right if swapped else left)
+    array = t.parameter(operator, 0 if swapped else 1, x)
+    if array.size == 1 and t.types[x] == "int8":
+        array = t.model.real(left if swapped else right, array)
     while 1 < array.ndim <= len(t.shapes[x]) and array.shape[0] == 1:
         array = array[0]  # a constant of shape (1, 1, 1, c) is spelled (c)
     op = replace(plain, activation=fused, swapped=swapped and not plain.commutes)

@@ -238,13 +238,17 @@ def test_unknown_operators_are_all_named_with_their_number() -> None:
         read_tflite(edited(graph, set_code(9999)))
 
 
-def test_quantised_files_and_control_flow_are_refused() -> None:
+@pytest.mark.parametrize("name", ["UINT8", "INT16"])
+def test_other_integers_are_refused(name: str) -> None:
     def quantise(_: schema.ModelT, subgraph: schema.SubGraphT) -> None:
         for tensor in subgraph.tensors:
-            tensor.type = schema.TensorType.INT8
+            tensor.type = getattr(schema.TensorType, name)
 
-    with pytest.raises(UnsupportedOpError, match=r"RELU of INT8 x1.*without quantisation"):
+    with pytest.raises(UnsupportedOpError, match=rf"RELU of {name} x1.*quantise to int8 or not"):
         read_tflite(edited(relu_graph(), quantise))
+
+
+def test_control_flow_is_refused() -> None:
 
     def double(whole: schema.ModelT, subgraph: schema.SubGraphT) -> None:
         whole.subgraphs.append(subgraph)
