@@ -16,12 +16,14 @@ from latlas.profiler.fold import require_folded
 from latlas.profiler.graph import Graph, Node, plain_types
 from latlas.profiler.ops import (
     Activation,
+    BatchMatmul,
     Binary,
     DataType,
     Op,
     Pool,
     Reduce,
     Shape,
+    Transpose,
 )
 
 
@@ -151,12 +153,14 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     first = len(graph.inputs)
     if len(group) == 1:  # nearly all of them, so worth a short way
         node = graph.nodes[group[0]]
-        op, shapes = canonical(node.op, graph.input_shapes(node))
+        op, shapes = canonical(*_squared(node, graph.input_shapes(node)))
         kernel = Kernel(shapes, (Node(op, tuple(range(len(shapes))), f"{op.name}_0"),))
         if graph.is_float:
             return kernel
         types = plain_types([graph.types[value] for value in node.inputs])
         return replace(kernel, input_types=types)
+    if _turns_operand(graph, group):
+        return _product(graph, *group)
     inside = {first + position: index for index, position in enumerate(group)}
     outside: dict[int, int] = {}
     for position in group:
@@ -174,3 +178,24 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     )
     types = plain_types([graph.types[value] for value in outside])
     return Kernel(tuple([graph.shapes[value] for value in outside]), nodes, types)
+
+
+def _squared(node: Node, shapes: tuple[Shape, ...]) -> tuple[Op, tuple[Shape, ...]]:
+    """Spell the product of a value with itself as a square, which is what is computed."""
+    if node.op == Binary("mul") and node.inputs[0] == node.inputs[1]:
+        return Activation("square"), shapes[:1]
+    return node.op, shapes
+
+
+def _turns_operand(graph: Graph, group: Sequence[int]) -> bool:
+    ops = [graph.nodes[position].op for position in group]
+    return len(ops) == 2 and isinstance(ops[0], Transpose) and isinstance(ops[1], BatchMatmul)
+
+
+def _product(graph: Graph, transpose: int, position: int) -> Kernel:
+    """Return a product of matrices that turns its right operand itself, one transpose the less."""
+    node = graph.nodes[position]
+    assert isinstance(node.op, BatchMatmul)
+    shapes = graph.shapes[node.inputs[0]], *graph.input_shapes(graph.nodes[transpose])
+    op, shapes = canonical(replace(node.op, adj_y=not node.op.adj_y), shapes)
+    return Kernel(shapes, (Node(op, (0, 1), f"{op.name}_0"),))

@@ -41,11 +41,14 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     Type.INT8: np.dtype("i1"),
 }
 _READABLE: frozenset[int] = frozenset({Type.FLOAT32, Type.INT32, Type.INT64, Type.INT8})
-_ALSO_READABLE: dict[Code, set[int]] = {
-    Code.DEQUANTIZE: {Type.FLOAT16},
-    **dict.fromkeys(
-        (Code.BROADCAST_TO, Code.EQUAL, Code.SELECT, Code.SELECT_V2, Code.SHAPE), {Type.BOOL}
-    ),
+_CONDITIONS = frozenset({Type.BOOL})
+_ALSO_READABLE: dict[Code, frozenset[int]] = {
+    Code.DEQUANTIZE: frozenset({Type.FLOAT16}),
+    Code.BROADCAST_TO: _CONDITIONS,
+    Code.EQUAL: _CONDITIONS,
+    Code.SELECT: _CONDITIONS,
+    Code.SELECT_V2: _CONDITIONS,
+    Code.SHAPE: _CONDITIONS,
 }
 _PARTING = frozenset({Code.SPLIT, Code.SPLIT_V, Code.UNPACK})
 """The operators that may have several outputs."""
@@ -135,7 +138,7 @@ class Model:
                 refused[name] += 1
                 continue
             bad = {self.type(tensor) for tensor in (*inputs, *outputs) if tensor != -1}
-            bad -= _READABLE | _ALSO_READABLE.get(code, set())
+            bad -= _READABLE | _ALSO_READABLE.get(code, frozenset())
             if bad:
                 refused[f"{code.name} of {', '.join(sorted(map(type_name, bad)))}"] += 1
             elif not inputs or not outputs or (len(outputs) > 1 and code not in _PARTING):

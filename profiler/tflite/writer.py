@@ -414,10 +414,13 @@ class _Writer:
 
     def select(self, node: Node, op: Select, inputs: list[int], shape: Shape) -> None:
         """Add the comparison and the choice."""
-        numbers = [self.file.constant(np.array(n, np.float32), "value") for n in (op.value, op.other)]
+        value, other = [
+            self.file.constant(np.array(number, np.float32), "value")
+            for number in (op.value, op.other)
+        ]
         mask = self.file.tensor(shape, f"{node.name}_mask", kind=Type.BOOL)
-        self.file.operator(Code.EQUAL, [inputs[0], numbers[0]], mask)
-        self.add(node, Code.SELECT_V2, [mask, inputs[1], numbers[1]])
+        self.file.operator(Code.EQUAL, [inputs[0], value], mask)
+        self.add(node, Code.SELECT_V2, [mask, inputs[1], other])
 
     def operand(self, node: Node, values: Array, name: str) -> int:
         """Add a constant operand, of the type of the activation that it goes with."""
