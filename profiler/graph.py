@@ -25,6 +25,7 @@ from latlas.profiler.ops import (
     MAX_ELEMENTS,
     MAX_RANK,
     Activation,
+    BatchMatmul,
     BatchNorm,
     Binary,
     Concat,
@@ -47,6 +48,7 @@ from latlas.profiler.ops import (
     Shape,
     Slice,
     Softmax,
+    Transpose,
     format_shape,
     from_text,
     parse_integer,
@@ -486,6 +488,18 @@ class GraphBuilder:
     def pad(self, value: int, padding: Padding) -> int:
         """Append zeros around height and width."""
         return self.apply(Pad(padding), value)
+
+    def transpose(self, value: int, perm: Iterable[int]) -> int:
+        """Append a transpose."""
+        return self.apply(Transpose(tuple(perm)), value)
+
+    def matmul(self, left: int, right: int, *, adj_x: bool = False, adj_y: bool = False) -> int:
+        """Append a product of matrices over the last two axes."""
+        return self.apply(BatchMatmul(adj_x, adj_y), left, right)
+
+    def dense(self, value: int, units: int, *, bias: bool = True) -> int:
+        """Append a fully connected layer over the last axis."""
+        return self.apply(FullyConnected(units, bias, keepdims=True), value)
 
     def slice(self, value: int, begin: Shape, size: Shape) -> int:
         """Append a slice."""

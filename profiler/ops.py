@@ -479,9 +479,7 @@ class Slice(Op):
         stride = self.stride or (1,) * len(self.size)
         if {len(self.begin), len(self.size), len(stride)} != {len(inputs[0])}:
             raise GraphError(f"{self} does not have the rank of its input {inputs[0]}")
-        for begin, size, step, length in zip(
-            self.begin, self.size, stride, inputs[0], strict=True
-        ):
+        for begin, size, step, length in zip(self.begin, self.size, stride, inputs[0], strict=True):
             if begin < 0 or size < 1 or step < 1 or begin + (size - 1) * step >= length:
                 raise GraphError(f"{self} reaches outside its input {inputs[0]}")
         return self.size

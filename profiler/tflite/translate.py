@@ -64,7 +64,6 @@ _NO_TENSOR = -2
 """Stands for the tensor of a value that the file does not have; -1 is an operand left out."""
 
 
-
 class Translator:
     """Translates the operators of one file.
 

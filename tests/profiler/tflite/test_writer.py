@@ -11,24 +11,36 @@ from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph, GraphBuilder, random_weights
 from latlas.profiler.ops import (
     Activation,
+    BatchMatmul,
     Binary,
+    Broadcast,
     Concat,
     Conv2D,
+    DepthToSpace,
     DepthwiseConv2D,
     FullyConnected,
+    Gather,
     Mean,
     Op,
     Pad,
     Pool,
+    Prelu,
+    Reduce,
     Reshape,
     Resize,
+    Select,
     Slice,
     Softmax,
+    SpaceToDepth,
+    Tile,
+    Transpose,
+    TransposeConv2D,
 )
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 
 MAP = (1, 9, 8, 4)
+TOKENS = (1, 5, 8)
 OPS: list[tuple[Op, tuple[tuple[int, ...], ...]]] = [
     (Conv2D(6, (1, 1)), (MAP,)),
     (Conv2D(6, (3, 3), (1, 1), (1, 1, 1, 1), activation="relu6"), (MAP,)),
@@ -71,7 +83,41 @@ OPS: list[tuple[Op, tuple[tuple[int, ...], ...]]] = [
     (Resize((18, 16), "nearest"), (MAP,)),
     (Resize((18, 16), "nearest", half_pixel_centers=True), (MAP,)),
     (Softmax(), ((2, 7),)),
+    (Softmax(), ((2, 3, 7),)),
     *((Activation(kind), (MAP,)) for kind in ("relu", "relu6", "hard_swish", "logistic", "tanh")),
+    *((Activation(kind), (TOKENS,)) for kind in ("gelu", "gelu_tanh", "elu", "abs", "cos", "exp")),
+    *((Activation(kind), (TOKENS,)) for kind in ("floor", "neg", "sin", "square")),
+    *((Activation(kind), (TOKENS,)) for kind in ("log", "rsqrt", "sqrt")),
+    (Activation("leaky_relu", 0.2), (TOKENS,)),
+    *((Binary(kind), (TOKENS, (1, 5, 1))) for kind in ("div", "maximum", "squared_difference")),
+    (Binary("div", "relu"), (TOKENS, TOKENS)),
+    (Binary("sub", constant=(8,), swapped=True), (TOKENS,)),
+    (Binary("div", value=2.0, swapped=True), (TOKENS,)),
+    (Binary("minimum", value=0.5), (TOKENS,)),
+    (Binary("pow", value=3.0), (TOKENS,)),
+    (FullyConnected(6, activation="relu", keepdims=True), (TOKENS,)),
+    (FullyConnected(6, keepdims=True), ((1, 2, 5, 2, 8),)),
+    (TransposeConv2D(3, (3, 2), (2, 1), (18, 8)), (MAP,)),
+    (TransposeConv2D(3, (2, 3), (2, 2), (18, 17), "valid"), (MAP,)),
+    (BatchMatmul(), ((1, 2, 5, 8), (1, 2, 8, 3))),
+    (BatchMatmul(adj_x=True, adj_y=True), ((2, 8, 5), (2, 3, 8))),
+    (BatchMatmul(constant=(8, 3)), (TOKENS,)),
+    (BatchMatmul(adj_y=True, constant=(2, 3, 8)), ((1, 2, 5, 8),)),
+    *((Reduce(kind, (1, 2), False), (TOKENS,)) for kind in ("mean", "sum", "max", "min", "prod")),
+    (Reduce("mean", (2,)), (TOKENS,)),
+    (Reduce("mean", (1, 2)), ((5, 2, 8),)),
+    (Transpose((0, 2, 4, 1, 3, 5)), ((1, 4, 2, 3, 2, 5),)),
+    (Slice((0, 1, 0), (1, 2, 3), (1, 3, 2)), (TOKENS,)),
+    (Gather(1, 3), (TOKENS,)),
+    (Broadcast((2, 5, 8)), ((5, 1),)),
+    (Tile((1, 2, 3)), (TOKENS,)),
+    (DepthToSpace(2), (MAP,)),
+    (SpaceToDepth(2), ((1, 4, 6, 3),)),
+    (Prelu((8,)), (TOKENS,)),
+    (Prelu((9, 8, 4)), (MAP,)),
+    (Select(0.0, 2.5), (TOKENS, TOKENS)),
+    (Concat(1), (TOKENS, (1, 1, 8))),
+    (Reshape((5, 2, 4)), (TOKENS,)),
 ]
 
 
@@ -100,6 +146,8 @@ def test_every_operator_runs_and_comes_back(
         np.testing.assert_array_equal(again.weights[read], graph.weights[mine])
 
     xs = numbers(graph)
+    if getattr(op, "kind", "") in ("log", "rsqrt", "sqrt", "pow"):
+        xs = [np.abs(x) + np.float32(0.1) for x in xs]
     (result,) = interpret(data, *xs)
     assert result.shape == graph.shapes[-1]
     if not isinstance(op, Resize):
