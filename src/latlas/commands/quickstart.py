@@ -77,7 +77,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         run_search,
     )
     from latlas.commands.verify import verify, verify_text
-    from latlas.search.spaces import open_space
+    from latlas.search.spaces import MogaSpace
 
     began = time.monotonic()
     delegates: list[Delegate] = ["cpu", "gpu"] if gpu and _gpu() else ["cpu"]
@@ -86,7 +86,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         document["predictors"][delegate] = _profile_and_fit(output, delegate, scale)
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
-    space = open_space("moga", resolution=scale.resolution)
+    space = MogaSpace(resolution=scale.resolution)
     oracle = open_supernet("digits", scale.epochs)
     with latency_source(str(output / "cpu.latlas"), space) as (latency_ms, identity):
         study, front, quality = run_search(
@@ -136,6 +136,7 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
     from latlas.commands.profile import make_plan, make_workload, space_networks
     from latlas.predictor import file
     from latlas.predictor.fit import fit
+    from latlas.predictor.observations import observe
     from latlas.profiler.campaign import Campaign, CampaignSettings
     from latlas.profiler.errors import PredictorError
     from latlas.profiler.table import Table
@@ -160,7 +161,7 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
             raise KeyboardInterrupt
     say(report_text(folder, report, left="the time was up, what is there has to do"))
     try:
-        predictor = fit(Table.open(folder))
+        predictor = fit(observe(Table.open(folder)))
     except PredictorError as problem:
         if delegate == "cpu":
             raise
