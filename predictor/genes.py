@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError
-from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.quantise import for_precision
 
 CHECKS = 8
 """Random chromosomes on which the sum over genes must equal the network itself."""
@@ -93,7 +93,8 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
     rules = rules_for(predictor.target.delegate)
 
     def kernels_of(genes: Sequence[int]) -> Counter[Kernel]:
-        return Counter(split(fold(space.decode(genes)), rules))
+        graph = for_precision(space.decode(genes), predictor.target.precision)
+        return Counter(split(graph, rules))
 
     zeros = [0] * len(space.choices)
     base = kernels_of(zeros)

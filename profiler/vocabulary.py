@@ -14,6 +14,7 @@ import numpy as np
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import from_text
+from latlas.profiler.quantise import quantise_kernel
 
 MAPS = ((112, 32), (56, 96), (28, 40), (28, 240), (14, 112), (14, 480), (7, 160), (7, 960))
 """Height (and width) and channels of feature maps as mobile networks have them."""
@@ -39,15 +40,40 @@ _SPATIAL: tuple[Callable[[GraphBuilder], int], ...] = (
     lambda b: b.slice(0, (0, 1, 1, 0), (1, b.shape(0)[1] - 1, b.shape(0)[2] - 1, b.shape(0)[3])),
 )
 
+_ON_INT8: tuple[Callable[[GraphBuilder], int], ...] = (
+    lambda b: b.quantize(0),
+    lambda b: b.dequantize(0),
+    lambda b: b.mul(0, b.logistic(0)),
+)
 
-def vocabulary_kernels(seed: int = 0) -> list[Kernel]:
+
+def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
     """Return kernels of every operator, about 300, without repeats.
 
     Args:
         seed: of the convolutions' sizes; the others are a fixed grid.
+        precision: of the target; ``int8`` gives int8 kernels.
+
+    >>> {kernel.dtype for kernel in vocabulary_kernels(precision="int8")} == {"int8", "float32"}
+    True
     """
     kernels = [*_grid(), *_convolutions(np.random.default_rng(seed))]
+    if precision == "int8":
+        kernels = [*map(quantise_kernel, kernels), *_int8_only()]
     return list(dict.fromkeys(kernels))
+
+
+def _int8_only() -> list[Kernel]:
+    """Return what only int8 networks have: conversions, of which one reads float32, and tables."""
+    kernels = []
+    for size, channels in (*MAPS, (224, 3), *SQUEEZED):
+        shape = (1, size, size, channels)
+        b = GraphBuilder(shape)
+        kernels.append(_only(b, b.quantize(0)))
+        for append in _ON_INT8:
+            b = GraphBuilder(shape, types=["int8"])
+            kernels.append(_only(b, append(b)))
+    return kernels
 
 
 def _grid() -> list[Kernel]:
@@ -120,4 +146,4 @@ def _act(rng: np.random.Generator) -> Literal["none", "relu6"]:
 
 def _only(b: GraphBuilder, value: int) -> Kernel:
     graph = b.build(value)
-    return Kernel(graph.inputs, graph.nodes)
+    return Kernel(graph.inputs, graph.nodes, graph.input_types)

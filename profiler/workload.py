@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.quantise import for_precision, quantise
 from latlas.profiler.runner import Effort
 from latlas.profiler.target import Delegate
 from latlas.profiler.vocabulary import vocabulary_kernels
@@ -46,6 +46,7 @@ def workload(
     networks: Mapping[str, Graph],
     delegate: Delegate,
     *,
+    precision: str = "fp32",
     vocabulary: bool = True,
     listed: bool | None = None,
     kernel_effort: Effort = KERNEL_EFFORT,
@@ -56,23 +57,27 @@ def workload(
     Args:
         networks: networks by name, in either form.
         delegate: whose fusion rules split them.
+        precision: of the target; for ``int8``, networks of float32 are quantised.
         vocabulary: add `vocabulary_kernels`, so that a predictor knows something about every
             operator and about sizes that these networks do not have.
         listed: whether the target lists the times of operators, so that networks are profiled; by
             default as on this machine: on the CPU.
         kernel_effort, network_effort: how long each is run.
+
+    Raises:
+        GraphError: a network holds int8 and the target does not.
     """
     rules = rules_for(delegate)
     if listed is None:
         listed = delegate == "cpu"
-    folded = {name: fold(graph) for name, graph in networks.items()}
+    folded = {name: for_precision(graph, precision) for name, graph in networks.items()}
     uses: dict[Kernel, int] = {}
     for graph in folded.values():
         for kernel in split(graph, rules):
             uses[kernel] = uses.get(kernel, 0) + 1
     used = frozenset(f"kernel:{kernel.text}" for kernel in uses)
     if vocabulary:
-        for kernel in vocabulary_kernels():
+        for kernel in vocabulary_kernels(precision=precision):
             uses.setdefault(kernel, 1)
     jobs = [
         CampaignJob(
@@ -86,7 +91,7 @@ def workload(
     ]
     counts = {job.id: count for job, count in zip(jobs, uses.values(), strict=True)}
     jobs += [
-        CampaignJob(f"probe:{length}", f"chain of {length}", "probe", _chain(length))
+        CampaignJob(f"probe:{length}", f"chain of {length}", "probe", _chain(length, precision))
         for length in CHAIN_LENGTHS
     ]
     jobs += [
@@ -96,10 +101,10 @@ def workload(
     return Workload(tuple(jobs), {job.id: counts.get(job.id, 1) for job in jobs}, used)
 
 
-def _chain(length: int) -> Graph:
+def _chain(length: int, precision: str) -> Graph:
     """Return copies of a convolution that keeps its shape, each with weights of its own."""
     b = GraphBuilder((1, 28, 28, 96))
     x = 0
     for _ in range(length):
         x = b.conv(x, 96, 1)
-    return b.build(x)
+    return quantise(b.build(x), int8_ends=True) if precision == "int8" else b.build(x)

@@ -17,6 +17,7 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import Activation, Binary, Constant, Conv2D, Prelu
+from latlas.profiler.target import INT8_ON_GPU
 
 
 class GpuDelegateRules:
@@ -39,10 +40,7 @@ class GpuDelegateRules:
             GraphError: the graph is a quantised network.
         """
         if not graph.is_float:
-            raise GraphError(
-                "latlas has no fusion rules for int8 on a GPU: measure the float32 network there "
-                "(the GPU may compute in fp16), or the int8 network on the CPU"
-            )
+            raise GraphError(INT8_ON_GPU)
         first = len(graph.inputs)
         outputs = set(graph.outputs)
         stored = {

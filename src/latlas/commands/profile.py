@@ -55,10 +55,12 @@ def make_workload(
     runs: int,
     min_ms: float,
     listed: bool | None = None,
+    precision: str = "fp32",
 ) -> Workload:
     """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
 
-    `listed` says whether the target lists operators; None for what is usual on the delegate.
+    With the `precision` ``int8``, networks of float32 are quantised. `listed` says whether the
+    target lists operators; None for what is usual on the delegate.
     """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
@@ -66,6 +68,7 @@ def make_workload(
     return workload(
         networks,
         "gpu" if delegate == "gpu" else "cpu",
+        precision=precision,
         listed=listed,
         kernel_effort=Effort(min_runs=runs, min_ms=min_ms),
         network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
@@ -182,11 +185,13 @@ def main(
     graphs: dict[str, Graph] = {}
     if space is not None:
         graphs |= space_networks(space, resolution, networks, seed)
-    graphs |= load_models(models, input_shape)
+    loaded = load_models(models, input_shape)
+    graphs |= loaded
+    choice = choice.fitted(graphs.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
 
     def plan(delegate: Delegate, known: Sequence[Measurement], listed: bool | None) -> Planned:
-        work = make_workload(graphs, delegate, runs, min_ms, listed)
+        work = make_workload(graphs, delegate, runs, min_ms, listed, choice.precision)
         chosen, left_out = make_plan(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
         # What the table holds already is skipped there, and counted.
