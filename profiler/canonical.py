@@ -229,9 +229,9 @@ def _concat(op: Concat, shapes: tuple[Shape, ...]) -> _Form:
 
 def _slice(op: Slice, shapes: tuple[Shape, ...]) -> _Form:
     missing = _as_map(len(shapes[0])) - len(shapes[0])
-    stride = op.stride and (1,) * missing + op.stride
+    steps = op.steps and (1,) * missing + op.steps
     return (
-        Slice((0,) * missing + op.begin, (1,) * missing + op.size, stride),
+        Slice((0,) * missing + op.begin, (1,) * missing + op.size, steps),
         ((1,) * missing + shapes[0],),
     )
 

@@ -176,7 +176,7 @@ class DepthwiseConv2D(Op):
 class TransposeConv2D(Op):
     """Transposed convolution to maps of `size` (height, width), with its bias.
 
-    It is the gradient of a convolution of such a map: `padding` is that convolution's.
+    It is the gradient of a convolution of such a map, with "SAME" padding or with none.
     """
 
     name: ClassVar[str] = "transpose_conv2d"
@@ -184,7 +184,7 @@ class TransposeConv2D(Op):
     kernel: Pair
     stride: Pair
     size: Pair
-    padding: Literal["same", "valid"] = "same"
+    same: bool = True
     bias: bool = True
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
@@ -195,7 +195,7 @@ class TransposeConv2D(Op):
         for length, taps, step, large in zip(
             shape[1:3], self.kernel, self.stride, self.size, strict=True
         ):
-            room = large if self.padding == "same" else large - taps + 1
+            room = large if self.same else large - taps + 1
             if -(-room // step) != length:
                 raise GraphError(f"{self}: a map of this size does not come from {shape}")
         return shape[0], *self.size, self.filters
@@ -464,22 +464,22 @@ class Pad(Op):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Op):
-    """A box of a tensor: `size` elements from `begin` on every axis, every `stride`-th of them.
+    """A box of a tensor: `size` elements from `begin` on every axis, `steps` apart.
 
-    An empty `stride` takes them all.
+    With empty `steps` they lie side by side.
     """
 
     name: ClassVar[str] = "slice"
     begin: Shape
     size: Shape
-    stride: Shape = ()
+    steps: Shape = ()
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         _arity(self, inputs, 1)
-        stride = self.stride or (1,) * len(self.size)
-        if {len(self.begin), len(self.size), len(stride)} != {len(inputs[0])}:
+        steps = self.steps or (1,) * len(self.size)
+        if {len(self.begin), len(self.size), len(steps)} != {len(inputs[0])}:
             raise GraphError(f"{self} does not have the rank of its input {inputs[0]}")
-        for begin, size, step, length in zip(self.begin, self.size, stride, inputs[0], strict=True):
+        for begin, size, step, length in zip(self.begin, self.size, steps, inputs[0], strict=True):
             if begin < 0 or size < 1 or step < 1 or begin + (size - 1) * step >= length:
                 raise GraphError(f"{self} reaches outside its input {inputs[0]}")
         return self.size

@@ -188,7 +188,7 @@ def every_op() -> list[Op]:
             "softmax",
             "activation kind=hard_sigmoid",
             "activation kind=leaky_relu alpha=0.2",
-            "transpose_conv2d filters=7 kernel=3x5 stride=2x1 size=8x9 padding=valid bias=0",
+            "transpose_conv2d filters=7 kernel=3x5 stride=2x1 size=8x9 same=0 bias=0",
             "batch_matmul adj_x=1 adj_y=1 constant=2x3x4",
             "binary kind=div value=2.0 swapped=1",
             "reduce kind=max axes=1x3 keepdims=0",

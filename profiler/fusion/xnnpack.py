@@ -102,7 +102,7 @@ def _is_taken(graph: Graph, node: Node) -> bool:
         return False
     if isinstance(op, Concat):
         return len(node.inputs) <= MAX_CONCAT
-    if isinstance(op, Slice) and op.stride:
+    if isinstance(op, Slice) and op.steps:
         return False
     if isinstance(op, Binary) and op.kind == "pow":
         return False

@@ -102,10 +102,10 @@ def spelling(op: Op) -> Spelling | None:
             return Spelling(Code.TRANSPOSE, {"perm": perm})
         case Slice(begin, size, ()):
             return Spelling(Code.SLICE, {"begin": begin, "size": size})
-        case Slice(begin, size, stride):
-            triples = zip(begin, size, stride, strict=True)
+        case Slice(begin, size, steps):
+            triples = zip(begin, size, steps, strict=True)
             end = tuple([first + (count - 1) * step + 1 for first, count, step in triples])
-            bounds = {"begin": begin, "end": end, "strides": stride}
+            bounds = {"begin": begin, "end": end, "strides": steps}
             return Spelling(Code.STRIDED_SLICE, bounds)
         case Broadcast(shape):
             return Spelling(Code.BROADCAST_TO, {"shape": shape}, version=2)

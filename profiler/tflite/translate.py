@@ -365,7 +365,7 @@ def _transpose_convolution(t: Translator, operator: Operator) -> None:
         (kernel.shape[1], kernel.shape[2]),
         _pair(options, "stride"),
         (shape[1], shape[2]),
-        "same" if padding == SAME else "valid",
+        padding == SAME,
         "bias" in arrays,
     )
     t.emit(op, [x], operator.output, arrays, _fused(options))

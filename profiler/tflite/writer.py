@@ -407,7 +407,7 @@ class _Writer:
             Code.TRANSPOSE_CONV,
             [size, kernel, x, bias],
             3,
-            padding=SAME if op.padding == "same" else VALID,
+            padding=SAME if op.same else VALID,
             stride_h=op.stride[0],
             stride_w=op.stride[1],
         )

@@ -105,7 +105,7 @@ def transpose_convolution(op: TransposeConv2D, x: Array, kernel: Array) -> Array
     """Add what every pixel spreads, and cut off what the padding would."""
     batch, height, width, _ = x.shape
     sides = (0, 0, 0, 0)
-    if op.padding == "same":
+    if op.same:
         sides = same_padding(op.size, op.kernel, op.stride)
     whole = np.zeros(
         (batch, op.size[0] + sum(sides[:2]), op.size[1] + sum(sides[2:]), op.filters), x.dtype
@@ -188,8 +188,8 @@ def apply(op: Op, xs: list[Array], weights: dict[str, Array]) -> Array:
             return x.reshape(shape)
         case Pad(padding):
             return pad(x, padding)
-        case Slice(begin, size, stride):
-            triples = zip(begin, size, stride or (1,) * len(size), strict=True)
+        case Slice(begin, size, steps):
+            triples = zip(begin, size, steps or (1,) * len(size), strict=True)
             return x[tuple(slice(b, b + (s - 1) * step + 1, step) for b, s, step in triples)]
         case Softmax():
             powers = np.exp(x - x.max(-1, keepdims=True))

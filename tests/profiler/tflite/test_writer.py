@@ -98,7 +98,7 @@ OPS: list[tuple[Op, tuple[tuple[int, ...], ...]]] = [
     (FullyConnected(6, activation="relu", keepdims=True), (TOKENS,)),
     (FullyConnected(6, keepdims=True), ((1, 2, 5, 2, 8),)),
     (TransposeConv2D(3, (3, 2), (2, 1), (18, 8)), (MAP,)),
-    (TransposeConv2D(3, (2, 3), (2, 2), (18, 17), "valid"), (MAP,)),
+    (TransposeConv2D(3, (2, 3), (2, 2), (18, 17), False), (MAP,)),
     (BatchMatmul(), ((1, 2, 5, 8), (1, 2, 8, 3))),
     (BatchMatmul(adj_x=True, adj_y=True), ((2, 8, 5), (2, 3, 8))),
     (BatchMatmul(constant=(8, 3)), (TOKENS,)),
