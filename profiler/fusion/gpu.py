@@ -65,7 +65,7 @@ class GpuDelegateRules:
                 others = [other for other in node.inputs if other != value and other not in stored]
                 if any(other >= first + root for other in others):
                     break  # not ready when the root runs
-                if _main_input(graph, node) != value:
+                if not stored.intersection(node.inputs) and _main_input(graph, node) != value:
                     break
                 chain.append(consumers[0])
                 merged.add(consumers[0])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from latlas.profiler.count import count
+from latlas.profiler.errors import LatlasError, ModelFileError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Array
@@ -179,6 +180,22 @@ def test_every_kernel_can_be_measured_alone(
     for kernel in set(split(fold(read_tflite(convert(name))), rules)):
         assert Kernel.from_text(kernel.text) == kernel
         assert fold(read_tflite(to_tflite(kernel.graph))).shapes[-1] == kernel.graph.shapes[-1]
+
+
+def test_damaged_files_of_the_converter_raise_one_kind_of_error(
+    convert: Callable[[str], bytes],
+) -> None:
+    data = convert("moving")
+    rng = np.random.default_rng(0)
+    values = np.array([0, 1, 2, 3, 4, 127, 128, 254, 255], np.uint8)
+    for _ in range(1000):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        where = rng.integers(8, len(data), rng.integers(1, 5))
+        damaged[where] = rng.choice(values, len(where))
+        try:
+            fold(read_tflite(damaged.tobytes()))
+        except LatlasError as error:
+            assert isinstance(error, ModelFileError) and str(error)
 
 
 def test_matrix_products_count(convert: Callable[[str], bytes]) -> None:
