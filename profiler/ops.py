@@ -851,8 +851,8 @@ def _parse(kind: str, text: str) -> object:
 def from_text(text: str) -> Op:
     """Read what `to_text` wrote.
 
-    >>> from_text("activation kind=hard_swish")
-    Activation(kind='hard_swish')
+    >>> from_text("softmax")
+    Softmax()
 
     Raises:
         GraphError: the text names no operator, or a field is unknown, missing or malformed.

@@ -62,8 +62,8 @@ def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
     True
     """
     kernels = [*_grid(), *_convolutions(np.random.default_rng(seed))]
-    for size in TOKENS:
-        kernels += _attention(*size)
+    for tokens, width, heads in TOKENS:
+        kernels += _attention(tokens, width, heads)
     for size, channels in MAPS[2::4]:
         kernels += _rare(size, channels)
     if precision == "int8":
