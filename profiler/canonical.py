@@ -40,6 +40,10 @@ MAP_RANK = 4
 """Batch, height, width and channels."""
 
 
+_LADEN = frozenset({Activation, Binary, Slice})
+"""Operators that may say what does not change the work."""
+
+
 def neutral(op: Op) -> Op:
     """Drop what does not change the work: the number behind a scalar constant, where a slice is.
 
@@ -65,7 +69,8 @@ def canonical(op: Op, shapes: tuple[Shape, ...]) -> _Form:
     >>> canonical(Transpose((0, 2, 1, 3)), ((1, 196, 3, 64),))
     (Transpose(perm=(1, 0, 2)), ((196, 3, 64),))
     """
-    op = neutral(op)
+    if type(op) in _LADEN:
+        op = neutral(op)
     form = _FORMS.get(type(op))
     return (op, shapes) if form is None else form(op, shapes)
 

@@ -180,9 +180,12 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     return Kernel(tuple([graph.shapes[value] for value in outside]), nodes, types)
 
 
+_PRODUCT = Binary("mul")
+
+
 def _squared(node: Node, shapes: tuple[Shape, ...]) -> tuple[Op, tuple[Shape, ...]]:
     """Spell the product of a value with itself as a square, which is what is computed."""
-    if node.op == Binary("mul") and node.inputs[0] == node.inputs[1]:
+    if type(node.op) is Binary and node.inputs[0] == node.inputs[-1] and node.op == _PRODUCT:
         return Activation("square"), shapes[:1]
     return node.op, shapes
 

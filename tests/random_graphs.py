@@ -27,11 +27,13 @@ from latlas.profiler.ops import (
 FUSED = st.sampled_from(["none", "relu", "relu6"])
 KINDS = st.sampled_from(["relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh"])
 PADDING = st.sampled_from(["same", "valid", (0, 1, 2, 0)])
+TENSOR_OPS = ["unary", "pair", "reduce", "transpose", "matmul", "dense", "strided", "tile"]
+TENSOR_OPS += ["broadcast", "select", "stored"]
 RATES = st.sampled_from([0.0, 0.0, 0.2])
 MAX_SIZE = 6000
 
 
-def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
+def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int, tensors: bool) -> int:
     """Append a random operator that reads `x` and, where it takes two inputs, `y`."""
     shape = b.shape(x)
     if not shape:
@@ -40,8 +42,8 @@ def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
     match draw(
         st.sampled_from(
             ["batch_norm", "binary", "constant", "value", "concat", "fc", "reshape", "slice"]
-            + ["softmax", "activation", "activation", "unary", "pair", "reduce", "transpose"]
-            + ["matmul", "dense", "strided", "tile", "broadcast", "select", "stored", *map_ops * 2]
+            + ["softmax", "activation", "activation", *map_ops * 2]
+            + TENSOR_OPS * tensors
         )
     ):
         case "conv":
@@ -144,8 +146,11 @@ def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
 
 
 @st.composite
-def graphs(draw: Callable[..., Any], most: int = 8) -> Graph:
-    """Networks of up to `most` operators in the training form; every value is read or an output."""
+def graphs(draw: Callable[..., Any], most: int = 8, tensors: bool = True) -> Graph:
+    """Networks of up to `most` operators in the training form; every value is read or an output.
+
+    Without `tensors` they have none of the operators that transformers bring.
+    """
     sizes = st.integers(1, 6)
     b = GraphBuilder((1, draw(sizes), draw(sizes), draw(st.sampled_from([1, 2, 4]))))
     values = [b.input]
@@ -153,7 +158,7 @@ def graphs(draw: Callable[..., Any], most: int = 8) -> Graph:
         # Mostly the newest value, so that chains are long enough to be fused.
         x = values[-1] if draw(st.integers(0, 3)) else draw(st.sampled_from(values))
         try:
-            added = _append(draw, b, x, draw(st.sampled_from(values)))
+            added = _append(draw, b, x, draw(st.sampled_from(values)), tensors)
         except GraphError:  # shapes that do not go together
             continue
         if math.prod(b.shape(added)) > MAX_SIZE:

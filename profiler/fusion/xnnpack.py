@@ -30,6 +30,7 @@ from latlas.profiler.ops import (
     Dequantize,
     FullyConnected,
     Gather,
+    Mean,
     Op,
     Pool,
     Quantize,
@@ -51,6 +52,9 @@ MAX_RANK = 6
 """Its tensors have no more axes."""
 
 _LEFT_TO_TFLITE = (Broadcast, Gather, Select, Tile)
+_SURE = frozenset({Conv2D, DepthwiseConv2D, FullyConnected, Activation, Mean, Softmax, Reshape})
+"""Taken whatever their options, where all is float32."""
+
 _CLIPPING = (Conv2D, DepthwiseConv2D, FullyConnected, Pool, TransposeConv2D)
 
 MAX_LOOKUP = 10
@@ -98,6 +102,8 @@ class XnnpackRules:
 def _is_taken(graph: Graph, node: Node) -> bool:
     """Tell whether XNNPACK runs a node, and not TFLite itself."""
     op = node.op
+    if graph.is_float and type(op) in _SURE and len(graph.shapes[node.inputs[0]]) <= MAX_RANK:
+        return True  # nearly all, so worth a short way
     if isinstance(op, _LEFT_TO_TFLITE):
         return False
     if isinstance(op, Concat):
@@ -151,6 +157,8 @@ def _fused(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
     first = len(graph.inputs)
     groups: dict[int, tuple[int, ...]] = {}
     inside: set[int] = set()
+    if not any(type(node.op) is Transpose or _is_clip(node.op) for node in graph.nodes):
+        return groups
     for start, node in enumerate(graph.nodes):
         clips = isinstance(node.op, _CLIPPING) or _is_clip(node.op)
         if start in inside or not taken[start] or not (clips or isinstance(node.op, Transpose)):

@@ -214,7 +214,7 @@ _DELEGATES = click.option(
 _PRECISION = click.option(
     "--precision",
     type=click.Choice(["fp32", "int8"]),
-    default="",
+    callback=lambda context, option, value: value or "",
     help="int8: measure networks quantised, on a CPU. If unset, .tflite files as they are.",
 )
 _CPU = (

@@ -5,128 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from single_operators import MAP, OPS, TENSOR_OPS, single
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph, GraphBuilder, random_weights
 from latlas.profiler.ops import (
-    Activation,
-    BatchMatmul,
-    Binary,
-    Broadcast,
-    Concat,
     Conv2D,
-    DepthToSpace,
     DepthwiseConv2D,
     FullyConnected,
-    Gather,
-    Mean,
     Op,
-    Pad,
     Pool,
-    Prelu,
-    Reduce,
-    Reshape,
     Resize,
-    Select,
-    Slice,
-    Softmax,
-    SpaceToDepth,
-    Tile,
-    Transpose,
-    TransposeConv2D,
 )
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 
-MAP = (1, 9, 8, 4)
-TOKENS = (1, 5, 8)
-OPS: list[tuple[Op, tuple[tuple[int, ...], ...]]] = [
-    (Conv2D(6, (1, 1)), (MAP,)),
-    (Conv2D(6, (3, 3), (1, 1), (1, 1, 1, 1), activation="relu6"), (MAP,)),
-    (Conv2D(6, (3, 3), (2, 2), (1, 1, 0, 1), activation="relu"), (MAP,)),
-    (Conv2D(6, (3, 3), (2, 2), (1, 1, 1, 1)), (MAP,)),
-    (Conv2D(6, (5, 3), (1, 1)), (MAP,)),
-    (Conv2D(6, (3, 3), (1, 1), (2, 2, 2, 2), (2, 2)), (MAP,)),
-    (Conv2D(6, (3, 3), padding=(1, 1, 1, 1), groups=2), (MAP,)),
-    (Conv2D(6, (3, 3), padding=(1, 1, 1, 1)), ((3, 9, 8, 4),)),
-    (DepthwiseConv2D((3, 3), padding=(1, 1, 1, 1), activation="relu6"), (MAP,)),
-    (DepthwiseConv2D((5, 5), (2, 2), (2, 2, 1, 2)), (MAP,)),
-    (DepthwiseConv2D((3, 3), (2, 2), (0, 2, 3, 1)), (MAP,)),
-    (DepthwiseConv2D((3, 3), padding=(1, 1, 1, 1), multiplier=2), (MAP,)),
-    (DepthwiseConv2D((3, 3), padding=(2, 2, 2, 2), dilation=(2, 2)), (MAP,)),
-    (FullyConnected(5), ((1, 7),)),
-    (FullyConnected(5, activation="relu"), ((2, 3, 2, 4),)),
-    (Binary("add"), (MAP, MAP)),
-    (Binary("add", "relu"), (MAP, MAP)),
-    (Binary("mul"), (MAP, (1, 1, 1, 4))),
-    (Binary("sub", "relu6"), (MAP, MAP)),
-    (Binary("mul", value=0.1), (MAP,)),
-    (Binary("mul", value=1 / 6), (MAP,)),
-    (Binary("sub", value=-2.5), (MAP,)),
-    (Binary("add", "relu6", value=3.0), (MAP,)),
-    (Binary("mul", constant=(4,)), (MAP,)),
-    (Binary("add", constant=(9, 8, 4)), (MAP,)),
-    (Concat(), (MAP, (1, 9, 8, 2), MAP)),
-    (Concat(1), (MAP, (1, 2, 8, 4))),
-    (Pool("average", (3, 3), (1, 1), (1, 1, 1, 1)), (MAP,)),
-    (Pool("average", (2, 2), (2, 2)), (MAP,)),
-    (Pool("max", (3, 3), (2, 2), (1, 1, 0, 1)), (MAP,)),
-    (Mean(), (MAP,)),
-    (Mean(False), (MAP,)),
-    (Reshape((1, 72, 4)), (MAP,)),
-    (Pad((1, 0, 2, 3)), (MAP,)),
-    (Slice((0, 1, 2, 1), (1, 5, 6, 2)), (MAP,)),
-    (Resize((5, 17)), (MAP,)),
-    (Resize((18, 16), half_pixel_centers=True), (MAP,)),
-    (Resize((17, 15), align_corners=True), (MAP,)),
-    (Resize((18, 16), "nearest"), (MAP,)),
-    (Resize((18, 16), "nearest", half_pixel_centers=True), (MAP,)),
-    (Softmax(), ((2, 7),)),
-    (Softmax(), ((2, 3, 7),)),
-    *((Activation(kind), (MAP,)) for kind in ("relu", "relu6", "hard_swish", "logistic", "tanh")),
-    *((Activation(kind), (TOKENS,)) for kind in ("gelu", "gelu_tanh", "elu", "abs", "cos", "exp")),
-    *((Activation(kind), (TOKENS,)) for kind in ("floor", "neg", "sin", "square")),
-    *((Activation(kind), (TOKENS,)) for kind in ("log", "rsqrt", "sqrt")),
-    (Activation("leaky_relu", 0.2), (TOKENS,)),
-    *((Binary(kind), (TOKENS, (1, 5, 1))) for kind in ("div", "maximum", "squared_difference")),
-    (Binary("div", "relu"), (TOKENS, TOKENS)),
-    (Binary("sub", constant=(8,), swapped=True), (TOKENS,)),
-    (Binary("div", value=2.0, swapped=True), (TOKENS,)),
-    (Binary("minimum", value=0.5), (TOKENS,)),
-    (Binary("pow", value=3.0), (TOKENS,)),
-    (FullyConnected(6, activation="relu", keepdims=True), (TOKENS,)),
-    (FullyConnected(6, keepdims=True), ((1, 2, 5, 2, 8),)),
-    (TransposeConv2D(3, (3, 2), (2, 1), (18, 8)), (MAP,)),
-    (TransposeConv2D(3, (2, 3), (2, 2), (18, 17), False), (MAP,)),
-    (BatchMatmul(), ((1, 2, 5, 8), (1, 2, 8, 3))),
-    (BatchMatmul(adj_x=True, adj_y=True), ((2, 8, 5), (2, 3, 8))),
-    (BatchMatmul(constant=(8, 3)), (TOKENS,)),
-    (BatchMatmul(adj_y=True, constant=(2, 3, 8)), ((1, 2, 5, 8),)),
-    *((Reduce(kind, (1, 2), False), (TOKENS,)) for kind in ("mean", "sum", "max", "min", "prod")),
-    (Reduce("mean", (2,)), (TOKENS,)),
-    (Reduce("mean", (1, 2)), ((5, 2, 8),)),
-    (Transpose((0, 2, 4, 1, 3, 5)), ((1, 4, 2, 3, 2, 5),)),
-    (Slice((0, 1, 0), (1, 2, 3), (1, 3, 2)), (TOKENS,)),
-    (Gather(1, 3), (TOKENS,)),
-    (Broadcast((2, 5, 8)), ((5, 1),)),
-    (Tile((1, 2, 3)), (TOKENS,)),
-    (DepthToSpace(2), (MAP,)),
-    (SpaceToDepth(2), ((1, 4, 6, 3),)),
-    (Prelu((8,)), (TOKENS,)),
-    (Prelu((9, 8, 4)), (MAP,)),
-    (Select(0.0, 2.5), (TOKENS, TOKENS)),
-    (Concat(1), (TOKENS, (1, 1, 8))),
-    (Reshape((5, 2, 4)), (TOKENS,)),
-]
 
-
-def single(op: Op, inputs: tuple[tuple[int, ...], ...]) -> Graph:
-    b = GraphBuilder(*inputs)
-    return b.build(b.apply(op, *range(len(inputs))))
-
-
-@pytest.mark.parametrize(("op", "inputs"), OPS, ids=lambda part: getattr(part, "name", ""))
+@pytest.mark.parametrize(
+    ("op", "inputs"), [*OPS, *TENSOR_OPS], ids=lambda part: getattr(part, "name", "")
+)
 def test_every_operator_runs_and_comes_back(
     op: Op,
     inputs: tuple[tuple[int, ...], ...],
