@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError
-from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.quantise import for_precision
 
 CHECKS = 8
 """Random chromosomes on which the sum over parts must equal the network itself."""
@@ -186,7 +186,7 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
     rules = rules_for(predictor.target.delegate)
 
     def kernels_of(graph: Graph) -> Counter[Kernel]:
-        return Counter(split(fold(graph), rules))
+        return Counter(split(for_precision(graph, predictor.target.precision), rules))
 
     parts: _Parts
     if isinstance(space, BlockSpace):

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import DeviceError, RunnerError
-from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph
+from latlas.profiler.quantise import for_precision
 from latlas.profiler.runner import Effort, Job, Runner
 from latlas.profiler.statistics import summary_of
 from latlas.profiler.target import Target
@@ -99,9 +99,10 @@ class DeviceOracle:
         return self.runner.target
 
     def latency_ms(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
-        """Measure every network.
+        """Measure every network; on a target of int8, those of float32 in their int8 form.
 
         Raises:
+            GraphError: a network holds int8 and the target does not.
             RunnerError: a network could not be measured.
             DeviceError: the device is gone, or unwell for too long.
         """
@@ -111,8 +112,9 @@ class DeviceOracle:
                 raise DeviceError(f"the device is no better after {waited_s:.0f} s: {reason}")
             self.sleep(_LOOK_S)
             waited_s += _LOOK_S
+        precision = self.target.precision
         jobs = (
-            Job(str(index), to_tflite(fold(graph)), self.effort)
+            Job(str(index), to_tflite(for_precision(graph, precision)), self.effort)
             for index, graph in enumerate(graphs)
         )
         found = []

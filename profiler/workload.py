@@ -16,6 +16,7 @@ from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.ops import format_shape
+from latlas.profiler.quantise import for_precision, quantise
 from latlas.profiler.runner import Effort
 from latlas.profiler.target import Delegate
 from latlas.profiler.vocabulary import vocabulary_kernels
@@ -47,6 +48,7 @@ def workload(
     networks: Mapping[str, Graph],
     delegate: Delegate,
     *,
+    precision: str = "fp32",
     vocabulary: bool = True,
     listed: bool | None = None,
     kernel_effort: Effort = KERNEL_EFFORT,
@@ -57,23 +59,27 @@ def workload(
     Args:
         networks: networks by name, in either form.
         delegate: whose fusion rules split them.
+        precision: of the target; for ``int8``, networks of float32 are quantised.
         vocabulary: add `vocabulary_kernels`, so that a predictor knows something about every
             operator and about sizes that these networks do not have.
         listed: whether the target lists the times of operators, so that networks are profiled; by
             default as on this machine: on the CPU.
         kernel_effort, network_effort: how long each is run.
+
+    Raises:
+        GraphError: a network holds int8 and the target does not.
     """
     rules = rules_for(delegate)
     if listed is None:
         listed = delegate == "cpu"
-    folded = {name: fold(graph) for name, graph in networks.items()}
+    folded = {name: for_precision(graph, precision) for name, graph in networks.items()}
     uses: dict[Kernel, int] = {}
     for graph in folded.values():
         for kernel in split(graph, rules):
             uses[kernel] = uses.get(kernel, 0) + 1
     used = frozenset(f"kernel:{kernel.text}" for kernel in uses)
     if vocabulary:
-        for kernel in vocabulary_kernels():
+        for kernel in vocabulary_kernels(precision=precision):
             uses.setdefault(kernel, 1)
     jobs = [
         CampaignJob(
@@ -86,7 +92,7 @@ def workload(
         for kernel in uses
     ]
     counts = {job.id: count for job, count in zip(jobs, uses.values(), strict=True)}
-    jobs += _probes()
+    jobs += _probes(precision)
     jobs += [
         CampaignJob(f"network:{name}", name, "network", graph, network_effort, profile=listed)
         for name, graph in folded.items()
@@ -101,7 +107,7 @@ def block_workload(
     block_effort: Effort = KERNEL_EFFORT,
     network_effort: Effort = NETWORK_EFFORT,
 ) -> Workload:
-    """Return the jobs that measure every distinct block of a space as one unit.
+    """Return the jobs that measure every distinct block of a space as one unit, in float32.
 
     Args:
         blocks: stems, choices of layers and tails, in either form; equal ones are one job.
@@ -112,13 +118,12 @@ def block_workload(
     jobs = []
     for block in blocks:
         graph = fold(block)
-        text = graph.to_text()
-        job_id = f"block:{text}"
+        job_id = f"block:{graph.to_text()}"
         if job_id not in uses:
             jobs.append(CampaignJob(job_id, _block_name(graph), "block", graph, block_effort))
         uses[job_id] = uses.get(job_id, 0) + 1
     used = frozenset(uses)
-    jobs += _probes()
+    jobs += _probes("fp32")
     jobs += [
         CampaignJob(f"network:{name}", name, "network", fold(graph), network_effort)
         for name, graph in networks.items()
@@ -131,17 +136,17 @@ def _block_name(graph: Graph) -> str:
     return "block " + " to ".join(map(format_shape, shapes))
 
 
-def _probes() -> list[CampaignJob]:
+def _probes(precision: str) -> list[CampaignJob]:
     return [
-        CampaignJob(f"probe:{length}", f"chain of {length}", "probe", _chain(length))
+        CampaignJob(f"probe:{length}", f"chain of {length}", "probe", _chain(length, precision))
         for length in CHAIN_LENGTHS
     ]
 
 
-def _chain(length: int) -> Graph:
+def _chain(length: int, precision: str) -> Graph:
     """Return copies of a convolution that keeps its shape, each with weights of its own."""
     b = GraphBuilder((1, 28, 28, 96))
     x = 0
     for _ in range(length):
         x = b.conv(x, 96, 1)
-    return b.build(x)
+    return quantise(b.build(x), int8_ends=True) if precision == "int8" else b.build(x)

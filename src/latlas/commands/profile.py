@@ -55,10 +55,12 @@ def make_workload(
     runs: int,
     min_ms: float,
     listed: bool | None = None,
+    precision: str = "fp32",
 ) -> Workload:
     """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
 
-    `listed` says whether the target lists operators; None for what is usual on the delegate.
+    With the `precision` ``int8``, networks of float32 are quantised. `listed` says whether the
+    target lists operators; None for what is usual on the delegate.
     """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
@@ -66,6 +68,7 @@ def make_workload(
     return workload(
         networks,
         "gpu" if delegate == "gpu" else "cpu",
+        precision=precision,
         listed=listed,
         kernel_effort=Effort(min_runs=runs, min_ms=min_ms),
         network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
@@ -224,16 +227,20 @@ def main(
         raise UsageError("say where the figures go: --table tables/NAME (or --plan to see a plan)")
     if granularity == "block" and (space is None or models):
         raise UsageError("--granularity block measures a space: give --space and no --models")
+    if granularity == "block" and choice.precision == "int8":
+        raise UsageError("--granularity block is for float networks: measure int8 kernels instead")
     blocks = space_blocks(space, resolution) if space and granularity == "block" else None
     graphs: dict[str, Graph] = {}
     if space is not None:
         graphs |= space_networks(space, resolution, networks, seed)
-    graphs |= load_models(models, input_shape)
+    loaded = load_models(models, input_shape)
+    graphs |= loaded
+    choice = choice.fitted(graphs.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
 
     def plan(delegate: Delegate, known: Sequence[Measurement], listed: bool | None) -> Planned:
         if blocks is None:
-            work = make_workload(graphs, delegate, runs, min_ms, listed)
+            work = make_workload(graphs, delegate, runs, min_ms, listed, choice.precision)
         else:
             work = make_block_workload(blocks, graphs, runs, min_ms)
         chosen, left_out = make_plan(work, delegate, budget_s, known)
