@@ -12,7 +12,7 @@ import numpy as np
 from latlas.profiler.errors import ModelFileError, UnsupportedOpError
 from latlas.profiler.graph import Array
 from latlas.profiler.ops import Shape
-from latlas.profiler.tflite.buffer import DamagedError, Table, read_options
+from latlas.profiler.tflite.buffer import Bytes, DamagedError, Table, read_options
 from latlas.profiler.tflite.schema import (
     CUSTOM,
     IDENTIFIER,
@@ -93,7 +93,7 @@ class Model:
         DamagedError: offsets or lengths do not hold together.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         _check_identifier(data)
         self.data = data
         root = Table.root(data)
@@ -234,18 +234,19 @@ class Model:
             raise DamagedError("operators share their weights too often")
 
 
-def _check_identifier(data: bytes) -> None:
-    if data[4:8] == IDENTIFIER:
+def _check_identifier(data: Bytes) -> None:
+    start = bytes(data[:8])
+    if start[4:] == IDENTIFIER:
         return
     advice = "expected a .tflite file, as tf.lite.TFLiteConverter writes it"
     if not data:
         raise ModelFileError(f"the file is empty; {advice}")
     for magic, what in _OTHER_FORMATS.items():
-        if data.startswith(magic):
+        if start.startswith(magic):
             raise ModelFileError(f"the file is {what}; {advice}: convert it first")
     if len(data) < 8:
         raise ModelFileError(f"the file has only {len(data)} bytes; {advice}")
-    raise ModelFileError(f"the file starts with {data[:8]!r}, without TFL3 at byte 4; {advice}")
+    raise ModelFileError(f"the file starts with {start!r}, without TFL3 at byte 4; {advice}")
 
 
 def _code(table: Table) -> tuple[Code | None, str]:

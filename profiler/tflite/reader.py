@@ -12,10 +12,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from latlas.profiler.errors import GraphError, ModelFileError
 from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Shape
-from latlas.profiler.tflite.buffer import DamagedError
+from latlas.profiler.tflite.buffer import Bytes, DamagedError
 from latlas.profiler.tflite.model import Model
 from latlas.profiler.tflite.schema import Type, type_name
 from latlas.profiler.tflite.translate import Translator
@@ -65,7 +67,7 @@ def _input_shapes(model: Model, asked: Sequence[Shape] | None) -> list[Shape]:
     ]
 
 
-def read_tflite(data: bytes, input_shapes: Sequence[Shape] | None = None) -> Graph:
+def read_tflite(data: Bytes, input_shapes: Sequence[Shape] | None = None) -> Graph:
     """Return the network in the bytes of a .tflite file.
 
     Its weights are read-only views of `data`; those of a quantised network are not read. A dynamic
@@ -99,6 +101,19 @@ def read_tflite(data: bytes, input_shapes: Sequence[Shape] | None = None) -> Gra
         raise ModelFileError(f"the file's network is not well formed: {error}") from error
 
 
+def _read(file: Path, size: int) -> memoryview:
+    """Read a file into an array: its large pages cost a third of the time of `bytes`."""
+    memory = np.empty(size, np.uint8).data
+    done = 0
+    with file.open("rb", buffering=0) as stream:
+        while done < size:
+            count = stream.readinto(memory[done:])
+            if not count:  # somebody cut it meanwhile
+                break
+            done += count
+    return memory[:done].toreadonly()
+
+
 def load_tflite(path: str | os.PathLike[str], input_shapes: Sequence[Shape] | None = None) -> Graph:
     """Return the network in a .tflite file; see `read_tflite`.
 
@@ -114,7 +129,7 @@ def load_tflite(path: str | os.PathLike[str], input_shapes: Sequence[Shape] | No
         size = file.stat().st_size
         if size > MAX_FILE_BYTES:
             raise ModelFileError(f"{file} has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
-        data = file.read_bytes()
+        data = _read(file, size)
     except OSError as error:
         raise ModelFileError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
