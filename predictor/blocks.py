@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latlas.predictor.calibration import PLAIN_SUM, Calibration, fit_calibration
 from latlas.predictor.genes import BlockSpace, GeneLatency
 from latlas.predictor.observations import at_usual_speed, fixed_cost_us, whole_us
-from latlas.profiler.errors import PredictorError, UnknownKernelError
+from latlas.profiler.errors import GraphError, PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Op, Shape
@@ -67,7 +67,10 @@ class BlockTable:
 
         Raises:
             UnknownKernelError: part of it is no block of the table.
+            GraphError: the network is quantised.
         """
+        if not graph.is_float:
+            raise GraphError("blocks are measured in float32: predict int8 networks from kernels")
         chain = _Chain(graph, self.blocks_us)
         found = chain.from_node(0)
         if found is None:

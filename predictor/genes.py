@@ -23,6 +23,7 @@ from latlas.profiler.errors import SearchError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.ops import Dequantize, Op, Quantize
 from latlas.profiler.quantise import for_precision
 
 CHECKS = 8
@@ -238,13 +239,24 @@ class _Parts(Protocol):
 
 
 class _BlockParts:
+    """The blocks of a network; quantised, only its two ends convert from and to float32."""
+
     def __init__(self, space: BlockSpace, kernels_of: Callable[[Graph], Counter[Kernel]]) -> None:
         self.groups: Groups = space.groups
         self.space = space
         self.kernels_of = kernels_of
 
     def kernels(self, index: int, values: Sequence[int]) -> Counter[Kernel]:
-        return self.kernels_of(self.space.block(index, values))
+        inner: list[type[Op]] = []
+        if index > 0:
+            inner.append(Quantize)
+        if index < len(self.groups) - 1:
+            inner.append(Dequantize)
+        found = self.kernels_of(self.space.block(index, values))
+        for kernel in [kernel for kernel in found if type(kernel.op) in inner]:
+            if isinstance(kernel.op, Dequantize) or kernel.dtype == "float32":
+                del found[kernel]
+        return found
 
 
 class _GeneParts:

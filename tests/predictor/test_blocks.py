@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from latlas.predictor.blocks import BlockTable, blocks_of, fit_blocks, signature_of
 from latlas.predictor.genes import GeneLatency
-from latlas.profiler.errors import PredictorError, UnknownKernelError
+from latlas.profiler.errors import GraphError, PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.measurement import Measurement
+from latlas.profiler.quantise import quantise
 from latlas.profiler.table import Table
 from latlas.profiler.workload import block_workload
 from latlas.search.spaces import MnasnetSpace, MogaSpace
@@ -90,6 +91,11 @@ def test_what_is_no_chain_of_blocks_is_refused(block_table: BlockTable) -> None:
         block_table.latency_ms([longer])
     with pytest.raises(UnknownKernelError, match=r"lacks .* blocks of the space"):
         block_table.compile(MogaSpace(resolution=96, classes=10))
+
+
+def test_quantised_networks_are_refused(block_table: BlockTable) -> None:
+    with pytest.raises(GraphError, match="float32"):
+        block_table.latency_ms([quantise(SPACE.decode((0,) * 14))])
 
 
 def test_a_table_that_lacks_a_block(

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from latlas.predictor.genes import GeneLatency, compile_genes, gene_latency
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError, UnknownKernelError
+from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.kernel import split
+from latlas.profiler.quantise import quantise
+from latlas.search.cover import covering_genes
 from latlas.search.spaces import MnasnetSpace, MogaSpace, NasnetSpace
 
 SPACE = MogaSpace(resolution=64, classes=10)
@@ -117,6 +121,23 @@ def test_a_space_whose_blocks_depend_on_their_neighbours(predictor: LatencyPredi
     genes = MNASNET.sample(10, seed=0)
     expected = [p.latency_ms for p in predictor.predict([MNASNET.decode(each) for each in genes])]
     np.testing.assert_allclose(compiled.latency_ms(genes), expected, rtol=1e-9)
+
+
+def test_blocks_of_quantised_networks(predictor: LatencyPredictor) -> None:
+    """Only the ends of a network convert, not every block."""
+    rules = rules_for("cpu")
+    networks = [quantise(SPACE.decode(each)) for each in covering_genes(SPACE.choices, 12, seed=0)]
+    kernels = dict.fromkeys(kernel for graph in networks for kernel in split(graph, rules))
+    known = {kernel: float(index + 1) for index, kernel in enumerate(kernels)}
+    int8 = replace(
+        predictor,
+        target=replace(predictor.target, precision="int8"),
+        table_us=known,
+        forests={},
+    )
+    genes = SPACE.sample(5, seed=0)
+    expected = [p.latency_ms for p in int8.predict([SPACE.decode(each) for each in genes])]
+    np.testing.assert_allclose(compile_genes(SPACE, int8).latency_ms(genes), expected)
 
 
 def test_a_space_that_cannot_be_compiled_goes_through_graphs(predictor: LatencyPredictor) -> None:
