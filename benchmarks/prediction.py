@@ -3,7 +3,8 @@
     python benchmarks/prediction.py TABLE [--json]
 
 Every graph and every file is another network: MnasNet-like ones of random widths, so that most of
-their kernels have to be predicted and no result serves twice. Beside them, in the same run, a naive
+their kernels have to be predicted and no result serves twice. Graphs are predicted 100 at a time,
+files one by one. Beside them, in the same run, a naive
 loop predicts the same graphs one kernel at a time, as predictors of models usually do. TABLE is a
 latency table of the MoGA space on the CPU. Chromosomes are predicted through what the predictor is
 compiled to for their space. Loading is timed with a full set, too: 12 kernel types, each fitted on
@@ -131,7 +132,7 @@ def main() -> None:
             path.write_bytes(to_tflite(fold(graph)))
         megabytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
         rates["files_per_s"] = per_second(
-            len(paths), lambda: predictor.predict([load_tflite(path) for path in paths])
+            len(paths), lambda: [predictor.predict([load_tflite(path)]) for path in paths]
         )
         rates["naive_files_per_s"] = per_second(
             len(paths), lambda: [naive(predictor, [load_tflite(path)]) for path in paths]
