@@ -1,8 +1,9 @@
 """What to measure for a set of networks: their kernels, the networks themselves, and the ends.
 
 The kernels of networks that share a search space are mostly the same; each distinct one is one job,
-or, where they are too many, a designed sample of them is. Whole networks are jobs too: on a runtime that lists its operators they show what a kernel costs
-between its neighbours, and a predictor is calibrated on them.
+or, where they are too many, each of a designed sample. Whole networks are jobs too: on a runtime
+that lists its operators they show what a kernel costs between its neighbours, and a predictor is
+calibrated on them.
 """
 
 from __future__ import annotations

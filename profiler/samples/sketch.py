@@ -93,7 +93,7 @@ class Sketch:
         count = min(max(halvings + first, 2), 5)
         blocks = max(count, round(self.operators / per_block))
         shares = self.rng.dirichlet([3.0] * count)
-        width = self.between(12, 64)
+        width = float(self.between(12, 64))
         stages = []
         for index in range(count):
             strided = first <= index < first + halvings

@@ -201,9 +201,9 @@ def main(
     """Measure kernels and whole networks into a latency table.
 
     Where the target lists operators, a whole network shows what its kernels cost in context, and
-    few need to be measured alone. With several targets (--delegate cpu,gpu, a phone's clusters, several phones) each gets a table
-    of its own in the folder. An interrupted campaign goes on where it was when the same command is
-    given again.
+    few need to be measured alone. With several targets (--delegate cpu,gpu, a phone's clusters,
+    several phones) each gets a table of its own in the folder. An interrupted campaign goes on
+    where it was when the same command is given again.
     """
     from latlas.profiler.errors import UsageError
 
