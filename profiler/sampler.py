@@ -23,6 +23,11 @@ FEWEST = 5
 """A type is measured so often before any stratum gets its share: less cannot be learned from."""
 
 
+NEARLY = 0.9
+"""Kernels that differ so much as the one that differs most, by share, are as good: the seed
+decides."""
+
+
 def designed_kernels(
     weights: Mapping[Kernel, float], count: int, *, seed: int = 0, known: Collection[Kernel] = ()
 ) -> list[Kernel]:
@@ -49,7 +54,7 @@ def design_order(
     """Yield all kernels but the known ones, every prefix a design; as `designed_kernels`."""
     rng = np.random.default_rng(seed)
     pool = [kernel for kernel in weights if kernel not in known]
-    types = _types(pool, weights, known, rng)
+    types = _types(pool, weights, known)
     taken: dict[tuple[str, int], int] = defaultdict(int)
     shares = {
         (kind, decade): share for kind, each in types.items() for decade, share in each.shares()
@@ -68,7 +73,7 @@ def design_order(
             }
             kind, decade = max(behind, key=lambda stratum: (behind[stratum], stratum))
         taken[kind, decade] += 1
-        yield types[kind].take(decade)
+        yield types[kind].take(decade, rng)
 
 
 @dataclass
@@ -79,7 +84,7 @@ class _Type:
     kernels: Sequence[Kernel]
     weights: NDArray[np.float64]
     points: NDArray[np.float64]  # shape (kernels, coordinates)
-    distance: NDArray[np.float64]  # to the nearest that was taken; -1 for those taken
+    distance: NDArray[np.float64]  # to the nearest that was taken
     total_weight: float
     total_kernels: int
     strata: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -106,11 +111,14 @@ class _Type:
             key=lambda d: (taken.get((self.kind, d), 0), -self.weights[self.strata[d]].sum(), d),
         )
 
-    def take(self, decade: int) -> Kernel:
-        """Return the kernel of a decade that differs most from all taken, and take it."""
+    def take(self, decade: int, rng: np.random.Generator) -> Kernel:
+        """Return one of the kernels of a decade that differ most from all taken, and take it."""
         members = self.strata[decade]
-        best = members[int(np.argmax(self.distance[members]))]
-        members.remove(best)
+        merit = self.distance[members]
+        if np.isinf(merit).all():  # nothing to differ from: the heaviest
+            merit = self.weights[members]
+        good = np.flatnonzero(merit >= NEARLY * merit.max())
+        best = members.pop(int(good[rng.integers(len(good))]))
         self.taken += 1
         self.distance = np.minimum(self.distance, _distance(self.points, self.points[best]))
         return self.kernels[best]
@@ -120,7 +128,6 @@ def _types(
     pool: Sequence[Kernel],
     weights: Mapping[Kernel, float],
     known: Collection[Kernel],
-    rng: np.random.Generator,
 ) -> dict[str, _Type]:
     total = float(sum(weights[kernel] for kernel in pool))
     by_type: dict[str, list[Kernel]] = defaultdict(list)
@@ -128,11 +135,9 @@ def _types(
         by_type[kernel.type].append(kernel)
     types = {}
     for kind, kernels in by_type.items():
-        kernels = [kernels[i] for i in rng.permutation(len(kernels))]
         points = np.array([_point(kernel) for kernel in kernels])
         heavy = np.array([weights[kernel] for kernel in kernels])
-        # Before anything is taken, the heaviest come first.
-        distance = 1e6 + heavy / (heavy.max() or 1.0)
+        distance = np.full(len(kernels), np.inf)
         for other in known:
             if other.type == kind:
                 distance = np.minimum(distance, _distance(points, np.array(_point(other))))
