@@ -156,6 +156,7 @@ def test_version() -> None:
         ("profile",),
         ("profile", "--space", "moga"),
         ("profile", "--space", "nothing", "--plan"),
+        ("profile", "--space", "general", "--resolution", "96", "--plan"),
         ("profile", "--space", "moga", "--plan", "--budget", "soon"),
         ("profile", "--models", ".", "--plan"),
         ("bench", "x.tflite", "--delegate", "npu"),
@@ -223,9 +224,20 @@ def test_a_plan(model: Path) -> None:
     assert plan["left_out"] == []
     cut = succeed("profile", "--models", model, "--plan", "--budget", "1s")["plan"]
     assert cut["left_out"]
-    assert cut["coverage"]["by_count"] < 1
+    assert cut["coverage"]["by_count"] == 1  # the network shows them all
+    gpu = succeed("profile", "--models", model, "--plan", "--budget", "1s", "--delegate", "gpu")
+    assert gpu["plan"]["coverage"]["by_count"] < 1
     none = succeed("profile", "--space", "moga", "--networks", 0, "--plan")["plan"]
     assert "network" not in none["jobs"]
+
+
+def test_a_plan_of_general_networks() -> None:
+    general = ("profile", "--space", "general", "--networks", 3, "--plan")
+    plan = succeed(*general, "--samples", 20)["plan"]
+    assert plan["jobs"]["network"] == 3
+    assert plan["coverage"] == {"by_count": 1.0, "by_madds": 1.0}  # in context, if not alone
+    more = succeed(*general, "--delegate", "cpu,gpu")["plans"]
+    assert more["gpu"]["jobs"]["kernel"] > more["cpu"]["jobs"]["kernel"] > plan["jobs"]["kernel"]
 
 
 def test_devices_and_doctor() -> None:
