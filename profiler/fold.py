@@ -26,6 +26,7 @@ from latlas.profiler.ops import (
     FusedActivation,
     Op,
     Pad,
+    TransposeConv2D,
 )
 
 _Linear = Conv2D | DepthwiseConv2D | FullyConnected
@@ -86,19 +87,19 @@ class _Folder:
                 self.fold_batch_norm(node, node.op, value)
             case Activation(kind="relu" | "relu6" as kind):
                 step = self.producer(node.inputs[0])
-                if step is not None and getattr(step.op, "activation", "") == "none":
+                if step is not None and _takes_activation(step.op):
                     self.extend(step, _activated(step.op, cast(FusedActivation, kind)), value)
                 else:
                     self.append(node.op, node.inputs, node.name, value)
             case Activation(kind="hard_sigmoid"):
                 self.fold_hard_sigmoid(node, value)
-            case Conv2D() | DepthwiseConv2D() | FullyConnected():
+            case Conv2D() | DepthwiseConv2D() | FullyConnected() | TransposeConv2D():
                 self.fold_linear(node, node.op, value)
             case _:
                 self.copy_weights(node)
                 self.append(node.op, node.inputs, node.name, value)
 
-    def fold_linear(self, node: Node, op: _Linear, value: int) -> None:
+    def fold_linear(self, node: Node, op: _Linear | TransposeConv2D, value: int) -> None:
         """Give it a bias, as it has in every .tflite, and the padding of the steps before it."""
         self.copy_weights(node)
         if not op.bias:
@@ -107,7 +108,7 @@ class _Folder:
                 channels = self.graph.shapes[value][-1]
                 self.weights[f"{node.name}/bias"] = np.zeros(channels, np.float32)
         inputs = node.inputs
-        while not isinstance(op, FullyConnected):
+        while isinstance(op, Conv2D | DepthwiseConv2D):
             step = self.producer(inputs[0])
             if step is None or not isinstance(step.op, Pad):
                 break
@@ -174,6 +175,12 @@ class _Folder:
             nodes.append(Node(step.op, inputs, step.name))
         outputs = tuple(renumbered[value] for value in graph.outputs)
         return Graph(graph.inputs, tuple(nodes), outputs, self.weights, graph.input_types)
+
+
+def _takes_activation(op: Op) -> bool:
+    if isinstance(op, Binary):
+        return op.fuses and op.activation == "none"
+    return isinstance(op, _Linear) and op.activation == "none"
 
 
 def _activated(op: Op, kind: FusedActivation) -> Op:

@@ -25,6 +25,7 @@ from latlas.profiler.ops import (
     MAX_ELEMENTS,
     MAX_RANK,
     Activation,
+    BatchMatmul,
     BatchNorm,
     Binary,
     Concat,
@@ -34,6 +35,7 @@ from latlas.profiler.ops import (
     Dequantize,
     FullyConnected,
     FusedActivation,
+    Gather,
     Mean,
     Op,
     Pad,
@@ -46,6 +48,7 @@ from latlas.profiler.ops import (
     Shape,
     Slice,
     Softmax,
+    Transpose,
     format_shape,
     from_text,
     parse_integer,
@@ -281,7 +284,7 @@ def _node_from_text(text: str, position: int) -> Node:
 
 
 def _read_values(text: str) -> tuple[int, ...]:
-    return tuple([parse_integer(value) for value in text.split(",")])
+    return tuple([parse_integer(value) for value in text.split(",")]) if text else ()
 
 
 def random_weights(graph: Graph, seed: int = 0) -> Weights:
@@ -309,12 +312,18 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
                 part = np.abs(part) + np.float32(0.5)
             case "gamma" | "constant":
                 part = 1 + np.float32(0.1) * part
+            case "indices":
+                continue  # below, since they depend on what is gathered from
             case _:
                 part = np.float32(0.1) * part
         whole = size // len(part) * len(part)
         values[:whole].reshape(-1, len(part))[:] = part
         values[whole:] = part[: size - whole]
         weights[key] = values.reshape(shape)
+    for node in graph.nodes:
+        if isinstance(node.op, Gather):
+            steps = np.linspace(0, graph.input_shapes(node)[0][node.op.axis] - 1, node.op.count)
+            weights[f"{node.name}/indices"] = steps.astype(np.int32)
     return weights
 
 
@@ -479,6 +488,18 @@ class GraphBuilder:
     def pad(self, value: int, padding: Padding) -> int:
         """Append zeros around height and width."""
         return self.apply(Pad(padding), value)
+
+    def transpose(self, value: int, perm: Iterable[int]) -> int:
+        """Append a transpose."""
+        return self.apply(Transpose(tuple(perm)), value)
+
+    def matmul(self, left: int, right: int, *, adj_x: bool = False, adj_y: bool = False) -> int:
+        """Append a product of matrices over the last two axes."""
+        return self.apply(BatchMatmul(adj_x, adj_y), left, right)
+
+    def dense(self, value: int, units: int, *, bias: bool = True) -> int:
+        """Append a fully connected layer over the last axis."""
+        return self.apply(FullyConnected(units, bias, keepdims=True), value)
 
     def slice(self, value: int, begin: Shape, size: Shape) -> int:
         """Append a slice."""

@@ -16,7 +16,7 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import Concat, DataType, Dequantize, Quantize
+from latlas.profiler.ops import Concat, Constant, DataType, Dequantize, Quantize, Select
 from latlas.profiler.tflite.quantisation import MOVES, Scale, fixed_scale
 
 
@@ -27,6 +27,9 @@ def quantise(graph: Graph, *, int8_ends: bool = False) -> Graph:
         graph: a network in either form; its weights, if any, stay real numbers.
         int8_ends: whether inputs and outputs are int8 too, instead of being converted.
 
+    Raises:
+        GraphError: an operator has no int8 form.
+
     >>> from latlas.profiler.graph import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> graph = b.build(b.relu6(b.conv(b.input, 4, 1)))
@@ -36,7 +39,15 @@ def quantise(graph: Graph, *, int8_ends: bool = False) -> Graph:
     ['quantize', 'conv2d', 'dequantize']
     """
     folded = fold(graph)
-    return _quantised(folded, int8_ends) if folded.is_float else folded
+    if not folded.is_float:
+        return folded
+    refused = {node.op.name for node in folded.nodes if isinstance(node.op, Constant | Select)}
+    if refused:
+        raise GraphError(
+            f"no int8 form is known of {', '.join(sorted(refused))}: convert the network with a "
+            "representative data set, or measure it in float32"
+        )
+    return _quantised(folded, int8_ends)
 
 
 def quantise_kernel(kernel: Kernel) -> Kernel:

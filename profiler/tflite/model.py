@@ -41,6 +41,18 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     Type.INT8: np.dtype("i1"),
 }
 _READABLE: frozenset[int] = frozenset({Type.FLOAT32, Type.INT32, Type.INT64, Type.INT8})
+_CONDITIONS = frozenset({Type.BOOL})
+_ALSO_READABLE: dict[Code, frozenset[int]] = {
+    Code.DEQUANTIZE: frozenset({Type.FLOAT16}),
+    Code.BROADCAST_TO: _CONDITIONS,
+    Code.EQUAL: _CONDITIONS,
+    Code.SELECT: _CONDITIONS,
+    Code.SELECT_V2: _CONDITIONS,
+    Code.SHAPE: _CONDITIONS,
+}
+_PARTING = frozenset({Code.SPLIT, Code.SPLIT_V, Code.UNPACK})
+"""The operators that may have several outputs."""
+
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive (a .keras file is one)",
     b"\x89HDF": "an HDF5 file (Keras wrote such files)",
@@ -55,8 +67,13 @@ class Operator:
     position: int
     code: Code
     inputs: tuple[int, ...]
-    output: int
+    outputs: tuple[int, ...]
     table: Table
+
+    @property
+    def output(self) -> int:
+        """The only output of most operators."""
+        return self.outputs[0]
 
     def options(self) -> dict[str, float]:
         """Return the operator's options by name."""
@@ -121,13 +138,16 @@ class Model:
                 refused[name] += 1
                 continue
             bad = {self.type(tensor) for tensor in (*inputs, *outputs) if tensor != -1}
-            bad -= _READABLE | ({Type.FLOAT16} if code == Code.DEQUANTIZE else set())
+            bad -= _READABLE | _ALSO_READABLE.get(code, frozenset())
             if bad:
                 refused[f"{code.name} of {', '.join(sorted(map(type_name, bad)))}"] += 1
-            elif len(outputs) != 1 or not inputs:
-                raise DamagedError(f"operator {position} ({code.name}) lacks inputs or outputs")
+            elif not inputs or not outputs or (len(outputs) > 1 and code not in _PARTING):
+                raise DamagedError(
+                    f"operator {position} ({code.name}) has {len(inputs)} inputs and "
+                    f"{len(outputs)} outputs"
+                )
             else:
-                found.append(Operator(position, code, inputs, outputs[0], table))
+                found.append(Operator(position, code, inputs, outputs, table))
         if refused:
             raise UnsupportedOpError(
                 f"operators that latlas does not read: {_listed(refused)}; it reads networks of "
@@ -179,10 +199,11 @@ class Model:
             start, size = buffer.long(1), buffer.long(2)
             if size and start + size > len(self.data):
                 raise DamagedError(f"buffer {number} runs past the end")
-        if not size:
-            return None
         shape = table.ints(0, MAX_RANK) or ()
         dtype = _DTYPES.get(self.type(index))
+        if not size:
+            empty = shape == (0,) and dtype is not None and dtype.kind == "i"  # a scalar's shape
+            return np.empty(0, dtype) if empty else None
         count = math.prod(shape)
         if dtype is None or min(shape, default=1) < 1 or count * dtype.itemsize != size:
             raise DamagedError(f"tensor {index} of shape {shape} has {size} bytes of data")

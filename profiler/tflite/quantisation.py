@@ -22,7 +22,10 @@ from latlas.profiler.graph import Array, Graph, Node
 from latlas.profiler.ops import (
     Activation,
     Binary,
+    Broadcast,
     Concat,
+    DepthToSpace,
+    Gather,
     Op,
     Pad,
     Pool,
@@ -31,9 +34,25 @@ from latlas.profiler.ops import (
     Resize,
     Slice,
     Softmax,
+    SpaceToDepth,
+    Tile,
+    Transpose,
 )
 
-MOVES = (Concat, Pad, Pool, Reshape, Resize, Slice)
+MOVES = (
+    Broadcast,
+    Concat,
+    DepthToSpace,
+    Gather,
+    Pad,
+    Pool,
+    Reshape,
+    Resize,
+    Slice,
+    SpaceToDepth,
+    Tile,
+    Transpose,
+)
 """Operators whose int8 inputs and outputs must share one scale."""
 
 LIMIT = 8.0

@@ -16,24 +16,28 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import require_folded
 from latlas.profiler.graph import Array, Graph, Node, random_weights
 from latlas.profiler.ops import (
-    Activation,
+    BatchMatmul,
     Binary,
     Concat,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
     FullyConnected,
+    Gather,
     Mean,
     Pad,
     Padding,
     Pair,
     Pool,
+    Prelu,
     Quantize,
     Reshape,
     Resize,
+    Select,
     Shape,
-    Slice,
     Softmax,
+    TransposeConv2D,
     same_padding,
 )
 from latlas.profiler.tflite.quantisation import (
@@ -55,6 +59,7 @@ from latlas.profiler.tflite.schema import (
     Code,
     Type,
 )
+from latlas.profiler.tflite.spelling import BINARY, spelling
 
 MAX_FILE_BYTES = 2**31 - 1
 """Flatbuffer offsets are signed 32-bit numbers in the readers of .tflite files."""
@@ -62,14 +67,8 @@ MAX_FILE_BYTES = 2**31 - 1
 _ALIGNMENT = 16
 """The schema asks for it, and delegates map weights straight from the file."""
 
-_ACTIVATIONS = {
-    "relu": Code.RELU,
-    "relu6": Code.RELU6,
-    "hard_swish": Code.HARD_SWISH,
-    "logistic": Code.LOGISTIC,
-    "tanh": Code.TANH,
-}
-_BINARY = {"add": Code.ADD, "mul": Code.MUL, "sub": Code.SUB}
+_NO_BYTE = 127
+"""What the field that was once all an operator code had holds for the numbers beyond."""
 
 
 class _File:
@@ -249,7 +248,13 @@ class _File:
         ]
         subgraph = self.table({slot: ("offset", value, 0) for slot, value in enumerate(fields)})
         codes = [
-            self.table({0: ("int8", code, 0), 2: ("int32", version, 1), 3: ("int32", int(code), 0)})
+            self.table(
+                {
+                    0: ("int8", min(code, _NO_BYTE), 0),
+                    2: ("int32", version, 1),
+                    3: ("int32", int(code), 0),
+                }
+            )
             for code, version in self.codes
         ]
         description = int(self.builder.CreateString("latlas"))
@@ -283,14 +288,14 @@ class _Writer:
         if not graph.is_float:
             self.scales = scales(graph)
 
-    def weight(self, node: Node, name: str, shape: Shape) -> Array:
+    def weight(self, node: Node, name: str, shape: Shape, kind: str = "<f4") -> Array:
         """Return one weight of a node."""
         key = f"{node.name}/{name}"
         values = self.weights.get(key)
         if values is None or values.shape != shape:
             got = "is missing" if values is None else f"has the shape {values.shape}"
             raise GraphError(f"weight {key!r} {got}; expected an array of shape {shape}")
-        return np.ascontiguousarray(values, "<f4")
+        return np.ascontiguousarray(values, kind)
 
     def linear(self, node: Node, shape: Shape) -> list[int]:
         """Add kernel and bias; delegates expect a bias, so one that is missing is written as 0."""
@@ -388,7 +393,34 @@ class _Writer:
         elif op.constant is not None:
             values = self.weight(node, "constant", op.constant)
             inputs.append(self.operand(node, values, f"{node.name}/constant"))
-        self.add(node, _BINARY[op.kind], inputs, activation=FUSED_CODES[op.activation])
+        if op.swapped:
+            inputs.reverse()
+        options = {"activation": FUSED_CODES[op.activation]} if op.fuses else {}
+        self.add(node, BINARY[op.kind], inputs, **options)
+
+    def transpose_convolve(self, node: Node, op: TransposeConv2D, x: int, shape: Shape) -> None:
+        """Add a transposed convolution."""
+        kernel, bias = self.linear(node, shape)
+        size = self.file.indices(op.infer((shape,)), "size")
+        self.add(
+            node,
+            Code.TRANSPOSE_CONV,
+            [size, kernel, x, bias],
+            3,
+            padding=SAME if op.same else VALID,
+            stride_h=op.stride[0],
+            stride_w=op.stride[1],
+        )
+
+    def select(self, node: Node, op: Select, inputs: list[int], shape: Shape) -> None:
+        """Add the comparison and the choice."""
+        value, other = [
+            self.file.constant(np.array(number, np.float32), "value")
+            for number in (op.value, op.other)
+        ]
+        mask = self.file.tensor(shape, f"{node.name}_mask", kind=Type.BOOL)
+        self.file.operator(Code.EQUAL, [inputs[0], value], mask)
+        self.add(node, Code.SELECT_V2, [mask, inputs[1], other])
 
     def operand(self, node: Node, values: Array, name: str) -> int:
         """Add a constant operand, of the type of the activation that it goes with."""
@@ -414,9 +446,19 @@ class _Writer:
             case Conv2D() | DepthwiseConv2D() as op:
                 self.convolve(node, op, inputs[0], shapes[0])
             case FullyConnected() as op:
-                activation = FUSED_CODES[op.activation]
+                options: dict[str, float] = {"activation": FUSED_CODES[op.activation]}
+                if op.keepdims:
+                    options["keep_num_dims"] = True
                 inputs += self.linear(node, shapes[0])
-                self.add(node, Code.FULLY_CONNECTED, inputs, activation=activation)
+                version = 5 if op.keepdims else 1
+                self.add(node, Code.FULLY_CONNECTED, inputs, version, **options)
+            case TransposeConv2D() as op:
+                self.transpose_convolve(node, op, inputs[0], shapes[0])
+            case BatchMatmul(adj_x, adj_y, constant):
+                if constant is not None:
+                    values = self.weight(node, "constant", constant)
+                    inputs.append(self.operand(node, values, f"{node.name}/constant"))
+                self.add(node, Code.BATCH_MATMUL, inputs, adj_x=adj_x, adj_y=adj_y)
             case Binary() as op:
                 self.binary(node, op, inputs)
             case Concat(axis):
@@ -431,21 +473,34 @@ class _Writer:
                 self.add(node, Code.RESHAPE, inputs, new_shape=self.file.ints(shape))
             case Pad(padding):
                 self.pad(inputs[0], shapes[0], padding, self.scale, self.output)
-            case Slice(begin, size):
-                inputs += [self.file.indices(begin, "begin"), self.file.indices(size, "size")]
-                self.add(node, Code.SLICE, inputs)
             case Resize() as op:
                 self.resize(node, op, inputs)
             case Softmax():
                 self.add(node, Code.SOFTMAX, inputs, beta=1.0)
-            case Activation(kind):
-                self.add(node, _ACTIVATIONS[kind], inputs)
+            case Gather(axis):
+                indices = self.weight(node, "indices", node.op.weights(shapes)["indices"], "<i4")
+                inputs.append(self.file.constant(indices, "indices", Type.INT32))
+                self.add(node, Code.GATHER, inputs, axis=axis)
+            case Prelu(alpha):
+                values = self.weight(node, "alpha", alpha)
+                inputs.append(self.operand(node, values, f"{node.name}/alpha"))
+                self.add(node, Code.PRELU, inputs)
+            case Select() as op:
+                self.select(node, op, inputs, shapes[0])
             case Quantize():
                 self.add(node, Code.QUANTIZE, inputs)
             case Dequantize():
                 self.add(node, Code.DEQUANTIZE, inputs)
             case _:
-                raise GraphError(f"{node.op.name} has no form in a .tflite file")
+                self.spelled(node, inputs)
+
+    def spelled(self, node: Node, inputs: list[int]) -> None:
+        """Add an operator that is no more than its `Spelling`."""
+        found = spelling(node.op)
+        if found is None:
+            raise GraphError(f"{node.op.name} has no form in a .tflite file")
+        inputs += [self.file.indices(values, name) for name, values in found.operands.items()]
+        self.add(node, found.code, inputs, found.version, **found.options)
 
     def resize(self, node: Node, op: Resize, inputs: list[int]) -> None:
         """Add a resizing."""
@@ -468,6 +523,10 @@ class _Writer:
         ]
         for node in graph.nodes:
             self.scale = self.scales[len(values)]
+            if isinstance(node.op, Constant):
+                stored = self.weight(node, "value", node.op.shape)
+                values.append(self.file.array(stored, f"{node.name}/value"))
+                continue
             self.output = self.file.value(graph.shapes[len(values)], node.name, self.scale)
             self.node(node, [values[value] for value in node.inputs])
             values.append(self.output)
