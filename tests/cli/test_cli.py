@@ -23,6 +23,7 @@ from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.kernel import split
+from latlas.profiler.quantise import quantise
 from latlas.profiler.table import JOURNAL, Table, TableWriter
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
@@ -468,3 +469,21 @@ def test_from_measuring_to_predicting(tmp_path: Path) -> None:
     assert found["measured_share"] > 0
     assert found["unknown"] == []
     assert found["se_madds"] == 1_015_200
+
+
+def test_int8_models_make_a_plan_of_int8_and_do_not_mix(tmp_path: Path) -> None:
+    b = GraphBuilder((1, 8, 8, 3))
+    graph = fold(b.build(b.relu6(b.conv(0, 4, 3))))
+    (tmp_path / "float.tflite").write_bytes(to_tflite(graph))
+    (tmp_path / "int8.tflite").write_bytes(to_tflite(quantise(graph)))
+    plan = ("profile", "--plan", "--json", "--models")
+    found = latlas(*plan, tmp_path / "int8.tflite")
+    assert "conv2d:int8" in json.loads(found.stdout)["plan"]["kernels"]
+    found = latlas(*plan, tmp_path / "float.tflite", "--precision", "int8")
+    assert "conv2d:int8" in json.loads(found.stdout)["plan"]["kernels"]
+    assert "some of the models are float32" in latlas(*plan, tmp_path).stderr
+    refused = latlas(*plan, tmp_path / "int8.tflite", "--delegate", "gpu")
+    assert refused.returncode != 0
+    assert "CPU only" in refused.stderr
+    refused = latlas(*plan, tmp_path / "int8.tflite", "--precision", "fp32")
+    assert "a target of their own" in refused.stderr

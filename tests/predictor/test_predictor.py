@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from latlas.predictor.calibration import Calibration
+from latlas.predictor.file import load, save
+from latlas.predictor.fit import fit
+from latlas.predictor.observations import observe
 from latlas.predictor.oracle import PredictorOracle
 from latlas.predictor.predictor import MEASURED, PREDICTED, UNKNOWN, LatencyPredictor
-from latlas.profiler.errors import UnknownKernelError
+from latlas.profiler.errors import GraphError, UnknownKernelError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.quantise import quantise
+from latlas.profiler.workload import workload
 
 
 def with_unknown() -> Graph:
@@ -128,3 +134,29 @@ def test_a_network_without_kernels(predictor: LatencyPredictor) -> None:
     assert found.latency_ms == pytest.approx(0.03)
     assert found.kernels == 0
     assert found.measured_share == 0
+
+
+def test_a_target_of_int8_predicts_the_int8_form(simulation: Any, tmp_path: Path) -> None:
+    networks = simulation.networks(12, seed=0)
+    jobs = workload(networks, "cpu", precision="int8").jobs
+    measurements = [
+        simulation.measure(job.graph, job.unit, job.id.partition(":")[2] or job.name)
+        for job in jobs
+    ]
+    target = replace(simulation.target, precision="int8")
+    table = simulation.write(tmp_path / "table", measurements, target)
+    predictor = fit(observe(table), trees=5)
+    save(predictor, tmp_path / "int8.latlas")
+    predictor = load(tmp_path / "int8.latlas")
+    assert predictor.target.precision == "int8"
+    graph = networks["0-3"]
+    as_float, as_int8 = predictor.predict([graph, quantise(graph)])
+    assert as_float == as_int8
+    assert as_int8.measured_share == pytest.approx(1)
+    (other,) = predictor.predict(list(simulation.networks(1, seed=9).values())[:1])
+    assert other.unknown == ()
+
+
+def test_int8_is_refused_by_a_target_of_float32(predictor: LatencyPredictor) -> None:
+    with pytest.raises(GraphError, match="--precision int8"):
+        predictor.predict([quantise(with_unknown())])

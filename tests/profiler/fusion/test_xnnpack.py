@@ -18,6 +18,7 @@ from latlas.profiler.ops import (
     Concat,
     Constant,
     Gather,
+    Pool,
     Reduce,
     Resize,
     Select,
@@ -26,6 +27,7 @@ from latlas.profiler.ops import (
     Tile,
     TransposeConv2D,
 )
+from latlas.profiler.quantise import quantise
 from latlas.profiler.runner import Effort, Job
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
@@ -187,3 +189,90 @@ def test_reshapes_are_no_kernels() -> None:
     b = GraphBuilder((1, 4, 4, 4))
     x = b.relu(b.reshape(b.conv(0, 4, 1), (1, 64)))
     assert RULES.groups(b.build(x)) == [(0,), (2,)]
+
+
+LISTED = {
+    "add": "Add (ND)",
+    "average_pool": "kernel:AVERAGE_POOL_2D",
+    "concat": "Copy (NC, X8)",
+    "conv2d": ("Convolution (NHWC, QC8)", "Fully Connected (NC, QS8"),
+    "depthwise_conv2d": "Convolution (NHWC, QC8)",
+    "dequantize": "Convert (NC)",
+    "fully_connected": "Fully Connected (NC, QS8",
+    "hard_swish": "kernel:HARD_SWISH",
+    "logistic": "Sigmoid (NC)",
+    "lookup": "Invalid Unary Op",  # XNNPACK has no name for its tables
+    "max_pool": "Max Pooling (NHWC, S8)",
+    "mean": "Mean (ND)",
+    "mul": "Multiply (ND)",
+    "quantize": "Convert (NC)",
+    "relu": "kernel:RELU",
+    "softmax": "kernel:SOFTMAX",
+}
+
+
+def check_order(runner: LocalRunner, graph: Graph) -> None:
+    """Compare the names of listed operators with kernels, one by one."""
+    kernels = split(graph, RULES)
+    names = iter(listed(runner, graph))
+    for kernel in kernels:
+        first, *others = [next(names) for _ in range(RULES.operators(kernel))]
+        assert first.startswith(LISTED[kernel.type.partition(":")[0]]), (kernel.text, first)
+        assert others in ([], ["Clamp (NC)"])
+    assert next(names, None) is None
+
+
+NOT_OF_INT8 = {
+    # Neither the rules nor TFLite itself know these in int8.
+    "binary div",
+    "binary pow",
+    "concat with a constant",
+    "conv maximum minimum",
+    "matmul adj_x",
+    "reshape",
+    "rsqrt",
+    "select",
+    "sqrt",
+    "square",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in ALONE if name not in NOT_OF_INT8])
+def test_every_operator_of_int8(name: str, runner: LocalRunner) -> None:
+    check(runner, quantise(ALONE[name], int8_ends=True))
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_reference_networks_of_int8(name: str, runner: LocalRunner) -> None:
+    check_order(runner, quantise(zoo.build(name, 64)))
+
+
+def test_what_xnnpack_does_not_take_changes_the_order(runner: LocalRunner) -> None:
+    b = GraphBuilder((1, 8, 8, 4))
+    x = b.conv(0, 4, 3)
+    branches = [b.average_pool(x, 3), b.conv(x, 4, 1), b.relu(x), b.hard_swish(b.conv(x, 4, 3))]
+    branches += [b.depthwise(branches[0], 3), b.add(branches[1], branches[2], activation="relu")]
+    graph = quantise(b.build(b.concat(branches[2:])))
+    assert [group[0] for group in RULES.groups(graph)] != list(range(len(graph.nodes)))
+    check_order(runner, graph)
+
+
+def test_a_chain_of_int8_is_one_table(runner: LocalRunner) -> None:
+    b = GraphBuilder((1, 8, 8, 4))
+    x = b.conv(0, 4, 3)
+    x = b.mul(x, b.logistic(x))
+    x = b.conv(x, 4, 1)
+    x = b.apply(Binary("add", value=0.5), b.apply(Binary("mul", value=0.1), x))
+    y = b.logistic(x)  # has two readers, of which one is no part of the chain
+    graph = quantise(b.build(b.add(y, b.conv(y, 4, 1))))
+    assert [k.type for k in split(graph, RULES)].count("lookup:int8") == 2
+    check_order(runner, graph)
+
+
+@pytest.mark.parametrize("kind", ["average", "max"])
+def test_a_pooling_of_single_elements(kind: str, runner: LocalRunner) -> None:
+    op = Pool("average" if kind == "average" else "max", (1, 1), (2, 2))
+    graph = _map(lambda b: b.conv(b.apply(op, 0), 4, 1))
+    names = listed(runner, graph)
+    assert len(names) == 2
+    assert names[0].startswith("kernel:"), names
