@@ -16,6 +16,7 @@ from pathlib import Path
 
 from latlas.console import emit, table
 from latlas.predictor.fit import fit
+from latlas.predictor.observations import observe
 from latlas.profiler.campaign import Campaign, CampaignSettings
 from latlas.profiler.fold import fold
 from latlas.profiler.jobs import CampaignJob
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     source = Table.open(arguments.table)
-    predictor = fit(source)
+    predictor = fit(observe(source))
     target = source.target
     graphs = {name: fold(zoo.build(name)) for name in NETWORKS}
     predictions = predictor.predict(list(graphs.values()))

@@ -19,6 +19,7 @@ import numpy as np
 from latlas.console import emit, table
 from latlas.predictor.fit import fit
 from latlas.predictor.genes import compile_genes
+from latlas.predictor.observations import observe
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.table import Table
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--genes", type=int, default=200_000)
     arguments = parser.parse_args()
-    predictor = fit(Table.open(arguments.table))
+    predictor = fit(observe(Table.open(arguments.table)))
     rng = np.random.default_rng(0)
     graphs = [random_network(rng) for _ in range(arguments.graphs)]
     assert len({graph.to_text() for graph in graphs}) == len(graphs)

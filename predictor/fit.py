@@ -1,4 +1,4 @@
-"""Learn a predictor from a latency table."""
+"""Learn a predictor from observations, such as those of a latency table."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from latlas.predictor import features
 from latlas.predictor.calibration import PLAIN_SUM, fit_calibration
 from latlas.predictor.forest import Forest
-from latlas.predictor.latencies import KernelLatencies, kernel_latencies, whole_us
+from latlas.predictor.latencies import KernelLatencies, kernel_latencies
+from latlas.predictor.observations import Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.table import Table
 
 MIN_KERNELS = 4
 """A kernel type known from fewer kernels is looked up only, not predicted."""
@@ -23,27 +23,22 @@ MIN_KERNELS = 4
 FOLDS = 5
 
 
-def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
-    """Fit a predictor on everything that a table holds.
+def fit(observations: Observations, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
+    """Fit a predictor.
 
     Args:
-        table: measurements of kernels and of at least `calibration.MIN_NETWORKS` whole networks.
+        observations: of kernels and of at least `calibration.MIN_NETWORKS` whole networks.
         trees: trees of every forest.
         seed: makes the fit reproducible.
 
     Raises:
-        PredictorError: the table holds too little.
+        PredictorError: there are too few observations.
     """
-    rules = rules_for(table.target.delegate).version
-    if table.header.fusion_rules != rules:
-        raise PredictorError(
-            f"the table {table.folder} holds kernels of the fusion rules "
-            f"{table.header.fusion_rules!r}, this latlas has {rules!r}: profile into a new table"
-        )
-    known = kernel_latencies(table)
+    target = observations.target
+    known = kernel_latencies(observations)
     if not known.latency_us:
         raise PredictorError(
-            f"the table {table.folder} holds no measured kernels: run `latlas profile` first"
+            f"there are no measured kernels of the target {target}: run `latlas profile` first"
         )
     by_type: dict[str, list[Kernel]] = defaultdict(list)
     for kernel in known.latency_us:
@@ -53,15 +48,14 @@ def fit(table: Table, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
         if len(kernels) < MIN_KERNELS:
             continue
         forests[kind], errors[kind] = _fit_type(kernels, known, trees, seed)
-    plain = LatencyPredictor(
-        table.target, rules, dict(known.latency_us), forests, errors, PLAIN_SUM
-    )
+    rules = rules_for(target.delegate, target.adapter).version
+    plain = LatencyPredictor(target, rules, dict(known.latency_us), forests, errors, PLAIN_SUM)
     whole = []
-    for measurement, parts in known.networks:
+    for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
-        latency_us, source = plain.kernels_us(parts)
+        latency_us, source = plain.kernels_us(network.kernels)
         if not (source == UNKNOWN).any():
-            whole.append((float(latency_us.sum()), len(parts), whole_us(measurement)))
+            whole.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
     calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
     return replace(plain, calibration=calibration)
 

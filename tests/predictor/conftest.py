@@ -9,6 +9,7 @@ import pytest
 
 from latlas.predictor import features
 from latlas.predictor.fit import fit
+from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
@@ -109,7 +110,7 @@ def table(simulation: Simulation, tmp_path_factory: pytest.TempPathFactory) -> T
 
 @pytest.fixture(scope="session")
 def predictor(table: Table) -> LatencyPredictor:
-    return fit(table, trees=20)
+    return fit(observe(table), trees=20)
 
 
 @pytest.fixture(scope="session")

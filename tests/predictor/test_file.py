@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from latlas.predictor import file
 from latlas.predictor.fit import fit
+from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError, TargetMismatchError
 from latlas.profiler.table import Table
@@ -23,7 +24,7 @@ from latlas.profiler.table import Table
 @pytest.fixture(scope="module")
 def small(table: Table) -> LatencyPredictor:
     """A predictor of a few kilobytes."""
-    return fit(table, trees=2)
+    return fit(observe(table), trees=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 from latlas.predictor.features import work
 from latlas.predictor.fit import MIN_KERNELS, fit
+from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.kernel import Kernel
@@ -51,10 +52,10 @@ def test_fitting_is_reproducible(
     table: Table, predictor: LatencyPredictor, simulation: Any
 ) -> None:
     graphs = list(simulation.networks(12, seed=3).values())
-    again = fit(table, trees=20)
+    again = fit(observe(table), trees=20)
     assert again.predict(graphs) == predictor.predict(graphs)
     assert again.type_error == predictor.type_error
-    other = fit(table, trees=20, seed=1)
+    other = fit(observe(table), trees=20, seed=1)
     assert other.type_error != predictor.type_error
 
 
@@ -64,7 +65,7 @@ def test_rare_types_are_looked_up_only(simulation: Any, tmp_path: Path) -> None:
     rest = [m for m in found if m not in softmax]
     assert len(softmax) >= MIN_KERNELS
     table = simulation.write(tmp_path, [*rest, *softmax[: MIN_KERNELS - 1]])
-    predictor = fit(table, trees=4)
+    predictor = fit(observe(table), trees=4)
     assert "softmax" not in predictor.forests
     assert sum(k.type == "softmax" for k in predictor.table_us) == MIN_KERNELS - 1
 
@@ -72,23 +73,16 @@ def test_rare_types_are_looked_up_only(simulation: Any, tmp_path: Path) -> None:
 def test_a_table_without_kernels(simulation: Any, tmp_path: Path) -> None:
     table = simulation.write(tmp_path, [])
     with pytest.raises(PredictorError, match=r"no measured kernels.*latlas profile"):
-        fit(table)
+        fit(observe(table))
 
 
 def test_a_table_with_too_few_networks(simulation: Any, tmp_path: Path) -> None:
     found = simulation.measurements(simulation.networks(4, seed=0))
     with pytest.raises(PredictorError, match="4 whole networks"):
-        fit(simulation.write(tmp_path / "four", found), trees=2)
+        fit(observe(simulation.write(tmp_path / "four", found)), trees=2)
     found = [m for m in found if m.unit != "network"]
     with pytest.raises(PredictorError, match="0 whole networks"):
-        fit(simulation.write(tmp_path / "none", found), trees=2)
-
-
-def test_a_table_of_other_fusion_rules(simulation: Any, tmp_path: Path) -> None:
-    found = simulation.measurements(simulation.networks(12, seed=0))
-    table = simulation.write(tmp_path, found, rules="xnnpack-0")
-    with pytest.raises(PredictorError, match=r"'xnnpack-0'.*'xnnpack-\d+'"):
-        fit(table)
+        fit(observe(simulation.write(tmp_path / "none", found)), trees=2)
 
 
 def test_networks_count_although_some_of_their_kernels_were_not_measured(
@@ -100,7 +94,7 @@ def test_networks_count_although_some_of_their_kernels_were_not_measured(
         for index, m in enumerate(simulation.measurements(simulation.networks(12, seed=0)))
         if m.unit != "kernel" or index % 3
     ]
-    predictor = fit(simulation.write(tmp_path, measurements), trees=20)
+    predictor = fit(observe(simulation.write(tmp_path, measurements)), trees=20)
     assert predictor.calibration.networks == 12
     graphs = list(simulation.networks(12, seed=1).values())
     for graph, prediction in zip(graphs, predictor.predict(graphs), strict=True):

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from latlas.predictor.latencies import FLOOR, kernel_latencies, listed_us
+from latlas.predictor.latencies import FLOOR, kernel_latencies
+from latlas.predictor.observations import observe
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.kernel import split
-from latlas.profiler.measurement import Measurement
 from latlas.profiler.runner import OpTime
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
@@ -19,29 +19,6 @@ from latlas.profiler.workload import workload
 
 RULES = rules_for("cpu")
 GPU = Target("a simulated phone", "litert 2.3.0", "gpu", "webgpu", adapter="a GPU")
-
-
-def network() -> Graph:
-    b = GraphBuilder((1, 16, 16, 8))
-    x = b.conv(0, 8, 3, activation="relu6")
-    x = b.add(0, x, activation="relu")
-    return b.build(b.fully_connected(b.reshape(x, (1, 2048)), 10))
-
-
-def test_listed_operators_are_matched_with_kernels(simulation) -> None:
-    graph = network()
-    kernels = split(graph, RULES)
-    assert [RULES.operators(kernel) for kernel in kernels] == [1, 2, 1]
-    measurement = simulation.measure(graph, "network", "n")
-    listed = [
-        *(OpTime("conv", 10.0), OpTime("add", 3.0), OpTime("clamp", 2.0)),
-        *(OpTime("Static Reshape (NC)", 1.0), OpTime("fully connected", 7.0)),
-    ]
-    measurement = replace(measurement, ops=tuple(listed))
-    # Half a microsecond for each that the profiler cut off; a reshape belongs to no kernel.
-    assert listed_us(measurement, kernels, RULES) == (10.5, 6.0, 7.5)
-    assert listed_us(replace(measurement, ops=tuple(listed[1:])), kernels, RULES) is None
-    assert listed_us(replace(measurement, ops=()), kernels, RULES) is None
 
 
 def test_kernels_that_a_gpu_lists_count_in_context(simulation: Any, tmp_path: Path) -> None:
@@ -53,22 +30,18 @@ def test_kernels_that_a_gpu_lists_count_in_context(simulation: Any, tmp_path: Pa
     rows = (("winograd", 100.0), ("winograd", 300.0), ("winograd", 100.0), ("convolution", 50.0))
     whole = simulation.measure(graph, "network", "n")
     whole = replace(whole, ops=tuple(OpTime(name, us) for name, us in rows))
-    found = kernel_latencies(simulation.write(tmp_path, [whole], target))
+    found = kernel_latencies(observe(simulation.write(tmp_path, [whole], target)))
     assert found.latency_us == {winograd: 501.5, pointwise: 50.5}
-    assert found.left_out == {}
 
 
 def test_everything_that_was_measured_is_known(simulation: Any, table: Table) -> None:
-    known = kernel_latencies(table)
+    known = kernel_latencies(observe(table))
     networks = simulation.networks(12, seed=0)
     kernels = {k for graph in networks.values() for k in split(fold(graph), RULES)}
     assert kernels <= set(known.latency_us)
     for kernel in kernels:
         truth = simulation.kernel_us(kernel)
         assert known.latency_us[kernel] == pytest.approx(truth, rel=0.02, abs=0.02)
-    assert known.fixed_us == pytest.approx(30, rel=0.05)
-    assert len(known.networks) == 12
-    assert not known.left_out
 
 
 def test_time_in_context_counts_and_corrects_what_is_known_alone(
@@ -82,8 +55,9 @@ def test_time_in_context_counts_and_corrects_what_is_known_alone(
         else m
         for m in found
     ]
-    known = kernel_latencies(simulation.write(tmp_path, slow))
-    in_context = {k for _, kernels in known.networks for k in kernels}
+    observed = observe(simulation.write(tmp_path, slow))
+    known = kernel_latencies(observed)
+    in_context = {kernel for network in observed.networks for kernel in network.kernels}
     for kernel in in_context:
         truth = 2 * simulation.kernel_us(kernel)
         assert known.latency_us[kernel] == pytest.approx(truth, rel=0.03, abs=0.05)
@@ -96,34 +70,11 @@ def test_time_in_context_counts_and_corrects_what_is_known_alone(
 
 
 def test_weights_count_networks(simulation: Any, table: Table) -> None:
-    known = kernel_latencies(table)
+    known = kernel_latencies(observe(table))
     uses = workload(simulation.networks(12, seed=0), "cpu").uses
     for kernel, weight in known.weight.items():
         expected = uses.get(f"kernel:{kernel.text}", 1)
         assert weight == max(1, expected)
-
-
-def test_networks_that_cannot_be_used_are_named(simulation: Any, tmp_path: Path) -> None:
-    networks = simulation.networks(12, seed=0)
-    found: list[Measurement] = []
-    for i, (name, graph) in enumerate(networks.items()):
-        measurement = simulation.measure(fold(graph), "network", name, scale=1.3 if i == 0 else 1)
-        if i == 1:
-            measurement = replace(measurement, ops=measurement.ops[1:])
-        found.append(measurement)
-    known = kernel_latencies(simulation.write(tmp_path, found))
-    assert set(known.left_out) == {"0-0", "0-1"}
-    assert "does not agree" in known.left_out["0-0"]
-    assert "do not match" in known.left_out["0-1"]
-    assert len(known.networks) == 11  # the second still calibrates as a whole
-
-
-@pytest.mark.parametrize("verdict", ["throttled", "failed", "not_delegated"])
-def test_bad_measurements_are_not_used(simulation: Any, tmp_path: Path, verdict) -> None:
-    good = simulation.measure(network(), "network", "good")
-    bad = simulation.measure(network(), "network", "bad").judged(verdict, "because")
-    known = kernel_latencies(simulation.write(tmp_path, [good, bad]))
-    assert [m.name for m, _ in known.networks] == ["good"]
 
 
 def test_without_probes_the_smallest_kernel_is_the_fixed_cost(
@@ -131,9 +82,10 @@ def test_without_probes_the_smallest_kernel_is_the_fixed_cost(
 ) -> None:
     found = simulation.measurements(simulation.networks(12, seed=0))
     found = [m for m in found if m.unit == "kernel"]
-    known = kernel_latencies(simulation.write(tmp_path, found))
+    observed = observe(simulation.write(tmp_path, found))
+    known = kernel_latencies(observed)
     smallest = min(m.summary.median_us for m in found)
-    assert known.fixed_us == smallest
+    assert observed.fixed_us == smallest
     assert not known.context_ratio
     for kernel, time_us in known.latency_us.items():
         whole = simulation.kernel_us(kernel) + 30
@@ -146,10 +98,11 @@ def test_on_a_gpu_kernels_are_known_alone(simulation: Any, tmp_path: Path) -> No
         replace(simulation.measure(job.graph, job.unit, job.id.partition(":")[2]), ops=())
         for job in jobs
     ]
-    known = kernel_latencies(simulation.write(tmp_path, found, GPU))
+    observed = observe(simulation.write(tmp_path, found, GPU))
+    known = kernel_latencies(observed)
     assert known.latency_us
-    assert known.fixed_us == pytest.approx(30, rel=0.05)
-    assert not known.left_out
+    assert observed.fixed_us == pytest.approx(30, rel=0.05)
+    assert not observed.left_out
     assert all(time_us > 0 for time_us in known.latency_us.values())
 
 
@@ -170,8 +123,8 @@ def test_throttled_figures_count_at_the_speed_of_the_reference(
         replace(m, summary=replace(m.summary, median_us=slower[m.id])) if m.id in slower else m
         for m in hot
     ]
-    usual = kernel_latencies(simulation.write(tmp_path / "fresh", fresh))
-    known = kernel_latencies(simulation.write(tmp_path / "hot", hot))
+    usual = kernel_latencies(observe(simulation.write(tmp_path / "fresh", fresh)))
+    known = kernel_latencies(observe(simulation.write(tmp_path / "hot", hot)))
     assert len(half) > 50
     for kernel, latency_us in usual.latency_us.items():
         assert known.latency_us[kernel] == pytest.approx(latency_us, rel=1e-3)
@@ -185,6 +138,6 @@ def test_throttled_figures_without_a_reference_are_not_used(
     for known_us, hot_us in ((0.0, 300.0), (200.0, 0.0)):
         hot = replace(first, verdict="throttled", reason="it is hot", reference_us=hot_us)
         mixed = [hot, *(replace(m, reference_us=known_us) for m in others)]
-        known = kernel_latencies(simulation.write(tmp_path / str(hot_us), mixed))
+        known = kernel_latencies(observe(simulation.write(tmp_path / str(hot_us), mixed)))
         assert len(known.latency_us) == len(mixed) - 1
         assert min(known.latency_us.values()) > 0

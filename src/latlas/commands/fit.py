@@ -22,9 +22,10 @@ def main(folder: Path, output: Path, seed: int, as_json: bool) -> None:
     """Learn a predictor from the latency table TABLE and write it to a file."""
     from latlas.predictor import file
     from latlas.predictor.fit import fit
+    from latlas.predictor.observations import observe
     from latlas.profiler.table import Table
 
-    predictor = fit(Table.open(folder), seed=seed)
+    predictor = fit(observe(Table.open(folder)), seed=seed)
     file.save(predictor, output)
     document = describe(predictor) | {"predictor": str(output), "bytes": output.stat().st_size}
     rows = [

@@ -136,6 +136,7 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
     from latlas.commands.profile import make_plan, make_workload, space_networks
     from latlas.predictor import file
     from latlas.predictor.fit import fit
+    from latlas.predictor.observations import observe
     from latlas.profiler.campaign import Campaign, CampaignSettings
     from latlas.profiler.errors import PredictorError
     from latlas.profiler.table import Table
@@ -160,7 +161,7 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
             raise KeyboardInterrupt
     say(report_text(folder, report, left="the time was up, what is there has to do"))
     try:
-        predictor = fit(Table.open(folder))
+        predictor = fit(observe(Table.open(folder)))
     except PredictorError as problem:
         if delegate == "cpu":
             raise

@@ -44,6 +44,7 @@ def latency_source(
     from latlas.predictor import file
     from latlas.predictor.fit import fit
     from latlas.predictor.genes import compile_genes
+    from latlas.predictor.observations import observe
     from latlas.profiler.errors import UsageError
     from latlas.profiler.table import Table
 
@@ -53,7 +54,7 @@ def latency_source(
             yield source
         return
     if path.is_dir():
-        predictor = fit(Table.open(path))
+        predictor = fit(observe(Table.open(path)))
     elif path.exists():
         predictor = file.load(path)
     else:

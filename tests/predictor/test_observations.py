@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latlas.predictor.latencies import kernel_latencies
+from latlas.predictor.observations import listed_us, observe
+from latlas.profiler.errors import PredictorError
+from latlas.profiler.fold import fold
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.kernel import split
+from latlas.profiler.measurement import Measurement
+from latlas.profiler.runner import OpTime
+from latlas.profiler.table import Table
+
+RULES = rules_for("cpu")
+
+
+def network() -> Graph:
+    b = GraphBuilder((1, 16, 16, 8))
+    x = b.conv(0, 8, 3, activation="relu6")
+    x = b.add(0, x, activation="relu")
+    return b.build(b.fully_connected(b.reshape(x, (1, 2048)), 10))
+
+
+def test_listed_operators_are_matched_with_kernels(simulation) -> None:
+    graph = network()
+    kernels = split(graph, RULES)
+    assert [RULES.operators(kernel) for kernel in kernels] == [1, 2, 1]
+    measurement = simulation.measure(graph, "network", "n")
+    listed = [
+        *(OpTime("conv", 10.0), OpTime("add", 3.0), OpTime("clamp", 2.0)),
+        *(OpTime("Static Reshape (NC)", 1.0), OpTime("fully connected", 7.0)),
+    ]
+    measurement = replace(measurement, ops=tuple(listed))
+    # Half a microsecond for each that the profiler cut off; a reshape belongs to no kernel.
+    assert listed_us(measurement, kernels, RULES) == (10.5, 6.0, 7.5)
+    assert listed_us(replace(measurement, ops=tuple(listed[1:])), kernels, RULES) is None
+    assert listed_us(replace(measurement, ops=()), kernels, RULES) is None
+
+
+def test_networks_that_cannot_be_used_are_named(simulation: Any, tmp_path: Path) -> None:
+    networks = simulation.networks(12, seed=0)
+    found: list[Measurement] = []
+    for i, (name, graph) in enumerate(networks.items()):
+        measurement = simulation.measure(fold(graph), "network", name, scale=1.3 if i == 0 else 1)
+        if i == 1:
+            measurement = replace(measurement, ops=measurement.ops[1:])
+        found.append(measurement)
+    known = observe(simulation.write(tmp_path, found))
+    assert set(known.left_out) == {"0-0", "0-1"}
+    assert "does not agree" in known.left_out["0-0"]
+    assert "do not match" in known.left_out["0-1"]
+    assert len(known.networks) == 11  # the second still calibrates as a whole
+    assert [n.name for n in known.networks if n.listed_us is None] == ["0-1"]
+
+
+@pytest.mark.parametrize("verdict", ["throttled", "failed", "not_delegated"])
+def test_bad_measurements_are_not_used(simulation: Any, tmp_path: Path, verdict) -> None:
+    good = simulation.measure(network(), "network", "good")
+    bad = simulation.measure(network(), "network", "bad").judged(verdict, "because")
+    known = observe(simulation.write(tmp_path, [good, bad]))
+    assert [network.name for network in known.networks] == ["good"]
+
+
+def test_everything_that_was_measured_is_observed(simulation: Any, table: Table) -> None:
+    found = observe(table)
+    networks = simulation.networks(12, seed=0)
+    assert found.target == table.target
+    assert [network.name for network in found.networks] == list(networks)
+    for network in found.networks:
+        assert network.kernels == split(fold(networks[network.name]), RULES)
+        assert network.latency_us == pytest.approx(
+            simulation.network_us(networks[network.name]), rel=0.01
+        )
+        truth = [simulation.kernel_us(kernel) for kernel in network.kernels]
+        assert network.listed_us == pytest.approx(truth, rel=0.01)
+    assert len(found.alone_us) == sum(m.unit == "kernel" for m in table.measurements)
+    assert found.fixed_us == pytest.approx(30, rel=0.05)
+    assert not found.left_out
+
+
+def test_networks_are_left_out_with_the_times_that_they_list(table: Table) -> None:
+    found = observe(table)
+    gone = [f"0-{i}" for i in range(9)]
+    less = found.without([*gone, "another"])
+    assert [network.name for network in less.networks] == ["0-9", "0-10", "0-11"]
+    assert less.alone_us == found.alone_us
+    listed = kernel_latencies(replace(less, alone_us={})).latency_us
+    assert set(listed) == {kernel for network in less.networks for kernel in network.kernels}
+    assert len(listed) < len(kernel_latencies(replace(found, alone_us={})).latency_us)
+
+
+def test_a_table_of_other_fusion_rules(simulation: Any, tmp_path: Path) -> None:
+    found = simulation.measurements(simulation.networks(12, seed=0))
+    table = simulation.write(tmp_path, found, rules="xnnpack-0")
+    with pytest.raises(PredictorError, match=r"'xnnpack-0'.*'xnnpack-\d+'"):
+        observe(table)
