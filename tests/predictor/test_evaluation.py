@@ -169,9 +169,10 @@ def test_a_predictor_is_evaluated_as_it_is(
 ) -> None:
     networks = simulation.networks(12, seed=9)
     held_out = observe(simulation.write(tmp_path, simulation.measurements(networks)))
-    found = evaluate(predictor, held_out)
+    half_known = dict(list(predictor.table_us.items())[::2])
+    found = evaluate(replace(predictor, table_us=half_known), held_out)
     assert [n.name for n in found.networks] == [n.name for n in held_out.networks]
-    assert network_metrics(found.networks).mape < 0.05
+    assert network_metrics(found.networks).mape < 0.2
     assert any(k.looked_up for k in found.kernels)
     assert not all(k.looked_up for k in found.kernels)
     other = replace(held_out, target=replace(held_out.target, threads=4))
