@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from latlas.predictor.fit import fit
 from latlas.predictor.latencies import kernel_latencies
-from latlas.predictor.metrics import Metrics, coverage, metrics
+from latlas.predictor.metrics import Metrics, metrics, share_within
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import MEASURED, UNKNOWN, LatencyPredictor, Prediction
 from latlas.profiler.errors import PredictorError, UsageError
@@ -122,7 +122,7 @@ def interval_coverage(networks: Sequence[NetworkResult]) -> float:
         PredictorError: there are none.
     """
     bounds = [(n.prediction.low_ms, n.prediction.high_ms, n.measured_ms) for n in networks]
-    return coverage(*zip(*bounds, strict=True)) if bounds else coverage((), (), ())
+    return share_within(*zip(*bounds, strict=True)) if bounds else share_within((), (), ())
 
 
 def kernel_metrics(kernels: Sequence[KernelResult]) -> Metrics | None:

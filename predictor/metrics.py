@@ -112,10 +112,10 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((last - (count - 1) / 2)[group], np.float64)
 
 
-def coverage(low: _Latencies, high: _Latencies, measured: _Latencies) -> float:
+def share_within(low: _Latencies, high: _Latencies, measured: _Latencies) -> float:
     """Return the share of measured latencies that lie within their bounds, each of shape (n,).
 
-    >>> coverage([1, 1], [3, 3], [2, 4])
+    >>> share_within([1, 1], [3, 3], [2, 4])
     0.5
 
     Raises:

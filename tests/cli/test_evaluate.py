@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from latlas.predictor.features import work
+from latlas.profiler.count import count
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.kernel import Kernel, split
@@ -44,7 +44,7 @@ NETWORKS = {
 
 
 def kernel_us(kernel: Kernel) -> float:
-    return 5 + work(kernel) / 20_000
+    return 5 + count(kernel.graph).madds / 20_000
 
 
 def measure(graph: Graph, unit: str, name: str) -> Measurement:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from latlas.predictor.metrics import coverage, metrics, spearman
+from latlas.predictor.metrics import metrics, share_within, spearman
 from latlas.profiler.errors import PredictorError
 
 LATENCIES = st.floats(1e-3, 1e6)
@@ -59,8 +59,8 @@ def test_no_rank_correlation_of_one() -> None:
     assert metrics([1.0, 1.0], [2.0, 3.0]).spearman is None
 
 
-def test_coverage() -> None:
-    assert coverage([1, 1, 1, 1], [3, 3, 3, 3], [0.5, 1, 3, 4]) == 0.5
+def test_bounds() -> None:
+    assert share_within([1, 1, 1, 1], [3, 3, 3, 3], [0.5, 1, 3, 4]) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_what_cannot_be_compared(predicted: list[float], measured: list[float]) 
     with pytest.raises(PredictorError):
         metrics(predicted, measured)
     with pytest.raises(PredictorError):
-        coverage(predicted, predicted, measured)
+        share_within(predicted, predicted, measured)
