@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from latlas.predictor.fit import fit
 from latlas.predictor.latencies import kernel_latencies
@@ -22,6 +23,7 @@ from latlas.profiler.kernel import Kernel
 from latlas.profiler.target import Target
 
 Fit = Callable[[Observations], LatencyPredictor]
+KernelsKnown = Literal["measured", "shared", "predicted"]
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
 
@@ -191,23 +193,27 @@ def leave_out(
     group: Callable[[str], str],
     *,
     names: Collection[str] | None = None,
-    strict: bool = False,
+    kernels: KernelsKnown = "shared",
     accept_unknown: bool = False,
     fit: Fit = fit,
     progress: Progress = iter,
 ) -> Evaluation:
     """Leave out one group of networks after the other, and predict it by what the others show.
 
-    A kernel of the group stays known where a network that stays has it too: a new network also
-    shares some. What was measured alone of it, however, is left out unless such a network has it,
-    for it would not have been measured without the group. With `strict`, nothing that was
-    measured of any kernel of the group is used, so that all of them must be predicted.
+    What the predictor knows of the group's kernels is a question of what the new networks are:
+
+    - ``shared``: what networks that stay show of them. Nothing of the group is measured, but new
+      networks share some kernels with old ones. What was measured alone is left out unless a
+      network that stays has it, for without the group it would not have been measured.
+    - ``predicted``: nothing at all, not even of kernels that others share, so that all of them
+      must be predicted. (Where all networks share their kernels, little is left to learn from.)
+    - ``measured``: everything, as if the group's kernels had been profiled, but not its networks.
 
     Args:
         observations: networks and kernels of one target.
         group: from the name of a network to that of its group: its family, or its own name.
         names: of the networks to evaluate; all by default. The others are never left out.
-        strict: let the predictor know no kernel of the group.
+        kernels: what is known of the group's kernels.
         accept_unknown: predict networks with unknown kernels too, instead of refusing them.
         fit: fits a predictor.
         progress: wraps the names of the groups, to show how far it is.
@@ -229,13 +235,16 @@ def leave_out(
                 "fit on: group them otherwise (--family REGEX=NAME), or leave out each network in "
                 "turn (--leave-out network)"
             )
+    known = kernel_latencies(observations).latency_us
     parts = []
     for name in progress(list(groups)):
         members = groups[name]
         try:
-            predictor = fit(remaining(observations, members, strict=strict))
+            predictor = fit(remaining(observations, members, kernels))
         except PredictorError as problem:
             raise PredictorError(f"without {name!r} ({len(members)} networks): {problem}") from None
+        if kernels == "measured":
+            predictor = replace(predictor, table_us={**predictor.table_us, **known})
         parts.append(evaluate(predictor, observations, members, accept_unknown=accept_unknown))
     return Evaluation(
         observations.target,
@@ -246,16 +255,18 @@ def leave_out(
 
 
 def remaining(
-    observations: Observations, names: Collection[str], *, strict: bool = False
+    observations: Observations, names: Collection[str], kernels: KernelsKnown = "shared"
 ) -> Observations:
     """Return what would have been observed without some networks, as `leave_out` describes it."""
     rest = observations.without(names)
+    if kernels == "measured":
+        return rest
     forgotten = {k for n in observations.networks if n.name in names for k in n.kernels}
-    if strict:
+    if kernels == "shared":
+        forgotten -= {kernel for network in rest.networks for kernel in network.kernels}
+    else:
         networks = tuple([_forget(network, forgotten) for network in rest.networks])
         rest = replace(rest, networks=networks)
-    else:
-        forgotten -= {kernel for network in rest.networks for kernel in network.kernels}
     alone_us = {k: time_us for k, time_us in rest.alone_us.items() if k not in forgotten}
     return replace(rest, alone_us=alone_us)
 

@@ -96,7 +96,9 @@ def test_leaving_out_families(table: Path, tmp_path: Path) -> None:
     found = succeed("evaluate", table, "--family", "^wide=wide", "--plot", plot)
     assert plot.read_bytes()[1:4] == b"PNG"
     assert found["target"] == TARGET.to_json()
-    assert (found["leave_out"], found["strict"], found["predictor"]) == ("family", False, None)
+    assert found["leave_out"] == "family"
+    assert found["kernels"] == "shared"
+    assert found["predictor"] is None
     assert {name: each["n"] for name, each in found["families"].items()} == {"plain": 6, "wide": 6}
     assert all(set(each) == METRICS | {"coverage"} for each in found["families"].values())
     assert found["overall"]["n"] == len(found["networks"]) == 12
@@ -121,11 +123,13 @@ def test_words_for_people(table: Path, tmp_path: Path) -> None:
     for name in ("wide_v2_4", "pooled"):
         (tmp_path / f"{name}.tflite").write_bytes(to_tflite(NETWORKS[name]))
     done = latlas(
-        *("evaluate", table, "--leave-out", "network", "--models", tmp_path, "--worst", 1)
+        *("evaluate", table, "--leave-out", "network", "--models", tmp_path, "--worst", 1),
+        *("--kernels", "predicted"),
     )
     assert done.returncode == 0, done.stderr
     assert "wide_v2 " in done.stdout
     assert "every network left out in turn" in done.stdout
+    assert "none of its kernels known" in done.stdout
     assert "refused: pooled has 1 unknown kernel(s)" in done.stdout
     assert "conv2d" in done.stdout
 
@@ -138,7 +142,8 @@ def test_a_predictor_and_models(table: Path, tmp_path: Path) -> None:
     for name in ("plain_4", "pooled"):
         (models / f"any_name_of_{name}.tflite").write_bytes(to_tflite(NETWORKS[name]))
     found = succeed("evaluate", table, "--predictor", predictor, "--models", models)
-    assert (found["leave_out"], found["predictor"]) == ("none", str(predictor))
+    assert (found["leave_out"], found["kernels"]) == ("none", None)
+    assert found["predictor"] == str(predictor)
     assert [each["name"] for each in found["networks"]] == ["plain_4", "pooled"]
     assert found["refused"] == []
     (models / "new.tflite").write_bytes(to_tflite(network(5, window=3)))
@@ -153,7 +158,7 @@ def test_a_predictor_and_models(table: Path, tmp_path: Path) -> None:
         (("--family", "no rule"), "REGEX=NAME"),
         (("--family", ".*=all"), "--leave-out network"),
         (("--predictor", "p.latlas", "--leave-out", "family"), "as it is"),
-        (("--leave-out", "none", "--strict"), "--strict"),
+        (("--leave-out", "none", "--kernels", "measured"), "--kernels"),
         (("--leave-out", "nobody"), "--leave-out"),
     ],
 )

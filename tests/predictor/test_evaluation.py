@@ -77,17 +77,24 @@ def test_left_out_networks_are_not_fitted_on(observations: Observations) -> None
         assert (kept | vocabulary) & set(observations.alone_us) == set(rest.alone_us)
 
 
-def test_strict_is_to_know_no_kernel_at_all(observations: Observations) -> None:
+def test_knowing_no_kernel_at_all(observations: Observations) -> None:
     names = [n.name for n in observations.networks if half(n.name) == "even"]
-    rest = remaining(observations, names, strict=True)
+    rest = remaining(observations, names, "predicted")
     left_out = kernels_of(tuple([n for n in observations.networks if n.name in names]))
     assert not left_out & set(kernel_latencies(rest).latency_us)
     assert [n.name for n in rest.networks] == [
         n.name for n in observations.networks if n.name not in names
     ]
-    evaluation = leave_out(observations, half, strict=True, fit=QUICK)
+    evaluation = leave_out(observations, half, kernels="predicted", fit=QUICK)
     assert not any(kernel.looked_up for kernel in evaluation.kernels)
     assert all(network.prediction.measured_share == 0 for network in evaluation.networks)
+
+
+def test_knowing_all_kernels_but_no_network(observations: Observations) -> None:
+    evaluation = leave_out(observations, half, kernels="measured", fit=QUICK)
+    assert all(kernel.looked_up for kernel in evaluation.kernels)
+    assert all(k.predicted_us == pytest.approx(k.measured_us) for k in evaluation.kernels)
+    assert network_metrics(evaluation.networks).mape < 0.02
 
 
 def test_an_order_that_does_not_matter(observations: Observations, halves: Evaluation) -> None:

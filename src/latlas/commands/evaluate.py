@@ -13,13 +13,20 @@ import click
 from latlas.console import FILE, FOLDER, emit, json_option, load_models, table
 
 if TYPE_CHECKING:
-    from latlas.predictor.evaluation import Evaluation, NetworkResult
+    from latlas.predictor.evaluation import Evaluation, KernelsKnown, NetworkResult
     from latlas.predictor.observations import Observations
 
 HOW = {
     "family": "every family left out in turn",
     "network": "every network left out in turn: flatters where its siblings stay",
     "none": "nothing left out: says how well the networks are fitted, not how new ones are",
+}
+
+
+KNOWN = {
+    "measured": "all its kernels known",
+    "shared": "its kernels known where others share them",
+    "predicted": "none of its kernels known",
 }
 
 
@@ -51,9 +58,10 @@ HOW = {
     "of the family of their leading word: mobilenet_v2_1.0 of mobilenet_v2.",
 )
 @click.option(
-    "--strict",
-    is_flag=True,
-    help="Let the predictor know no kernel of what is left out, even those that others share.",
+    "--kernels",
+    type=click.Choice(list(KNOWN)),
+    help="What is known of the kernels of what is left out: all of them, those that other networks "
+    "have too, or none. [default: shared]",
 )
 @click.option(
     "--accept-unknown",
@@ -70,7 +78,7 @@ def main(
     predictor_file: Path | None,
     leave_out: str | None,
     rules: tuple[str, ...],
-    strict: bool,
+    kernels: KernelsKnown | None,
     accept_unknown: bool,
     worst: int,
     plot: Path | None,
@@ -90,26 +98,24 @@ def main(
     from latlas.profiler.table import Table
 
     families = Families.parse(rules)
-    if predictor_file is not None and (leave_out not in (None, "none") or strict):
-        raise UsageError(
-            "--predictor evaluates a predictor as it is: --leave-out and --strict would fit others"
-        )
     how = leave_out or ("none" if predictor_file is not None else "family")
-    if strict and how == "none":
-        raise UsageError("--strict forgets kernels of what is left out: --leave-out none has none")
+    if predictor_file is not None and how != "none":
+        raise UsageError("--predictor is evaluated as it is: --leave-out would fit others")
+    if kernels is not None and how == "none":
+        raise UsageError("--kernels is about what is left out, and here nothing is")
     observations = observe(Table.open(folder))
     names = _names_of(models, observations) if models else None
     evaluation = _evaluation(
-        observations, predictor_file, how, families.of, names, strict, accept_unknown, seed
+        observations, predictor_file, how, families.of, names, kernels, accept_unknown, seed
     )
     document = describe(evaluation, families.of, worst) | {
         "leave_out": how,
-        "strict": strict,
+        "kernels": None if how == "none" else kernels or "shared",
         "predictor": str(predictor_file) if predictor_file else None,
         "not_used": dict(observations.left_out),
     }
     if plot is not None:
-        title = f"{evaluation.target}\n{HOW[how]}"
+        title = f"{evaluation.target}\n{_how(document)}"
         plot_evaluation(plot, evaluation.by_family(families.of), title=title)
         document["plot"] = str(plot)
     emit(document, as_json, evaluation_text(document))
@@ -142,7 +148,7 @@ def _evaluation(
     how: str,
     family: Callable[[str], str],
     names: set[str] | None,
-    strict: bool,
+    kernels: KernelsKnown | None,
     accept_unknown: bool,
     seed: int,
 ) -> Evaluation:
@@ -159,7 +165,7 @@ def _evaluation(
         observations,
         family if how == "family" else str,
         names=names,
-        strict=strict,
+        kernels=kernels or "shared",
         accept_unknown=accept_unknown,
         fit=partial(fit, seed=seed),
         progress=partial(tqdm, unit=how, disable=None),
@@ -215,6 +221,14 @@ def evaluation_text(document: dict[str, Any]) -> str:
     return "\n".join([*_summary(document), *_kernel_types(document), *_footnotes(document)])
 
 
+def _how(document: dict[str, Any]) -> str:
+    """Return in words what was evaluated."""
+    if document["predictor"]:
+        return f"predictor: {document['predictor']}, as it is"
+    known = f"; {KNOWN[document['kernels']]}" if document["kernels"] else ""
+    return HOW[document["leave_out"]] + known
+
+
 _METRICS = ("MAPE", "RMSPE", "within 5%", "within 10%", "Spearman", "bias")
 
 
@@ -232,11 +246,7 @@ def _cells(figures: dict[str, Any] | None) -> tuple[str, ...]:
 def _summary(document: dict[str, Any]) -> list[str]:
     from latlas.profiler.target import Target
 
-    lines = [f"target: {Target.from_json(document['target'])}", HOW[document["leave_out"]]]
-    if document["predictor"]:
-        lines[1] = f"predictor: {document['predictor']}, as it is"
-    if document["strict"]:
-        lines[1] += ", no kernel of it known"
+    lines = [f"target: {Target.from_json(document['target'])}", _how(document)]
     families = document["families"]
     if not families:
         return [*lines, "", "no network could be predicted"]
