@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from latlas.predictor.coverage import TypeCoverage, coverage_by_type, kernel_shares
 from latlas.predictor.fit import fit
 from latlas.predictor.latencies import kernel_latencies
 from latlas.predictor.metrics import Metrics, metrics, share_within
@@ -35,11 +36,13 @@ class NetworkResult:
         name: of the network.
         measured_ms: its measured latency.
         prediction: of a predictor that did not know the network.
+        coverage: by kernel type, what the prediction rests on.
     """
 
     name: str
     measured_ms: float
     prediction: Prediction
+    coverage: Mapping[str, TypeCoverage]
 
     @property
     def error(self) -> float:
@@ -50,6 +53,16 @@ class NetworkResult:
     def within_bounds(self) -> bool:
         """Whether the measured latency lies within the predicted bounds."""
         return self.prediction.low_ms <= self.measured_ms <= self.prediction.high_ms
+
+    @property
+    def least_known(self) -> tuple[str, float] | None:
+        """The kernel type that takes the largest share of the latency unmeasured, and the share.
+
+        None where all kernels were looked up.
+        """
+        shares = {kind: c.predicted_share + c.unknown_share for kind, c in self.coverage.items()}
+        kind = max(shares, key=lambda name: shares[name], default="")
+        return (kind, shares[kind]) if shares.get(kind, 0.0) > 0 else None
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,7 @@ def evaluate(
     chosen = [n for n in observations.networks if names is None or n.name in names]
     latency_us, source = predictor.kernels_us([k for n in chosen for k in n.kernels])
     known = kernel_latencies(observations).latency_us
-    accepted = []
+    accepted: list[tuple[NetworkObservation, Mapping[str, TypeCoverage]]] = []
     refused = []
     kernels: dict[Kernel, KernelResult] = {}
     start = 0
@@ -172,7 +185,8 @@ def evaluate(
         if unknown and not accept_unknown:
             refused.append((network.name, tuple(unknown)))
             continue
-        accepted.append(network)
+        shares = kernel_shares(network.kernels, latency_us[part], source[part])
+        accepted.append((network, coverage_by_type(shares)))
         rows = zip(network.kernels, latency_us[part].tolist(), source[part], strict=True)
         for kernel, predicted_us, origin in rows:
             measured_us = known.get(kernel, 0.0)
@@ -180,10 +194,10 @@ def evaluate(
                 kernels[kernel] = KernelResult(
                     kernel, measured_us, predicted_us, bool(origin == MEASURED)
                 )
-    predictions = predictor.predict_kernels([n.kernels for n in accepted], accept_unknown=True)
+    predictions = predictor.predict_kernels([n.kernels for n, _ in accepted], accept_unknown=True)
     results = tuple(
-        NetworkResult(network.name, network.latency_us / 1e3, prediction)
-        for network, prediction in zip(accepted, predictions, strict=True)
+        NetworkResult(network.name, network.latency_us / 1e3, prediction, rests_on)
+        for (network, rests_on), prediction in zip(accepted, predictions, strict=True)
     )
     return Evaluation(predictor.target, results, tuple(kernels.values()), tuple(refused))
 

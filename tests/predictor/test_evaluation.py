@@ -145,6 +145,20 @@ def test_the_worst(halves: Evaluation) -> None:
     assert [abs(n.error) for n in worst] == errors[:3]
 
 
+def test_what_a_prediction_rests_on(halves: Evaluation) -> None:
+    for network in halves.networks:
+        prediction = network.prediction
+        for source in ("measured", "predicted"):
+            share = sum(getattr(each, f"{source}_share") for each in network.coverage.values())
+            assert share == pytest.approx(getattr(prediction, f"{source}_share"))
+        if network.least_known is None:
+            assert prediction.measured_share == pytest.approx(1)
+        else:
+            kind, share = network.least_known
+            assert share == max(c.predicted_share for c in network.coverage.values())
+            assert network.coverage[kind].predicted > 0
+
+
 def test_coverage_counts_bounds(halves: Evaluation) -> None:
     inside = sum(n.within_bounds for n in halves.networks)
     assert interval_coverage(halves.networks) == pytest.approx(inside / len(halves.networks))

@@ -31,7 +31,7 @@ def test_one_network_with_hopeless_bounds(
 ) -> None:
     (network, *_) = evaluation.networks
     bounds = replace(network.prediction, latency_ms=latency_ms, low_ms=0.0, high_ms=1e6)
-    one = NetworkResult("one", latency_ms, bounds)
+    one = NetworkResult("one", latency_ms, bounds, {})
     plot_evaluation(tmp_path / "p.png", {"alone": [one]}, title="")
     assert (tmp_path / "p.png").stat().st_size > 1000
 

@@ -213,6 +213,8 @@ def _network(network: NetworkResult, family: Callable[[str], str]) -> dict[str, 
         "measured_ms": network.measured_ms,
         "error": network.error,
         "within_bounds": network.within_bounds,
+        "coverage": {kind: asdict(each) for kind, each in network.coverage.items()},
+        "least_known": network.least_known,
     } | asdict(network.prediction)
 
 
@@ -277,17 +279,22 @@ def _footnotes(document: dict[str, Any]) -> list[str]:
                 f"{n['latency_ms']:.3f}",
                 f"{n['error']:+.1%}",
                 f"{n['low_ms']:.3f}-{n['high_ms']:.3f}",
-                f"{n['predicted_share']:.0%} of it",
+                f"{n['measured_share']:.0%}",
+                "{} {:.0%}".format(*n["least_known"]) if n["least_known"] else "-",
             )
             for n in document["worst"]
         ]
-        lines += ["", table((*header, "predicted kernels"), rows)]
+        lines += ["", table((*header, "measured", "most of the rest"), rows)]
     for refused in document["refused"]:
         unknown = refused["unknown"]
         lines.append(
             f"refused: {refused['name']} has {len(unknown)} unknown kernel(s), for example "
             f"{unknown[0]!r}; --accept-unknown estimates them"
         )
-    lines += [f"not used: {name}: {why}" for name, why in document["not_used"].items()]
+    by_reason: dict[str, list[str]] = {}
+    for name, why in document["not_used"].items():
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        lines.append(f"not used: {len(names)} network(s), because {why}: {', '.join(names)}")
     lines += [f"plot: {document['plot']}"] if "plot" in document else []
     return lines
