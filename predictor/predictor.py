@@ -97,8 +97,14 @@ class LatencyPredictor:
         Raises:
             UnknownKernelError: a network has kernels that nothing is known about.
         """
-        rules = rules_for(self.target.delegate)
+        rules = rules_for(self.target.delegate, self.target.adapter)
         networks = [split(fold(graph), rules) for graph in graphs]
+        return self.predict_kernels(networks, accept_unknown=accept_unknown)
+
+    def predict_kernels(
+        self, networks: Sequence[Sequence[Kernel]], *, accept_unknown: bool = False
+    ) -> list[Prediction]:
+        """Predict whole networks that are split into kernels; the rest is as for `predict`."""
         flat = [kernel for kernels in networks for kernel in kernels]
         latency_us, source = self.kernels_us(flat)
         if not accept_unknown:

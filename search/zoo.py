@@ -11,13 +11,12 @@ activation.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, round_channels, separable
-from latlas.search.spaces.moga import ARCHITECTURES, MogaSpace
+from latlas.search.spaces import FairnasSpace, MogaSpace, fairnas, moga
 
 _ACTIVATIONS = {"re": "relu", "r6": "relu6", "hs": "hard_swish"}
 _WORD = re.compile(r"(sei|ser|[kserxc])(\d+(?:\.\d+)?)")
@@ -117,18 +116,8 @@ def _build(recipe: Recipe, resolution: int, classes: int) -> Graph:
 
 _MNASNET = "Tan et al. 2019, MnasNet"
 _FAIRNAS = "Chu et al. 2021, FairNAS"
+_MOGA = "Chu et al. 2020, MoGA"
 _V3 = "Howard et al. 2019, Searching for MobileNetV3"
-
-
-def _fairnas(layers: str) -> str:
-    """Return the block strings of FairNAS's skeleton from its (expansion, kernel) pairs."""
-    filters = [32] * 2 + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320]
-    strided = {0, 2, 6, 14}
-    blocks = ["ds_k3_c16"]
-    for index, pair in enumerate(layers.split()):
-        stride = 2 if index in strided else 1
-        blocks.append(f"ir_k{pair[1]}_s{stride}_e{pair[0]}_c{filters[index]}")
-    return " ".join(blocks)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -211,24 +200,6 @@ RECIPES: dict[str, Recipe] = {
         act="re",
         resolution=320,
     ),
-    "fairnas_a": Recipe(
-        32,
-        _fairnas("37 33 37 63 67 33 33 67 67 35 63 35 35 63 63 67 63 67 65"),
-        1280,
-        _FAIRNAS,
-    ),
-    "fairnas_b": Recipe(
-        32,
-        _fairnas("35 33 35 33 63 35 37 33 63 35 33 63 37 33 67 65 67 63 65"),
-        1280,
-        _FAIRNAS,
-    ),
-    "fairnas_c": Recipe(
-        32,
-        _fairnas("35 33 37 33 33 33 33 33 33 63 33 33 33 33 67 67 63 63 65"),
-        1280,
-        _FAIRNAS,
-    ),
     "proxylessnas_mobile": Recipe(
         32,
         "ds_k3_c16 ir_k5_s2_e3_c32 ir_k3_e3_c32 ir_k7_s2_e3_c40 ir_k3_e3_c40 ir_k5_e3_c40_r2 "
@@ -239,19 +210,21 @@ RECIPES: dict[str, Recipe] = {
     ),
 }
 
-_MOGA = "Chu et al. 2020, MoGA"
-
-Builder = Callable[[int, int], Graph]
+_FROM_SPACES = {
+    **dict.fromkeys(fairnas.ARCHITECTURES, _FAIRNAS),
+    **dict.fromkeys(moga.ARCHITECTURES, _MOGA),
+}
+"""Networks that their authors found in a space, and where they were published."""
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all reference networks."""
-    return (*RECIPES, *ARCHITECTURES)
+    return (*RECIPES, *_FROM_SPACES)
 
 
 def source(name: str) -> str:
     """Return where a network was published."""
-    return RECIPES[name].source if name in RECIPES else _MOGA
+    return RECIPES[name].source if name in RECIPES else _FROM_SPACES[name]
 
 
 def build(name: str, resolution: int | None = None, classes: int = 1000) -> Graph:
@@ -268,9 +241,12 @@ def build(name: str, resolution: int | None = None, classes: int = 1000) -> Grap
     Raises:
         UsageError: no such network.
     """
-    if name in ARCHITECTURES:
-        space = MogaSpace(resolution=resolution or 224, classes=classes)
-        return space.decode(space.encode(ARCHITECTURES[name]))
+    if name in moga.ARCHITECTURES:
+        moga_space = MogaSpace(resolution=resolution or 224, classes=classes)
+        return moga_space.decode(moga_space.encode(moga.ARCHITECTURES[name]))
+    if name in fairnas.ARCHITECTURES:
+        fairnas_space = FairnasSpace(resolution=resolution or 224, classes=classes)
+        return fairnas_space.decode(fairnas_space.encode(fairnas.ARCHITECTURES[name]))
     recipe = RECIPES.get(name)
     if recipe is None:
         raise UsageError(f"no network {name!r} in the zoo; known are {', '.join(names())}")

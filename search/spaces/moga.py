@@ -6,14 +6,15 @@ A chromosome is 14 integers in 0…11. The numbering of the choices was never pu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import Graph, GraphBuilder
-from latlas.search.blocks import classifier, conv_bn, mbconv, round_channels, separable
+from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.ops import Shape
+from latlas.search.blocks import classifier, conv_bn, mbconv, separable
+from latlas.search.spaces.blockwise import BlockwiseSpace
 
 
 class Layer(NamedTuple):
@@ -48,18 +49,14 @@ CHOICES = tuple(
 
 
 @dataclass(frozen=True)
-class MogaSpace:
+class MogaSpace(BlockwiseSpace):
     """MoGA's space at one resolution, width and number of classes.
 
     >>> MogaSpace().size
     1283918464548864
     """
 
-    resolution: int = 224
-    width: float = 1.0
-    classes: int = 1000
-    channels: int = 3
-    name: str = "moga"
+    name: ClassVar[str] = "moga"
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -67,9 +64,9 @@ class MogaSpace:
         return (len(CHOICES),) * len(LAYERS)
 
     @property
-    def size(self) -> int:
-        """Number of architectures."""
-        return math.prod(self.choices)
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """One gene for each layer, none for stem and tail."""
+        return ((), *((position,) for position in range(len(LAYERS))), ())
 
     def encode(self, layers: Sequence[tuple[int, int, int]]) -> tuple[int, ...]:
         """Return the chromosome of (expansion, kernel, squeeze-and-excitation) triples.
@@ -85,37 +82,33 @@ class MogaSpace:
             raise SearchError(f"MoGA's space has {len(LAYERS)} layers, not {len(genes)}")
         return genes
 
-    def decode(self, genes: Sequence[int]) -> Graph:
-        """Return the network of a chromosome, in the training form.
+    def input_shape(self, index: int, values: Sequence[int]) -> Shape:
+        """Return the shape that a block reads; it does not depend on genes."""
+        if index == 0:
+            return 1, self.resolution, self.resolution, self.channels
+        before = LAYERS[: index - 1]
+        side = self.side([2, *(layer.stride for layer in before)])
+        return 1, side, side, self.scaled(before[-1].filters if before else 16)
 
-        Raises:
-            SearchError: not 14 integers in 0…11.
-        """
-        if len(genes) != len(LAYERS) or any(gene not in range(len(CHOICES)) for gene in genes):
-            raise SearchError(f"a chromosome of MoGA is 14 integers in 0…11, not {tuple(genes)}")
-        b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
-        x = conv_bn(b, b.input, self._scaled(16), 3, stride=2, act="hard_swish")
-        x = separable(b, x, self._scaled(16), 3, act="relu")
-        for layer, gene in zip(LAYERS, genes, strict=True):
-            choice = CHOICES[gene]
-            expanded = b.shape(x)[3] * choice.expansion
-            x = mbconv(
-                b,
-                x,
-                self._scaled(layer.filters),
-                choice.kernel,
-                expanded=expanded,
-                stride=layer.stride,
-                act=layer.act,
-                se_channels=expanded // 4 if choice.squeeze_excite else 0,
-                se_act=layer.act,
-            )
-        x = conv_bn(b, x, self._scaled(960), 1, act="hard_swish")
-        x = b.hard_swish(b.conv(b.mean(x), 1280, 1, bias=False))
-        return b.build(classifier(b, x, self.classes))
-
-    def _scaled(self, channels: int) -> int:
-        return channels if self.width == 1.0 else round_channels(channels * self.width)
+    def append(self, b: GraphBuilder, x: int, index: int, values: Sequence[int]) -> int:
+        """Append the stem, a searchable layer or the tail."""
+        if index == 0:
+            x = conv_bn(b, x, self.scaled(16), 3, stride=2, act="hard_swish")
+            return separable(b, x, self.scaled(16), 3, act="relu")
+        if index > len(LAYERS):
+            x = conv_bn(b, x, self.scaled(960), 1, act="hard_swish")
+            x = b.hard_swish(b.conv(b.mean(x), 1280, 1, bias=False))
+            return classifier(b, x, self.classes)
+        layer, choice = LAYERS[index - 1], CHOICES[values[0]]
+        expanded = b.shape(x)[3] * choice.expansion
+        return mbconv(
+            *(b, x, self.scaled(layer.filters), choice.kernel),
+            expanded=expanded,
+            stride=layer.stride,
+            act=layer.act,
+            se_channels=expanded // 4 if choice.squeeze_excite else 0,
+            se_act=layer.act,
+        )
 
 
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int], ...]] = {

@@ -77,7 +77,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         run_search,
     )
     from latlas.commands.verify import verify, verify_text
-    from latlas.search.spaces import open_space
+    from latlas.search.spaces import MogaSpace
 
     began = time.monotonic()
     delegates: list[Delegate] = ["cpu", "gpu"] if gpu and _gpu() else ["cpu"]
@@ -86,7 +86,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         document["predictors"][delegate] = _profile_and_fit(output, delegate, scale)
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
-    space = open_space("moga", resolution=scale.resolution)
+    space = MogaSpace(resolution=scale.resolution)
     oracle = open_supernet("digits", scale.epochs)
     with latency_source(str(output / "cpu.latlas"), space) as (latency_ms, identity):
         study, front, quality = run_search(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latlas.search.protocols import Genes, Trial
-    from latlas.search.spaces import MogaSpace
+    from latlas.search.spaces import MogaSpace, Space
     from latlas.search.study import LatencyFunction, Study
     from latlas.search.supernet import SupernetOracle
 
@@ -29,7 +29,7 @@ SUPERNET_WIDTH = 0.25
 
 @contextmanager
 def latency_source(
-    text: str, space: MogaSpace, choice: DeviceChoice | None = None
+    text: str, space: Space, choice: DeviceChoice | None = None
 ) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
     """Give chromosomes-to-milliseconds for a ``--latency``, and what identifies it in a study.
 
@@ -72,7 +72,7 @@ def latency_source(
 
 @contextmanager
 def _device_latency(
-    text: str, space: MogaSpace, choice: DeviceChoice
+    text: str, space: Space, choice: DeviceChoice
 ) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
     from latlas.predictor.oracle import DeviceOracle
     from latlas.profiler.errors import UsageError
@@ -222,7 +222,7 @@ def main(
     from latlas.search.spaces import open_space
 
     numbers = parse_weights(weights)
-    opened = open_space(space, resolution=resolution)
+    opened = require_supernet(open_space(space, resolution=resolution))
     with latency_source(latency, opened, choice) as (latency_ms, identity):
         oracle = open_supernet(dataset, epochs)
         study, front, quality = run_search(
@@ -248,6 +248,23 @@ def main(
         "front": found,
     }
     emit(document, as_json, front_text(found, oracle.standard_error))
+
+
+def require_supernet(space: Space) -> MogaSpace:
+    """Return a space that `open_supernet` knows how to score.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    from latlas.profiler.errors import UsageError
+    from latlas.search.spaces import MogaSpace
+
+    if not isinstance(space, MogaSpace):
+        raise UsageError(
+            f"--space {space.name}: the supernet that accuracies come from is for moga alone, so "
+            f"only --space moga can be searched; `latlas profile --space {space.name}` works"
+        )
+    return space
 
 
 def parse_weights(text: str) -> list[float]:
@@ -329,7 +346,7 @@ def run_search(
     return study, front, quality
 
 
-def export(study: Study, space: MogaSpace, front: list[Trial]) -> None:
+def export(study: Study, space: Space, front: list[Trial]) -> None:
     """Write the networks of a front as .tflite files with random weights."""
     from latlas.profiler.errors import SearchError
     from latlas.profiler.files import write_atomically

@@ -14,7 +14,7 @@ from latlas.targets import LOCAL, DeviceChoice, open_runner, phone_options
 if TYPE_CHECKING:
     from latlas.profiler.runner import Runner
     from latlas.profiler.target import Target
-    from latlas.search.spaces import MogaSpace
+    from latlas.search.spaces import Space
     from latlas.search.study import Study
 
 
@@ -72,7 +72,7 @@ def target_of(study: Study) -> Target:
         raise SearchError(f"{study.folder / 'study.json'} has no target: {problem}") from problem
 
 
-def space_of(study: Study) -> MogaSpace:
+def space_of(study: Study) -> Space:
     """Return the space that a study searches.
 
     Raises:

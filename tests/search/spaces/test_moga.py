@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latlas.profiler.count import count
-from latlas.profiler.errors import LatlasError, SearchError, UsageError
+from latlas.profiler.errors import LatlasError, SearchError
 from latlas.profiler.fold import fold
 from latlas.profiler.ops import DepthwiseConv2D
 from latlas.search import zoo
-from latlas.search.spaces import MogaSpace, open_space
+from latlas.search.spaces import MogaSpace
 from latlas.search.spaces.moga import ARCHITECTURES, CHOICES
 
 GENES = st.tuples(*[st.integers(0, 11)] * 14)
@@ -83,9 +83,3 @@ def test_the_number_of_layers_is_checked() -> None:
 def test_impossible_sizes_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(LatlasError):
         MogaSpace(**arguments).decode((0,) * 14)
-
-
-def test_spaces_by_name() -> None:
-    assert open_space("moga", resolution=32, classes=5) == MogaSpace(resolution=32, classes=5)
-    with pytest.raises(UsageError, match="known are"):
-        open_space("nothing")

@@ -1,0 +1,115 @@
+"""Convert Keras' applications and a small ViT to .tflite, in float32 and in int8.
+
+    python benchmarks/keras_files.py FOLDER [--only TEXT]
+
+The networks have random weights, which is enough for latencies. A file that is there already is
+kept. int8 is post-training full-integer quantisation with two random images; inputs and outputs
+stay float, as the converter leaves them by default. Takes about 20 minutes and TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latlas.profiler.errors import ModelFileError
+from latlas.profiler.files import write_atomically
+
+
+def vit(resolution: int, patch: int, width: int, heads: int, blocks: int) -> Any:
+    """Build a vision transformer (Dosovitskiy et al. 2021) with mean pooling."""
+    import keras
+    from keras import layers
+
+    image = keras.Input((resolution, resolution, 3), batch_size=1)
+    x = layers.Conv2D(width, patch, strides=patch)(image)
+    x = layers.Reshape((-1, width))(x)
+    tokens = x.shape[1]
+    positions = layers.Embedding(tokens, width)(keras.ops.arange(tokens))
+    x = x + keras.ops.expand_dims(positions, 0)
+    for _ in range(blocks):
+        y = layers.LayerNormalization(epsilon=1e-6)(x)
+        x = x + layers.MultiHeadAttention(heads, width // heads)(y, y)
+        y = layers.LayerNormalization(epsilon=1e-6)(x)
+        y = layers.Dense(4 * width, activation="gelu")(y)
+        x = x + layers.Dense(width)(y)
+    x = layers.LayerNormalization(epsilon=1e-6)(x)
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(image, layers.Dense(1000, activation="softmax")(x))
+
+
+def networks() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield names and builders of the networks."""
+
+    def application(name: str, resolution: int = 224, **options: Any) -> Callable[[], Any]:
+        def build() -> Any:
+            import keras
+
+            image = keras.Input((resolution, resolution, 3), batch_size=1)
+            return getattr(keras.applications, name)(weights=None, input_tensor=image, **options)
+
+        return build
+
+    for alpha, resolution in ((0.25, 128), (0.5, 160), (0.75, 192), (1.0, 224)):
+        name = f"mobilenet_v1_{alpha}_{resolution}"
+        yield name, application("MobileNet", resolution, alpha=alpha)
+    for alpha, resolution in ((0.35, 96), (0.5, 160), (0.75, 192), (1.0, 224), (1.4, 224)):
+        name = f"mobilenet_v2_{alpha}_{resolution}"
+        yield name, application("MobileNetV2", resolution, alpha=alpha)
+    for size in ("Small", "Large"):
+        for alpha, resolution in ((0.75, 160), (1.0, 224)):
+            name = f"mobilenet_v3_{size.lower()}_{alpha}_{resolution}"
+            yield name, application(f"MobileNetV3{size}", resolution, alpha=alpha)
+    yield "efficientnet_b0", application("EfficientNetB0")
+    yield "resnet50", application("ResNet50")
+    yield "densenet121", application("DenseNet121")
+    yield "nasnet_mobile", application("NASNetMobile")
+    yield "xception", application("Xception", 299)
+    yield "inception_v3", application("InceptionV3", 299)
+    yield "vit_small", lambda: vit(224, 16, 192, 3, 6)
+
+
+def convert(model: Any, *, int8: bool, seed: int = 0) -> bytes:
+    """Return the model as a .tflite file."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if int8:
+        rng = np.random.default_rng(seed)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: (
+            [rng.random(model.input_shape, np.float32)] for _ in range(2)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return bytes(converter.convert())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="networks whose name holds this text")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for name, build in networks():
+        paths = {
+            int8: arguments.folder / f"{name}{'.int8' if int8 else ''}.tflite"
+            for int8 in (False, True)
+        }
+        wanted = {int8: path for int8, path in paths.items() if not path.exists()}
+        if arguments.only not in name or not wanted:
+            continue
+        model = build()
+        for int8, path in wanted.items():
+            with write_atomically(path, ModelFileError) as file:
+                file.write(convert(model, int8=int8))
+            print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Predicted against measured, on Keras' applications and a small ViT, read from .tflite files.
+
+    python benchmarks/keras_files.py FOLDER
+    latlas profile --space general --table TABLE
+    python benchmarks/keras_models.py TABLE FOLDER [--processes 3] [--json]
+
+TABLE is a latency table of this machine in which none of the networks took part. Its target says
+which files are measured (FOLDER/*.int8.tflite for int8, the others for float), on which delegate.
+Each network is measured in several processes, the reference kernel before and after it; a
+measurement during which the reference moved is made again. The median over the processes is
+compared with the prediction, as it is and at the speed that the reference kernel had in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+from latlas.console import emit, table
+from latlas.predictor.evaluation import metrics
+from latlas.predictor.fit import fit
+from latlas.predictor.observations import observe
+from latlas.profiler.fold import fold
+from latlas.profiler.reference import reference_graph
+from latlas.profiler.runner import Effort, Job, Runner
+from latlas.profiler.statistics import summary_of
+from latlas.profiler.table import Table
+from latlas.profiler.tflite.reader import load_tflite
+from latlas.profiler.tflite.writer import to_tflite
+from latlas.targets import DeviceChoice, open_runner
+
+MODEL_EFFORT = Effort(min_runs=15, min_ms=300.0, max_ms=20_000.0, warmup_ms=50.0)
+REFERENCE_EFFORT = Effort(min_runs=20, min_ms=20.0)
+STEADY = 0.05
+"""The reference kernel may move by so much around a measurement."""
+ATTEMPTS = 5
+
+
+def measure(runner: Runner, model: bytes, reference: bytes) -> tuple[float, float]:
+    """Return the median times of a model and of the reference around it, in microseconds."""
+    found = []
+    for _ in range(ATTEMPTS):
+        jobs = [
+            Job("before", reference, REFERENCE_EFFORT),
+            Job("model", model, MODEL_EFFORT),
+            Job("after", reference, REFERENCE_EFFORT),
+        ]
+        before, whole, after = (summary_of(result).median_us for result in runner.run(jobs))
+        found.append((abs(after / before - 1), whole, (before + after) / 2))
+        if found[-1][0] <= STEADY:
+            break
+    _, whole, level = min(found)
+    return whole, level
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--only", default="", help="networks whose name holds this text")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    source = Table.open(arguments.table)
+    target = source.target
+    level_us = statistics.median(
+        summary.median_us
+        for summary in (reference.summary for reference in source.references)
+        if summary is not None
+    )
+    predictor = fit(observe(source))
+
+    int8 = target.precision == "int8"
+    paths = [
+        path
+        for path in sorted(arguments.folder.glob("*.tflite"))
+        if path.name.endswith(".int8.tflite") == int8 and arguments.only in path.name
+    ]
+    predictions = predictor.predict([fold(load_tflite(path)) for path in paths])
+    models = {path.name.partition(".tflite")[0]: path.read_bytes() for path in paths}
+    reference = to_tflite(fold(reference_graph()))
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    choice = DeviceChoice("local", (target.delegate,), target.threads, target.cores)
+    for process in range(arguments.processes):
+        with open_runner(choice) as runner:
+            for name in random.Random(process).sample(list(models), len(models)):
+                measured[name].append(measure(runner, models[name], reference))
+
+    networks: list[dict[str, Any]] = []
+    for name, prediction in zip(models, predictions, strict=True):
+        whole_ms = [whole / 1e3 for whole, _ in measured[name]]
+        scaled_ms = [whole * level_us / level / 1e3 for whole, level in measured[name]]
+        networks.append(
+            {
+                "network": name,
+                "measured_ms": statistics.median(whole_ms),
+                "processes_ms": whole_ms,
+                "at_table_speed_ms": statistics.median(scaled_ms),
+                "predicted_ms": prediction.latency_ms,
+                "low_ms": prediction.low_ms,
+                "high_ms": prediction.high_ms,
+                "measured_share": prediction.measured_share,
+            }
+        )
+    predicted = [n["predicted_ms"] for n in networks]
+    document = {"target": str(target), "networks": networks}
+    lines = []
+    for title, key in (
+        ("as measured", "measured_ms"),
+        ("at the table's speed", "at_table_speed_ms"),
+    ):
+        truth = [n[key] for n in networks]
+        quality = metrics(predicted, truth)
+        inside = sum(n["low_ms"] <= n[key] <= n["high_ms"] for n in networks) / len(networks)
+        document[title] = {"mape": quality.mape, "within10": quality.within10, "covered": inside}
+        lines.append(
+            f"{title}: MAPE {quality.mape:.1f}%, {quality.within10:.0f}% within 10%, "
+            f"{inside:.0%} inside their 90% interval, n {len(networks)}"
+        )
+    rows = [
+        (
+            n["network"],
+            f"{n['measured_ms']:.3f}",
+            f"{min(n['processes_ms']):.2f}-{max(n['processes_ms']):.2f}",
+            f"{n['at_table_speed_ms']:.3f}",
+            f"{n['predicted_ms']:.3f}",
+            f"{n['predicted_ms'] / n['measured_ms'] - 1:+.1%}",
+            f"{n['predicted_ms'] / n['at_table_speed_ms'] - 1:+.1%}",
+            f"{n['measured_share']:.0%}",
+        )
+        for n in networks
+    ]
+    header = (
+        "network",
+        "measured ms",
+        "processes",
+        "at table's speed",
+        "predicted ms",
+        "error",
+        "at table's speed",
+        "measured kernels",
+    )
+    text = f"target: {target}\n\n{table(header, rows)}\n\n" + "\n".join(lines)
+    emit(document, arguments.json, text)
+
+
+if __name__ == "__main__":
+    main()

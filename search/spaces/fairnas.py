@@ -1,0 +1,107 @@
+"""The search space of FairNAS (Chu et al. 2021): 19 inverted bottlenecks, 6 choices each.
+
+A chromosome is 19 integers in 0…5: ``kernel * 2 + expansion`` with kernel 3, 5, 7 and expansion
+3, 6. The skeleton is ProxylessNAS's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from latlas.profiler.errors import SearchError
+from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.ops import Shape
+from latlas.search.blocks import classifier, conv_bn, mbconv, separable
+from latlas.search.spaces.blockwise import BlockwiseSpace
+
+
+class Layer(NamedTuple):
+    """What the skeleton fixes of a searchable layer."""
+
+    filters: int
+    stride: int
+
+
+class Choice(NamedTuple):
+    """What a gene chooses."""
+
+    kernel: int
+    expansion: int
+
+
+LAYERS = tuple(
+    Layer(filters, 2 if index in (0, 2, 6, 14) else 1)
+    for index, filters in enumerate([32] * 2 + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320])
+)
+CHOICES = tuple(Choice(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))
+
+
+@dataclass(frozen=True)
+class FairnasSpace(BlockwiseSpace):
+    """FairNAS's space at one resolution, width and number of classes.
+
+    >>> FairnasSpace().size
+    609359740010496
+    """
+
+    name: ClassVar[str] = "fairnas"
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Number of choices of every gene."""
+        return (len(CHOICES),) * len(LAYERS)
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """One gene for each layer, none for stem and tail."""
+        return ((), *((position,) for position in range(len(LAYERS))), ())
+
+    def encode(self, layers: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Return the chromosome of (expansion, kernel) pairs.
+
+        Raises:
+            SearchError: a layer is not among the choices.
+        """
+        try:
+            genes = tuple(CHOICES.index(Choice(kernel, e)) for e, kernel in layers)
+        except ValueError as error:
+            raise SearchError(f"not an architecture of FairNAS's space: {layers}") from error
+        if len(genes) != len(LAYERS):
+            raise SearchError(f"FairNAS's space has {len(LAYERS)} layers, not {len(genes)}")
+        return genes
+
+    def input_shape(self, index: int, values: Sequence[int]) -> Shape:
+        """Return the shape that a block reads; it does not depend on genes."""
+        if index == 0:
+            return 1, self.resolution, self.resolution, self.channels
+        before = LAYERS[: index - 1]
+        side = self.side([2, *(layer.stride for layer in before)])
+        return 1, side, side, self.scaled(before[-1].filters if before else 16)
+
+    def append(self, b: GraphBuilder, x: int, index: int, values: Sequence[int]) -> int:
+        """Append the stem, a searchable layer or the tail."""
+        if index == 0:
+            x = conv_bn(b, x, self.scaled(32), 3, stride=2, act="relu6")
+            return separable(b, x, self.scaled(16), 3, act="relu6")
+        if index > len(LAYERS):
+            return classifier(b, b.mean(conv_bn(b, x, 1280, 1, act="relu6")), self.classes)
+        layer, choice = LAYERS[index - 1], CHOICES[values[0]]
+        return mbconv(
+            *(b, x, self.scaled(layer.filters), choice.kernel),
+            expanded=b.shape(x)[3] * choice.expansion,
+            stride=layer.stride,
+        )
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((int(pair[0]), int(pair[1])) for pair in text.split())
+
+
+ARCHITECTURES: dict[str, tuple[tuple[int, int], ...]] = {
+    "fairnas_a": _pairs("37 33 37 63 67 33 33 67 67 35 63 35 35 63 63 67 63 67 65"),
+    "fairnas_b": _pairs("35 33 35 33 63 35 37 33 63 35 33 63 37 33 67 65 67 63 65"),
+    "fairnas_c": _pairs("35 33 37 33 33 33 33 33 33 63 33 33 33 33 67 67 63 63 65"),
+}
+"""FairNAS's published networks as (expansion, kernel) of the 19 layers."""
