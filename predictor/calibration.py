@@ -76,13 +76,16 @@ def _solve(
 
 def fit_calibration(
     sum_us: NDArray[Any], kernels: NDArray[Any], measured_us: NDArray[Any]
-) -> Calibration:
+) -> tuple[Calibration, NDArray[np.float64]]:
     """Fit on networks of which both the kernels and the whole were measured.
 
     Args:
         sum_us: sum of kernel latencies, shape (networks,).
         kernels: number of kernels, shape (networks,).
         measured_us: latency of the whole, shape (networks,).
+
+    Returns:
+        The calibration, and the relative error of every network left out, shape (networks,).
 
     Raises:
         PredictorError: fewer than `MIN_NETWORKS` networks.
@@ -103,4 +106,4 @@ def fit_calibration(
         errors.append(predicted / measured[left_out] - 1)
     a, b, c = _solve(sums, counts, measured)
     error = float(np.sqrt(np.mean(np.square(errors))))
-    return Calibration(float(a), float(b), float(c), error, len(sums))
+    return Calibration(float(a), float(b), float(c), error, len(sums)), np.array(errors)

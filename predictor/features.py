@@ -37,6 +37,8 @@ NAMES = (
     "log_groups",
     "log_items",
     "log_imbalance",
+    "slices_mod_2",
+    "slices_mod_4",
     "kernel_height",
     "kernel_width",
     "stride",
@@ -52,7 +54,14 @@ NAMES = (
 )
 """Columns of the matrix that `matrix` returns; the first is what times are divided by."""
 
-RANGED = tuple(NAMES.index(name) for name in NAMES if name not in ("variant", "kind"))
+RANGED = tuple(
+    NAMES.index(name)
+    for name in (
+        *("log_work", "log_input_bytes", "log_output_bytes", "log_weight_bytes"),
+        *("log_in_channels", "log_out_channels", "log_groups"),
+        *("kernel_height", "kernel_width", "stride", "dilation", "inputs"),
+    )
+)
 """Columns in which a kernel can lie outside the range of those that were learned from."""
 
 
@@ -61,13 +70,15 @@ def matrix(kernels: Sequence[Kernel], target: Target) -> NDArray[np.float32]:
 
     >>> cpu = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
     >>> matrix([Kernel.from_text("1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1")], cpu).shape
-    (1, 27)
+    (1, 29)
     """
     c = sizes(kernels)
     run = implementation(kernels, c, target)
-    element = np.where(c["element_bytes"] < 4, c["element_bytes"], 2 if target.precision == "fp16" else 4)
+    whole = 2 if target.precision == "fp16" else 4
+    element = np.where(c["element_bytes"] < 4, c["element_bytes"], whole)
     read, written, weights = (c[name] * element for name in ("read", "written", "weights"))
     pixels = c["batch"] * c["out_height"] * c["out_width"]
+    slices = -(-c["out_channels"] // 4)
     plain = np.where(c["madds"] > 0, c["madds"], run.work)
     columns = (
         np.log(run.work),
@@ -85,6 +96,8 @@ def matrix(kernels: Sequence[Kernel], target: Target) -> NDArray[np.float32]:
         np.log(c["groups"]),
         np.log(run.items),
         np.log(run.imbalance),
+        slices % 2,
+        slices % 4,
         c["kernel_height"],
         c["kernel_width"],
         c["stride"],
@@ -104,3 +117,8 @@ def matrix(kernels: Sequence[Kernel], target: Target) -> NDArray[np.float32]:
 def work(kernel: Kernel, target: Target) -> float:
     """Return what a kernel computes on a target: multiplications, or elements that it touches."""
     return float(implementation([kernel], sizes([kernel]), target).work[0])
+
+
+def size(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ln(work) and ln(bytes moved) of rows of `matrix`, shape (rows, 2)."""
+    return np.stack([x[:, 0], x[:, 0] - x[:, NAMES.index("log_intensity")]], axis=1)

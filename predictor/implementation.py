@@ -109,9 +109,9 @@ def _on_gpu(kernels: Sequence[Kernel], c: Sizes, target: Target) -> Implementati
 def _winograd(kernels: Sequence[Kernel], c: Sizes, target: Target) -> NDArray[np.bool_]:
     rules = GpuDelegateRules(target.adapter)
     found = (c["operator"] == sizes.CONVOLUTION) & (c["kernel_height"] == 3) & (c["stride"] == 1)
-    for index in np.flatnonzero(found):
+    for index in np.flatnonzero(found).tolist():
         found[index] = rules.is_winograd(kernels[index])
-    return found
+    return np.asarray(found)
 
 
 def _constants(c: Sizes, target: Target) -> NDArray[np.bool_]:
@@ -123,13 +123,13 @@ def _constants(c: Sizes, target: Target) -> NDArray[np.bool_]:
     read, written = _parts(c["in_channels"], 4), _parts(c["out_channels"], 4)
     weights = 16 * read * written * c["kernel_height"] * c["kernel_width"] * element
     few = (c["groups"] == 1) & (written <= 8) & (weights <= limit)
-    return (c["operator"] == sizes.CONVOLUTION) & few
+    return np.asarray((c["operator"] == sizes.CONVOLUTION) & few)
 
 
 def _depthwise_3x3(c: Sizes) -> NDArray[np.bool_]:
     small = (c["kernel_height"] == 3) & (c["kernel_width"] == 3) & (c["padding"] == 4)
     plain = (c["stride"] == 1) & (c["dilation"] == 1) & (c["in_channels"] == c["out_channels"])
-    return (c["operator"] == sizes.DEPTHWISE) & small & plain
+    return np.asarray((c["operator"] == sizes.DEPTHWISE) & small & plain)
 
 
 def _on_cpu(c: Sizes, target: Target) -> Implementation:
@@ -145,7 +145,12 @@ def _on_cpu(c: Sizes, target: Target) -> Implementation:
     single = (operator == sizes.DEPTHWISE) & ~depthwise
     cells = c["read"] // c["batch"]
     work = np.select(
-        [matrix, convolution | single, depthwise | (operator == sizes.POOL), operator == sizes.MEAN],
+        [
+            matrix,
+            convolution | single,
+            depthwise | (operator == sizes.POOL),
+            operator == sizes.MEAN,
+        ],
         [
             c["batch"] * cells * _parts(c["out_channels"], lanes) * lanes,
             pixels * taps * read * columns * lanes * c["groups"],
@@ -155,7 +160,9 @@ def _on_cpu(c: Sizes, target: Target) -> Implementation:
         np.maximum(c["written"], c["madds"]),
     )
     rows = _parts(pixels, _TILE_PIXELS)
-    items = np.where(convolution | single, rows * columns * c["groups"], _parts(c["written"], lanes))
+    items = np.where(
+        convolution | single, rows * columns * c["groups"], _parts(c["written"], lanes)
+    )
     items = np.where(matrix, _parts(c["batch"], _TILE_PIXELS) * columns, items)
     share = _parts(items, target.threads)
     variant = np.select(

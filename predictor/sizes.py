@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import (
     Activation,
-    Binary,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
@@ -30,10 +29,19 @@ NAMES = (
     *("out_height", "out_width", "out_channels"),
     *("kernel_height", "kernel_width", "stride", "dilation", "padding", "groups"),
     *("read", "written", "weights", "madds"),
-    *("inputs", "broadcast", "fused", "fused_reads", "activation", "element_bytes", "operator", "kind"),
+    *(
+        "inputs",
+        "broadcast",
+        "fused",
+        "fused_reads",
+        "activation",
+        "element_bytes",
+        "operator",
+        "kind",
+    ),
 )
-"""Columns: sizes along axes, a window, elements, and counts. `operator` is one of those below, `kind`
-tells apart what is learned together."""
+"""Columns: sizes along axes, a window, elements, and counts. `operator` is one of those below,
+`kind` tells apart what is learned together."""
 
 Sizes = dict[str, NDArray[np.int64]]
 """By name, a column of shape (kernels,)."""
@@ -44,8 +52,9 @@ _ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2}
 _KINDS = {"relu": 1, "relu6": 2, "hard_swish": 3, "hard_sigmoid": 4, "logistic": 5, "tanh": 6}
 _ELEMENT_BYTES = {"": 4, "int8": 1}
 
-Window = tuple[int, int, int, int, int, int]
-_NO_WINDOW: Window = (1, 1, 1, 1, 0, 1)
+Window = tuple[int, ...]
+_NO_WINDOW = (1, 1, 1, 1, 0, 1)
+"""Height, width, stride, dilation, padding and groups of what has none of them."""
 
 
 def kernel_class(kernel: Kernel) -> str:
@@ -134,7 +143,7 @@ def _activation(op: Op, kernel: Kernel) -> int:
     return _ACTIVATIONS[getattr(op, "activation", "none")]
 
 
-def _nhwc(shape: Shape) -> tuple[int, int, int, int]:
+def _nhwc(shape: Shape) -> Shape:
     """Return a shape of any rank as one of four axes."""
     if len(shape) == 4:
         return shape
