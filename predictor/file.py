@@ -56,8 +56,7 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
             for name in ("a", "b_us", "c_us", "error", "networks")
         },
         "intervals": {
-            name: getattr(predictor.intervals, name)
-            for name in ("measured", "doubt", "floor", "networks")
+            name: getattr(predictor.intervals, name) for name in ("measured", "doubt", "networks")
         },
         "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
@@ -159,10 +158,10 @@ def _from_parts(
     a, b_us, c_us, error = (float(terms[name]) for name in ("a", "b_us", "c_us", "error"))
     calibration = Calibration(a, b_us, c_us, error, int(terms["networks"]))
     terms = header["intervals"]
-    measured, doubt, floor = (float(terms[name]) for name in ("measured", "doubt", "floor"))
-    intervals = Intervals(measured, doubt, floor, int(terms["networks"]))
+    measured, doubt = (float(terms[name]) for name in ("measured", "doubt"))
+    intervals = Intervals(measured, doubt, int(terms["networks"]))
     numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
-    numbers += measured, doubt, floor, intervals.networks
+    numbers += measured, doubt, intervals.networks
     if not all(0 <= number <= MAX_US for number in numbers):
         raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
     return LatencyPredictor(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.predictor import features
-from latlas.predictor.calibration import PLAIN_SUM, fit_calibration
+from latlas.predictor.calibration import MIN_NETWORKS, PLAIN_SUM, fit_calibration, solve
 from latlas.predictor.forest import Forest
-from latlas.predictor.intervals import Intervals, quantile
+from latlas.predictor.intervals import FLOOR, Intervals, quantile
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
@@ -31,9 +31,6 @@ GROUPS = 8
 
 FOLD_TREES = 24
 """Trees of the forests without a group: they are thrown away."""
-
-FLOOR = 0.05
-"""Added to the spread between trees: they agree on what all of them have not seen."""
 
 MAX_SIMILAR = 256
 """So many kernels are kept to judge unknown ones by."""
@@ -82,15 +79,22 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         ranges={name: _range(part.x) for name, part in training.items()},
         similar=_similar(known, observations, seed),
     )
-    whole = []
+    networks, sums = [], []
     for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
         latency_us, source = plain.kernels_us(network.kernels)
         if not (source == UNKNOWN).any():
-            whole.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
-    calibration, errors = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
-    calibrated = replace(plain, calibration=calibration)
-    return _with_errors(calibrated, training, observations.networks, np.abs(errors), trees, seed)
+            networks.append(network)
+            sums.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
+    whole = np.asarray(sums, np.float64).reshape(-1, 3)
+    calibration = fit_calibration(*whole.T)
+    folds = _left_out(plain, training, networks, whole, trees, seed)
+    return replace(
+        plain,
+        calibration=calibration,
+        intervals=folds.intervals(),
+        type_error=folds.type_error(),
+    )
 
 
 def _training(known: KernelLatencies, observations: Observations) -> dict[str, _Training]:
@@ -123,54 +127,79 @@ def _similar(known: KernelLatencies, observations: Observations, seed: int) -> N
     return np.column_stack([size, np.log(time_us)]).astype(np.float32)
 
 
-def _with_errors(
+@dataclass(frozen=True)
+class _Folds:
+    """How far kernels and networks were off that were predicted by others alone.
+
+    Attributes:
+        kernels: by class, ln(predicted / measured) of kernels.
+        measured: ln(predicted / measured) of networks by their kernels' measured times.
+        errors: the same by their kernels' predicted times, shape (networks,).
+        spread: between trees, as in `Intervals.half_width`, shape (networks,).
+    """
+
+    kernels: Mapping[str, Sequence[float]]
+    measured: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    def type_error(self) -> dict[str, float]:
+        return {
+            name: float(np.sqrt(np.mean(np.square(found))))
+            for name, found in sorted(self.kernels.items())
+        }
+
+    def intervals(self) -> Intervals:
+        units = np.abs(self.errors) / (self.spread + FLOOR)
+        return Intervals(
+            measured=quantile(np.abs(self.measured)),
+            doubt=quantile(units),
+            networks=len(units),
+        )
+
+
+def _left_out(
     predictor: LatencyPredictor,
     training: Mapping[str, _Training],
     networks: Sequence[NetworkObservation],
-    calibration_errors: NDArray[np.float64],
+    whole: NDArray[np.float64],
     trees: int,
     seed: int,
-) -> LatencyPredictor:
-    """Add how far kernels and networks were off that were predicted by others alone."""
+) -> _Folds:
+    """Leave out networks in groups with their kernels, and predict them by the others alone."""
     residuals: dict[str, list[float]] = defaultdict(list)
-    errors, doubts, groups = [], [], []
-    for number, (left_out, kernels) in enumerate(_groups(networks, training, seed)):
+    measured, found = [], []
+    for chosen, kernels in _groups(networks, training, seed):
         forests = {}
         for name, part in training.items():
             out = np.array([kernel in kernels for kernel in part.kernels])
-            if 0 < out.sum() <= len(out) - MIN_KERNELS:
+            if not out.any():
+                forests[name] = predictor.forests[name]
+            elif out.sum() <= len(out) - MIN_KERNELS:
                 forest = part.grow(np.flatnonzero(~out), min(trees, FOLD_TREES), seed)
                 residuals[name] += (forest.predict(part.x[out]) - part.y[out]).tolist()
                 forests[name] = forest
-            elif not out.any():
-                forests[name] = predictor.forests[name]
-        others = replace(predictor, table_us={}, forests=forests)
-        for network in left_out:
-            found = others.estimate(network.kernels)
-            total = float(found.latency_us.sum())
-            if (found.source == UNKNOWN).any() or total <= 0:
+        others = np.setdiff1d(np.arange(len(networks)), chosen)
+        if len(others) < MIN_NETWORKS:
+            others = np.arange(len(networks))
+        a, b, c = solve(*whole[others].T)
+        without = replace(predictor, table_us={}, forests=forests)
+        for index in chosen:
+            sum_us, count, truth_us = whole[index]
+            measured.append(np.log((a * sum_us + b * count + c) / truth_us))
+            estimate = without.estimate(networks[index].kernels)
+            total = float(estimate.latency_us.sum())
+            if (estimate.source == UNKNOWN).any() or total <= 0:
                 continue
-            whole_us = predictor.calibration.apply(np.array([total]), np.array([found.source.size]))
-            errors.append(abs(np.log(network.latency_us / whole_us[0])))
-            doubts.append(float(found.latency_us @ found.spread) / total + FLOOR)
-            groups.append(number)
-    sizes = Counter(groups)
-    weight = np.array([1 / sizes[group] for group in groups])
-    intervals = Intervals(
-        measured=quantile(calibration_errors),
-        doubt=quantile(np.array(errors) / np.array(doubts), weight),
-        floor=FLOOR,
-        networks=len(errors),
-    )
-    type_error = {
-        name: float(np.sqrt(np.mean(np.square(found)))) for name, found in sorted(residuals.items())
-    }
-    return replace(predictor, intervals=intervals, type_error=type_error)
+            error = np.log((a * total + b * count + c) / truth_us)
+            found.append((error, estimate.latency_us @ estimate.spread / total))
+    columns = np.asarray(found, np.float64).reshape(-1, 2).T
+    return _Folds(residuals, np.array(measured), columns[0], columns[1])
 
 
 def _groups(
     networks: Sequence[NetworkObservation], training: Mapping[str, _Training], seed: int
-) -> Iterator[tuple[list[NetworkObservation], set[Kernel]]]:
+) -> Iterator[tuple[list[int], set[Kernel]]]:
     """Yield networks that resemble each other, and all kernels that are left out with them.
 
     Kernels that occur in no network are left out with a group at random.
@@ -181,9 +210,9 @@ def _groups(
     others = [k for part in training.values() for k in part.kernels if k not in in_networks]
     of_other = np.random.default_rng(seed).permutation(len(others)) % count
     for group in range(count):
-        chosen = [n for n, g in zip(networks, of_network, strict=True) if g == group]
-        kernels = {kernel for network in chosen for kernel in network.kernels}
-        kernels.update(k for k, g in zip(others, of_other, strict=True) if g == group)
+        chosen = [index for index, of in enumerate(of_network) if of == group]
+        kernels = {kernel for index in chosen for kernel in networks[index].kernels}
+        kernels.update(k for k, of in zip(others, of_other, strict=True) if of == group)
         yield chosen, kernels
 
 

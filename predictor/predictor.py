@@ -30,10 +30,6 @@ MARGIN = 0.1
 SIMILAR = 5
 """So many kernels, those nearest in work and bytes, stand for one of an unknown class."""
 
-UNKNOWN_SPREAD = 1.0
-"""Doubt about the logarithm of an unknown kernel's time: it may take three times as long, or a
-third."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -186,7 +182,6 @@ class LatencyPredictor:
             if forest is None:
                 found.source[indices] = UNKNOWN
                 found.latency_us[indices] = self._by_similar(x)
-                found.spread[indices] = UNKNOWN_SPREAD
                 continue
             mean, spread = forest.predict_spread(x)
             found.source[indices] = PREDICTED
@@ -209,8 +204,8 @@ class LatencyPredictor:
         size = features.size(x)
         away = np.square(size[:, None, :] - self.similar[None, :, :2]).sum(axis=2)
         nearest = np.argsort(away, axis=1, kind="stable")[:, :SIMILAR]
-        # What is computed or moved beyond them is paid for at the same rate.
-        more = (size[:, None, :] - self.similar[nearest, :2]).max(axis=2)
+        # What is computed and moved beyond them is paid for at the same rate.
+        more = (size[:, None, :] - self.similar[nearest, :2]).mean(axis=2)
         return np.asarray(np.exp(np.median(self.similar[nearest, 2] + more, axis=1)), np.float64)
 
     @property
@@ -229,12 +224,13 @@ class LatencyPredictor:
         sums = add(found.latency_us)
         whole_ms = self.calibration.apply(sums, lengths) / 1e3
         total = np.where(sums > 0, sums, 1.0)  # a network without kernels: a lone reshape
-        guessed = found.source != MEASURED
-        share = add(found.latency_us * guessed)
-        spread = add(found.latency_us * found.spread) / np.where(share > 0, share, 1.0)
-        half = self.intervals.half_width(share / total, spread)
-        measured = add(found.latency_us * ~guessed) / total
-        predicted = add(found.latency_us * (found.source == PREDICTED)) / total
+        measured, predicted, guessed = (
+            add(found.latency_us * (found.source == source)) / total
+            for source in (MEASURED, PREDICTED, UNKNOWN)
+        )
+        doubt = add(found.latency_us * found.spread) / total
+        spread = doubt / np.where(predicted > 0, predicted, 1.0)
+        half = self.intervals.half_width(predicted, spread, guessed)
         unknown = _named(kernels, found.source == UNKNOWN, network)
         extrapolated = _named(kernels, found.extrapolated, network)
         return [

@@ -21,7 +21,7 @@ def kernels(split_cpu: Any) -> tuple[Kernel, ...]:
 
 def test_shares_and_sources(predictor: LatencyPredictor, kernels: tuple[Kernel, ...]) -> None:
     known = {**predictor.table_us, kernels[0]: 7.0}
-    forests = {kind: f for kind, f in predictor.forests.items() if kind != "max_pool"}
+    forests = {kind: f for kind, f in predictor.forests.items() if kind != "pool"}
     less = replace(predictor, table_us=known, forests=forests)
     shares = kernel_shares(kernels, *less.kernels_us(kernels))
     assert [k.kernel for k in shares] == [k.text for k in kernels]

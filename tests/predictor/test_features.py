@@ -27,7 +27,8 @@ def named(text: str, target: Target = CPU) -> dict[str, float]:
 @pytest.mark.parametrize(("target", "element"), [(CPU, 4), (GPU, 2)])
 def test_a_convolution_by_hand(target: Target, element: int) -> None:
     found = named(
-        "1x8x6x6 | conv2d filters=16 kernel=3x5 stride=2x2 padding=1x1x2x2 activation=relu6 @0 | @1",
+        "1x8x6x6 | conv2d filters=16 kernel=3x5 stride=2x2 padding=1x1x2x2 activation=relu6 @0 "
+        "| @1",
         target,
     )
     madds = 4 * 3 * 16 * 3 * 5 * 6

@@ -63,6 +63,10 @@ def test_round_trip_is_exact(simulation: Any, predictor: LatencyPredictor, tmp_p
     assert read.table_us == predictor.table_us
     assert read.type_error == predictor.type_error
     assert read.calibration == predictor.calibration
+    assert read.intervals == predictor.intervals
+    assert (read.similar == predictor.similar).all()
+    assert list(read.ranges) == sorted(predictor.ranges)
+    assert all((read.ranges[kind] == predictor.ranges[kind]).all() for kind in read.ranges)
     file.save(read, tmp_path / "again.latlas")
     assert (tmp_path / "again.latlas").read_bytes() == path.read_bytes()
 
@@ -158,13 +162,15 @@ def test_encrypted_and_oddly_packed_members(tmp_path: Path, saved: Path) -> None
 
 CHANGES: dict[str, Any] = {
     "format": "another",
-    "version": 2,
+    "version": 3,
     "features": 99,
     "target": {"device": "x"},
     "rules": "xnnpack-0",
     "types": ["conv2d", "nothing"],
     "type_error": {"conv2d": float("nan")},
     "calibration": {"a": 1},
+    "intervals": {"measured": 1},
+    "ranged": ["conv2d"],
     "kernels": ["hello"],
 }
 
@@ -219,14 +225,25 @@ def test_wrong_latencies(saved: Path, tmp_path: Path, table_us: Any) -> None:
 
 def test_forests_that_overflow(saved: Path, tmp_path: Path) -> None:
     header, arrays = parts(saved)
-    values = arrays["0.value"].copy()
+    values = arrays["0.number"].copy()
     values[-1] = 1e30
-    refuse(write(tmp_path / "p.latlas", header, arrays | {"0.value": values}), "for ever")
+    refuse(write(tmp_path / "p.latlas", header, arrays | {"0.number": values}), "for ever")
+
+
+@pytest.mark.parametrize("name", ["ranges", "similar"])
+def test_wrong_ranges_and_similar_kernels(saved: Path, tmp_path: Path, name: str) -> None:
+    header, arrays = parts(saved)
+    for bad in (np.nan, np.inf, -np.inf):
+        values = arrays[name].copy()
+        values.flat[0] = bad
+        refuse(write(tmp_path / "p.latlas", header, arrays | {name: values}), "bounds")
+    for other in (arrays[name][1:].reshape(-1), arrays[name].astype(np.float64), np.array("x")):
+        refuse(write(tmp_path / "p.latlas", header, arrays | {name: other}), "shape")
 
 
 def test_a_predictor_of_nothing(saved: Path, tmp_path: Path) -> None:
     header, _ = parts(saved)
-    header |= {"kernels": [], "types": [], "type_error": {}}
+    header |= {"kernels": [], "types": [], "ranged": [], "type_error": {}}
     refuse(write(tmp_path / "p.latlas", header, {"table_us": np.zeros(0)}))
 
 
