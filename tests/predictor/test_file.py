@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latlas.predictor import file
-from latlas.predictor.fit import fit
+from latlas.predictor import features, file
+from latlas.predictor.fit import TREES, fit
+from latlas.predictor.forest import Forest
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError, TargetMismatchError
@@ -272,3 +275,35 @@ def test_devices_are_not_replaced(small: LatencyPredictor, tmp_path: Path) -> No
     with pytest.raises(PredictorError, match="no regular file"):
         file.save(small, pipe)
     assert pipe.is_fifo()
+
+
+def test_a_full_set_is_small_and_read_quickly(small: LatencyPredictor, tmp_path: Path) -> None:
+    """12 kernel types learned from 2,000 rows each, as many trees as `latlas fit` grows."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, len(features.NAMES))).astype(np.float32)
+    y = x[:, 0] + np.sin(x[:, 1]) + rng.normal(0, 0.1, 2000)
+    forest = Forest.grow(x, y, np.ones(2000), trees=TREES)
+    assert len(forest.child) > 1900 * 2 * TREES
+    full = replace(small, forests={f"type {index}": forest for index in range(12)})
+    file.save(full, tmp_path / "full.latlas")
+    assert (tmp_path / "full.latlas").stat().st_size <= 20e6
+    read = file.load(tmp_path / "full.latlas")
+    assert (read.forests["type 11"].predict(x) == forest.predict(x)).all()
+
+
+def test_scikit_learn_is_needed_to_fit_only(saved: Path) -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from latlas.predictor import file\n"
+        "from latlas.search import zoo\n"
+        f"predictor = file.load(Path({str(saved)!r}))\n"
+        "print(predictor.predict([zoo.build('mobilenet_v2')], accept_unknown=True)[0].latency_ms)\n"
+        "assert not [name for name in sys.modules if name.startswith(('sklearn', 'scipy'))]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from latlas.search import zoo
+
+    (here,) = file.load(saved).predict([zoo.build("mobilenet_v2")], accept_unknown=True)
+    assert float(done.stdout) == here.latency_ms

@@ -88,10 +88,9 @@ def test_an_unknown_kernel_counts_as_others_of_its_size(
     assert found.latency_us[0] == less.table_us[known]
     b = GraphBuilder((1, 640, 640, 8))
     (large,) = split_cpu(b.build(b.max_pool(0, 3)))
-    estimates = [found.latency_us[2], *less.kernels_us([large])[0]]
-    for kernel, estimate_us in zip((kernels[2], large), estimates, strict=True):
-        truth_us = simulation.kernel_us(kernel)
-        assert truth_us / 5 < estimate_us < truth_us * 5
+    truth_us = simulation.kernel_us(kernels[2])
+    assert truth_us / 10 < found.latency_us[2] < truth_us * 10
+    assert less.kernels_us([large])[0][0] > 10 * found.latency_us[2]
 
 
 def test_less_known_means_wider_bounds(simulation: Any, predictor: LatencyPredictor) -> None:
