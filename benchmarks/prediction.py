@@ -2,9 +2,13 @@
 
     python benchmarks/prediction.py TABLE [--json]
 
-Every graph and every file is another network, and each is predicted by a call of its own, so that
-no result serves twice. TABLE is a latency table of the MoGA space. The networks are MnasNet-like
-and random, so that most kernels have to be predicted.
+Every graph and every file is another network: MnasNet-like ones of random widths, so that most of
+their kernels have to be predicted and no result serves twice. Graphs are predicted 100 at a time,
+files one by one. Beside them, in the same run, a naive
+loop predicts the same graphs one kernel at a time, as predictors of models usually do. TABLE is a
+latency table of the MoGA space on the CPU. Chromosomes are predicted through what the predictor is
+compiled to for their space. Loading is timed with a full set, too: 12 kernel types, each fitted on
+2,000 rows.
 """
 
 from __future__ import annotations
@@ -12,21 +16,34 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from latlas.console import emit, table
+from latlas.predictor import features, file
 from latlas.predictor.fit import fit
+from latlas.predictor.forest import Forest
 from latlas.predictor.genes import compile_genes
 from latlas.predictor.observations import observe
+from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.fold import fold
+from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.kernel import split
 from latlas.profiler.table import Table
 from latlas.profiler.tflite.reader import load_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.blocks import classifier, conv_bn, mbconv
-from latlas.search.spaces import MogaSpace
+from latlas.search.spaces import FairnasSpace, MnasnetSpace, MogaSpace
+
+BATCH = 100
+"""Graphs in one call."""
+
+KINDS, ROWS = 12, 2000
+"""Of a full set."""
 
 
 def random_network(rng: np.random.Generator) -> Graph:
@@ -43,11 +60,56 @@ def random_network(rng: np.random.Generator) -> Graph:
     return b.build(classifier(b, x, 1000))
 
 
+def per_second(count: int, work: Callable[[], object]) -> float:
+    """Return how many are done per second."""
+    start = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - start)
+
+
+def naive(predictor: LatencyPredictor, graphs: Sequence[Graph]) -> None:
+    """Predict one network after the other, kernel by kernel."""
+    rules = rules_for(predictor.target.delegate)
+    for graph in graphs:
+        kernels = split(fold(graph), rules)
+        total_us = sum(float(predictor.kernels_us([kernel])[0][0]) for kernel in kernels)
+        predictor.calibration.apply(np.array([total_us]), np.array([len(kernels)]))
+
+
+def batched(predictor: LatencyPredictor, graphs: Sequence[Graph]) -> None:
+    """Predict `BATCH` networks at a time."""
+    for start in range(0, len(graphs), BATCH):
+        predictor.predict(graphs[start : start + BATCH])
+
+
+def full_set(predictor: LatencyPredictor) -> LatencyPredictor:
+    """Return a predictor as large as one of everything."""
+    rng = np.random.default_rng(0)
+    kinds = list(predictor.forests)[:KINDS]
+    forests = {}
+    for kind in kinds:
+        x = rng.standard_normal((ROWS, len(features.NAMES))).astype(np.float32)
+        y = x @ rng.standard_normal(x.shape[1]) + rng.standard_normal(ROWS)
+        forests[kind] = Forest.grow(x, y, np.ones(ROWS))
+    return replace(predictor, forests=forests)
+
+
+def loading(predictor: LatencyPredictor, folder: Path) -> dict[str, float]:
+    """Return the size of a predictor's file and the seconds that reading it takes."""
+    path = folder / "predictor.latlas"
+    file.save(predictor, path)
+    return {
+        "megabytes": path.stat().st_size / 1e6,
+        "seconds": 1 / per_second(1, lambda: file.load(path)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--graphs", type=int, default=400)
+    parser.add_argument("--graphs", type=int, default=1000)
+    parser.add_argument("--naive", type=int, default=50, help="Graphs of the naive loop.")
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--genes", type=int, default=200_000)
     arguments = parser.parse_args()
@@ -56,44 +118,67 @@ def main() -> None:
     graphs = [random_network(rng) for _ in range(arguments.graphs)]
     assert len({graph.to_text() for graph in graphs}) == len(graphs)
     predictor.predict(graphs[:1])
+    rates = {
+        "graphs_per_s": per_second(len(graphs), lambda: batched(predictor, graphs)),
+        "naive_graphs_per_s": per_second(
+            arguments.naive, lambda: naive(predictor, graphs[: arguments.naive])
+        ),
+    }
 
-    start = time.perf_counter()
-    for graph in graphs:
-        predictor.predict([graph])
-    graphs_per_s = len(graphs) / (time.perf_counter() - start)
-
-    with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for index, graph in enumerate(graphs[: arguments.files]):
-            paths.append(Path(folder) / f"{index}.tflite")
-            paths[-1].write_bytes(to_tflite(fold(graph)))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        paths = [folder / f"{index}.tflite" for index in range(arguments.files)]
+        for path, graph in zip(paths, graphs, strict=False):
+            path.write_bytes(to_tflite(fold(graph)))
         megabytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
-        start = time.perf_counter()
-        for path in paths:
-            predictor.predict([load_tflite(path)])
-        files_per_s = len(paths) / (time.perf_counter() - start)
+        rates["files_per_s"] = per_second(
+            len(paths), lambda: [predictor.predict([load_tflite(path)]) for path in paths]
+        )
+        rates["naive_files_per_s"] = per_second(
+            len(paths), lambda: [naive(predictor, [load_tflite(path)]) for path in paths]
+        )
+        loaded = {
+            "this": loading(predictor, folder),
+            "full": loading(full_set(predictor), folder),
+        }
 
-    space = MogaSpace()
-    compiled = compile_genes(space, predictor)
-    genes = rng.integers(0, space.choices, size=(arguments.genes, len(space.choices)))
-    start = time.perf_counter()
-    compiled.latency_ms(genes)
-    genes_per_s = arguments.genes / (time.perf_counter() - start)
+    spaces = {}
+    for space in (MogaSpace(), FairnasSpace(), MnasnetSpace()):
+        start = time.perf_counter()
+        compiled = compile_genes(space, predictor)
+        compile_s = time.perf_counter() - start
+        count = arguments.genes
+        genes = rng.integers(0, space.choices, size=(count, len(space.choices)))
+        spaces[space.name] = {
+            "compile_s": compile_s,
+            "per_s": per_second(count, lambda: compiled.latency_ms(genes)),  # noqa: B023
+        }
 
     document = {
         "target": str(predictor.target),
-        "graphs_per_s": graphs_per_s,
+        **rates,
         "ops_per_graph": sum(len(graph.nodes) for graph in graphs) / len(graphs),
-        "files_per_s": files_per_s,
         "megabytes_per_file": megabytes,
-        "genes_per_s": genes_per_s,
+        "spaces": spaces,
+        "loading": loaded,
     }
     rows = [
-        ("distinct graphs in memory", f"{graphs_per_s:,.0f}"),
-        (f".tflite files of {megabytes:.1f} MB", f"{files_per_s:,.0f}"),
-        ("MoGA chromosomes", f"{genes_per_s:,.0f}"),
+        ("distinct graphs in memory", f"{rates['graphs_per_s']:,.0f}"),
+        ("the same, kernel by kernel", f"{rates['naive_graphs_per_s']:,.0f}"),
+        (f".tflite files of {megabytes:.1f} MB", f"{rates['files_per_s']:,.0f}"),
+        ("the same, kernel by kernel", f"{rates['naive_files_per_s']:,.0f}"),
+        *((f"chromosomes of {name}", f"{each['per_s']:,.0f}") for name, each in spaces.items()),
     ]
-    emit(document, arguments.json, table(("predicted", "per second"), rows))
+    lines = [
+        table(("predicted", "per second"), rows),
+        "",
+        *(f"compiling {name}: {each['compile_s']:.1f} s" for name, each in spaces.items()),
+        *(
+            f"loading {name} predictor, {each['megabytes']:.1f} MB: {each['seconds']:.2f} s"
+            for name, each in (("this", loaded["this"]), ("a full", loaded["full"]))
+        ),
+    ]
+    emit(document, arguments.json, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""A predictor compiled for a search space: one array per gene, so that a generation is a gather.
+"""A predictor compiled for a search space: arrays keyed by small tuples of genes.
 
-It holds for spaces in which every gene chooses its kernels by itself (``moga``, ``fairnas``), which
-compiling checks.
+A space says which genes decide which part of its networks. What a part costs is worked out once for
+every tuple of their values; a generation of chromosomes is then one gather for each part. Spaces
+that say nothing are compiled gene by gene, where each of their genes chooses its kernels by itself;
+compiling checks it. What cannot be compiled is predicted as graphs.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +20,23 @@ from numpy.typing import NDArray
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError
-from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.ops import Dequantize, Op, Quantize
+from latlas.profiler.quantise import for_precision
 
 CHECKS = 8
-"""Random chromosomes on which the sum over genes must equal the network itself."""
+"""Random chromosomes on which the sum over parts must equal the network itself."""
+
+MAX_TUPLES = 200_000
+"""A space with more tuples of genes is not compiled: it would take minutes and much memory."""
+
+BATCH = 256
+"""Networks predicted at once where a space is not compiled, which bounds the memory."""
+
+Groups = Sequence[Sequence[int]]
+"""For every part of a network, the positions of the genes that decide it."""
 
 
 class GeneSpace(Protocol):
@@ -38,25 +52,63 @@ class GeneSpace(Protocol):
         ...
 
 
+@runtime_checkable
+class BlockSpace(GeneSpace, Protocol):
+    """A space whose networks are chains of blocks, each of which a few genes decide.
+
+    >>> from latlas.search.spaces import MogaSpace, NasnetSpace
+    >>> isinstance(MogaSpace(), BlockSpace), isinstance(NasnetSpace(), BlockSpace)
+    (True, False)
+    """
+
+    @property
+    def groups(self) -> Groups:
+        """For every block, the positions of the genes that decide it; a gene may decide several."""
+        ...
+
+    def block(self, index: int, values: Sequence[int]) -> Graph:
+        """Return a block, given the values of the genes that decide it, as a network of its own."""
+        ...
+
+
+class ChromosomeLatency(Protocol):
+    """Says how long the networks of chromosomes take."""
+
+    def latency_ms(
+        self, genes: Sequence[Sequence[int]] | NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """Return latencies in milliseconds, shape (chromosomes,).
+
+        Args:
+            genes: chromosomes, shape (chromosomes, genes).
+
+        Raises:
+            SearchError: a gene has no such choice.
+        """
+        ...
+
+
 class GeneLatency:
     """Latency of chromosomes by table look-up.
 
     Args:
-        base_us: sum of kernels of the chromosome of zeros, and their number.
-        tables: per gene, what each choice adds to both, shape (choices, 2).
+        choices: number of choices of every gene.
+        groups: for every part, the genes that decide it.
+        tables: for every part, the sum of its kernels in microseconds and their number, shape
+            (tuples, 2); tuples of values in the order of `itertools.product`.
         calibration: from the sum to the whole network.
     """
 
     def __init__(
         self,
-        base_us: NDArray[np.float64],
+        choices: Sequence[int],
+        groups: Groups,
         tables: Sequence[NDArray[np.float64]],
         calibration: Calibration,
     ) -> None:
-        self._base = base_us
-        self._flat = np.concatenate(tables)
-        self._choices = np.array([len(table) for table in tables])
-        self._offsets = np.cumsum(self._choices) - self._choices
+        self._choices = list(choices)
+        self._groups = [tuple(group) for group in groups]
+        self._tables = tables
         self._calibration = calibration
 
     def latency_ms(
@@ -70,67 +122,195 @@ class GeneLatency:
         Raises:
             SearchError: a gene has no such choice.
         """
-        chosen = np.asarray(genes)
-        if chosen.ndim != 2 or chosen.shape[1] != len(self._choices):
-            raise SearchError(
-                f"chromosomes of {len(self._choices)} genes are wanted, not an array of shape "
-                f"{chosen.shape}"
-            )
-        if (chosen < 0).any() or (chosen >= self._choices).any():
-            raise SearchError(f"a gene is outside the choices {self._choices.tolist()}")
-        index = chosen + self._offsets
-        total = self._flat[index].sum(axis=1) + self._base
+        chosen = as_genes(genes, self._choices)
+        total = np.zeros((len(chosen), 2))
+        for group, table in zip(self._groups, self._tables, strict=True):
+            index = np.zeros(len(chosen), np.intp)
+            for position in group:
+                index = index * self._choices[position] + chosen[:, position]
+            total += table.take(index, axis=0)
         return self._calibration.apply(total[:, 0], total[:, 1]) / 1e3
+
+
+class GraphLatency:
+    """Latency of chromosomes through their graphs, for spaces that cannot be compiled.
+
+    Args:
+        space: decodes chromosomes.
+        predictor: predicts their networks.
+    """
+
+    def __init__(self, space: GeneSpace, predictor: LatencyPredictor) -> None:
+        self.space = space
+        self.predictor = predictor
+
+    def latency_ms(
+        self, genes: Sequence[Sequence[int]] | NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """Return latencies in milliseconds, shape (chromosomes,).
+
+        Args:
+            genes: chromosomes, shape (chromosomes, genes).
+
+        Raises:
+            SearchError: a gene has no such choice.
+            UnknownKernelError: nothing is known about a kernel.
+        """
+        chosen = as_genes(genes, self.space.choices).tolist()
+        found: list[float] = []
+        for start in range(0, len(chosen), BATCH):
+            graphs = [self.space.decode(each) for each in chosen[start : start + BATCH]]
+            found += [prediction.latency_ms for prediction in self.predictor.predict(graphs)]
+        return np.array(found, np.float64)
+
+
+def gene_latency(space: GeneSpace, predictor: LatencyPredictor) -> ChromosomeLatency:
+    """Return the latency of a space's chromosomes: compiled where it can be, else through graphs.
+
+    Raises:
+        UnknownKernelError: nothing is known about a kernel of the space.
+    """
+    try:
+        return compile_genes(space, predictor)
+    except SearchError:
+        return GraphLatency(space, predictor)
 
 
 def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 0) -> GeneLatency:
     """Compile a predictor for a space.
 
     Raises:
-        SearchError: in this space, the kernels of one gene depend on another gene.
+        SearchError: the kernels of the space's networks are not a sum over its groups of genes
+            (without groups, over its genes), or there are too many tuples of genes.
         UnknownKernelError: nothing is known about a kernel of the space.
     """
     rules = rules_for(predictor.target.delegate)
 
-    def kernels_of(genes: Sequence[int]) -> Counter[Kernel]:
-        return Counter(split(fold(space.decode(genes)), rules))
+    def kernels_of(graph: Graph) -> Counter[Kernel]:
+        return Counter(split(for_precision(graph, predictor.target.precision), rules))
 
-    zeros = [0] * len(space.choices)
-    base = kernels_of(zeros)
-    changes: list[list[Counter[Kernel]]] = []
-    for position, choices in enumerate(space.choices):
-        column = []
-        for choice in range(choices):
-            genes = [*zeros[:position], choice, *zeros[position + 1 :]]
-            change = kernels_of(genes)
-            change.subtract(base)
-            column.append(change)
-        changes.append(column)
+    parts: _Parts
+    if isinstance(space, BlockSpace):
+        parts = _BlockParts(space, kernels_of)
+    else:
+        parts = _GeneParts(space, kernels_of)
+    tuples = sum(math.prod(space.choices[position] for position in group) for group in parts.groups)
+    if tuples > MAX_TUPLES:
+        raise SearchError(
+            f"{type(space).__name__} has {tuples:,} tuples of genes, more than {MAX_TUPLES:,}: "
+            "predict its graphs instead"
+        )
+    _require_sum(space, parts, kernels_of, seed)
+    known_us: dict[Kernel, float] = {}
+    tables = [
+        _table(parts, index, [space.choices[position] for position in group], predictor, known_us)
+        for index, group in enumerate(parts.groups)
+    ]
+    return GeneLatency(space.choices, parts.groups, tables, predictor.calibration)
 
+
+def as_genes(
+    genes: Sequence[Sequence[int]] | NDArray[np.integer], choices: Sequence[int]
+) -> NDArray[np.intp]:
+    """Return chromosomes as an array, shape (chromosomes, genes).
+
+    Raises:
+        SearchError: they are not of a space with these choices.
+    """
+    chosen = np.asarray(genes)
+    if chosen.ndim != 2 or chosen.shape[1] != len(choices) or chosen.dtype.kind not in "iu":
+        raise SearchError(
+            f"chromosomes of {len(choices)} integers are wanted, not an array of shape "
+            f"{chosen.shape} and type {chosen.dtype}"
+        )
+    if (chosen < 0).any() or (chosen >= np.asarray(choices)).any():
+        raise SearchError(f"a gene is outside the choices {list(choices)}")
+    return chosen.astype(np.intp, copy=False)
+
+
+class _Parts(Protocol):
+    """The parts whose kernels make a network's."""
+
+    groups: Groups
+
+    def kernels(self, index: int, values: Sequence[int]) -> Counter[Kernel]:
+        """Return the kernels of a part, or how they change the first part's."""
+        ...
+
+
+class _BlockParts:
+    """The blocks of a network; quantised, only its two ends convert from and to float32."""
+
+    def __init__(self, space: BlockSpace, kernels_of: Callable[[Graph], Counter[Kernel]]) -> None:
+        self.groups: Groups = space.groups
+        self.space = space
+        self.kernels_of = kernels_of
+
+    def kernels(self, index: int, values: Sequence[int]) -> Counter[Kernel]:
+        inner: list[type[Op]] = []
+        if index > 0:
+            inner.append(Quantize)
+        if index < len(self.groups) - 1:
+            inner.append(Dequantize)
+        found = self.kernels_of(self.space.block(index, values))
+        for kernel in [kernel for kernel in found if type(kernel.op) in inner]:
+            if isinstance(kernel.op, Dequantize) or kernel.dtype == "float32":
+                del found[kernel]
+        return found
+
+
+class _GeneParts:
+    """The network of zeros, and for every gene how its choices change that network's kernels."""
+
+    def __init__(self, space: GeneSpace, kernels_of: Callable[[Graph], Counter[Kernel]]) -> None:
+        self.groups: Groups = [(), *((position,) for position in range(len(space.choices)))]
+        self.space = space
+        self.kernels_of = kernels_of
+        self.zeros = [0] * len(space.choices)
+        self.base = kernels_of(space.decode(self.zeros))
+
+    def kernels(self, index: int, values: Sequence[int]) -> Counter[Kernel]:
+        if index == 0:
+            return self.base
+        genes = [*self.zeros[: index - 1], *values, *self.zeros[index:]]
+        change = self.kernels_of(self.space.decode(genes))
+        change.subtract(self.base)
+        return change
+
+
+def _require_sum(
+    space: GeneSpace, parts: _Parts, kernels_of: Callable[[Graph], Counter[Kernel]], seed: int
+) -> None:
+    """Raise `SearchError` unless the parts of random networks have the kernels of the whole."""
     rng = np.random.default_rng(seed)
     for _ in range(CHECKS):
         genes = [int(rng.integers(choices)) for choices in space.choices]
-        total = Counter(base)
-        for column, gene in zip(changes, genes, strict=True):
-            total.update(column[gene])
-        if +total != kernels_of(genes):
+        total: Counter[Kernel] = Counter()
+        for index, group in enumerate(parts.groups):
+            total.update(parts.kernels(index, [genes[position] for position in group]))
+        if +total != kernels_of(space.decode(genes)):
             raise SearchError(
                 f"the kernels of {type(space).__name__} are not a sum over its genes: "
                 "predict its graphs instead"
             )
 
-    kernels = list(
-        dict.fromkeys(
-            [*base, *(kernel for column in changes for change in column for kernel in change)]
-        )
-    )
-    latency_us, source = predictor.kernels_us(kernels)
-    predictor.require_known(kernels, source)
-    known = dict(zip(kernels, latency_us.tolist(), strict=True))
 
-    def weigh(counts: Counter[Kernel]) -> list[float]:
-        total_us = sum(count * known[kernel] for kernel, count in counts.items())
-        return [total_us, float(counts.total())]
-
-    tables = [np.array([weigh(change) for change in column]) for column in changes]
-    return GeneLatency(np.array(weigh(base)), tables, predictor.calibration)
+def _table(
+    parts: _Parts,
+    index: int,
+    choices: Sequence[int],
+    predictor: LatencyPredictor,
+    known_us: dict[Kernel, float],
+) -> NDArray[np.float64]:
+    """Return the sum of a part's kernels and their number for every tuple of values."""
+    values = itertools.product(*map(range, choices))
+    counts = [parts.kernels(index, each) for each in values]
+    new = [k for k in dict.fromkeys(itertools.chain(*counts)) if k not in known_us]
+    latency_us, source = predictor.kernels_us(new)
+    predictor.require_known(new, source)
+    known_us.update(zip(new, latency_us.tolist(), strict=True))
+    rows = [
+        (sum(count * known_us[kernel] for kernel, count in each.items()), each.total())
+        for each in counts
+    ]
+    return np.array(rows, np.float64)

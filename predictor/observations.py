@@ -95,7 +95,7 @@ def observe(table: Table) -> Observations:
 
 
 def _observe(table: Table, rules: FusionRules) -> Observations:
-    usable = _at_usual_speed(table)
+    usable = at_usual_speed(table)
     networks = []
     left_out = {}
     for measurement in _unthrottled([m for m in usable if m.unit == "network"]):
@@ -114,7 +114,7 @@ def _observe(table: Table, rules: FusionRules) -> Observations:
         if measurement.unit == "kernel"
     }
     probes = [measurement for measurement in usable if measurement.unit == "probe"]
-    fixed_us = _fixed_cost_us(probes, min(alone_us.values(), default=0.0))
+    fixed_us = fixed_cost_us(probes, min(alone_us.values(), default=0.0))
     found = Observations(table.target, tuple(networks), alone_us, fixed_us, left_out)
     return found.without(disturbed)
 
@@ -129,7 +129,7 @@ def _disturbed(networks: Sequence[NetworkObservation]) -> list[str]:
     return [name for name, departure in departures.items() if departure > limit]
 
 
-def _at_usual_speed(table: Table) -> list[Measurement]:
+def at_usual_speed(table: Table) -> list[Measurement]:
     """Return the measurements that have samples, throttled ones at the speed of the others.
 
     A noisy median is better than none. What was measured while the device was throttled is scaled
@@ -178,7 +178,7 @@ def listed_us(
     return tuple(sum(islice(times, count)) + count * TRUNCATION_US for count in counts)
 
 
-def _fixed_cost_us(probes: Sequence[Measurement], smallest_us: float) -> float:
+def fixed_cost_us(probes: Sequence[Measurement], smallest_us: float) -> float:
     """Return what an invocation costs beside its kernels, in microseconds.
 
     It is the intercept of a line through chains of 1, 2, 4 … copies of one kernel, but no more than

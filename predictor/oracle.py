@@ -1,18 +1,24 @@
-"""Latency oracles: graphs in, latencies out, whatever is behind."""
+"""Latency oracles: graphs in, latencies out, whatever is behind.
+
+A predictor, the kernels of a table alone, and the device itself; `latlas.predictor.blocks` has the
+blocks of a table.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import DeviceError, RunnerError
-from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph
+from latlas.profiler.quantise import for_precision
 from latlas.profiler.runner import Effort, Job, Runner
 from latlas.profiler.statistics import summary_of
 from latlas.profiler.target import Target
@@ -50,6 +56,19 @@ class PredictorOracle:
         return np.array([p.latency_ms for p in self.predictor.predict(graphs)])
 
 
+class TableOracle(PredictorOracle):
+    """Latencies from measured kernels alone: a kernel that was not measured is an error.
+
+    Args:
+        predictor: fitted on the table.
+        calibrated: whether sums of kernels are calibrated; else they are taken as they are.
+    """
+
+    def __init__(self, predictor: LatencyPredictor, *, calibrated: bool = True) -> None:
+        calibration = predictor.calibration if calibrated else PLAIN_SUM
+        super().__init__(replace(predictor, forests={}, calibration=calibration))
+
+
 class DeviceOracle:
     """Latencies measured on the device itself, straight from the graph, without TensorFlow.
 
@@ -80,9 +99,10 @@ class DeviceOracle:
         return self.runner.target
 
     def latency_ms(self, graphs: Sequence[Graph]) -> NDArray[np.float64]:
-        """Measure every network.
+        """Measure every network; on a target of int8, those of float32 in their int8 form.
 
         Raises:
+            GraphError: a network holds int8 and the target does not.
             RunnerError: a network could not be measured.
             DeviceError: the device is gone, or unwell for too long.
         """
@@ -92,8 +112,9 @@ class DeviceOracle:
                 raise DeviceError(f"the device is no better after {waited_s:.0f} s: {reason}")
             self.sleep(_LOOK_S)
             waited_s += _LOOK_S
+        precision = self.target.precision
         jobs = (
-            Job(str(index), to_tflite(fold(graph)), self.effort)
+            Job(str(index), to_tflite(for_precision(graph, precision)), self.effort)
             for index, graph in enumerate(graphs)
         )
         found = []

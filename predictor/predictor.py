@@ -15,10 +15,10 @@ from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import UnknownKernelError
-from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.quantise import for_precision
 from latlas.profiler.target import Target
 
 MEASURED, PREDICTED, UNKNOWN = range(3)
@@ -131,14 +131,15 @@ class LatencyPredictor:
         """Predict whole networks.
 
         Args:
-            graphs: networks in either form.
+            graphs: networks in either form; a target of int8 runs those of float32 quantised.
             accept_unknown: count unknown kernels as average ones instead of raising.
 
         Raises:
             UnknownKernelError: a network has kernels that nothing is known about.
+            GraphError: a network holds int8 and the target does not.
         """
         rules = rules_for(self.target.delegate, self.target.adapter)
-        networks = [split(fold(graph), rules) for graph in graphs]
+        networks = [split(for_precision(graph, self.target.precision), rules) for graph in graphs]
         return self.predict_kernels(networks, accept_unknown=accept_unknown)
 
     def predict_kernels(

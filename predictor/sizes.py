@@ -50,7 +50,7 @@ OTHER, CONVOLUTION, DEPTHWISE, FULLY_CONNECTED, POOL, MEAN = range(6)
 
 _ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2}
 _KINDS = {"relu": 1, "relu6": 2, "hard_swish": 3, "hard_sigmoid": 4, "logistic": 5, "tanh": 6}
-_ELEMENT_BYTES = {"": 4, "int8": 1}
+_ELEMENT_BYTES = {"": 4, "float32": 4, "int8": 1}
 
 Window = tuple[int, ...]
 _NO_WINDOW = (1, 1, 1, 1, 0, 1)

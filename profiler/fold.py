@@ -9,7 +9,7 @@ every convolution and fully connected layer has a bias, and dropout and drop pat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -26,12 +26,14 @@ from latlas.profiler.ops import (
     FusedActivation,
     Op,
     Pad,
+    TransposeConv2D,
+    changed,
 )
 
 _Linear = Conv2D | DepthwiseConv2D | FullyConnected
 
 
-@dataclass
+@dataclass(slots=True)
 class _Step:
     """A node of the graph under construction; `inputs` name values of the original graph."""
 
@@ -48,10 +50,12 @@ class _Folder:
         self.weights: dict[str, Array] | None = None if graph.weights is None else {}
         self.steps: list[_Step | None] = []
         self.made_by: dict[int, int] = {}  # original value -> position in steps
-        self.uses = [len(consumers) for consumers in graph.consumers]
-        for value in graph.outputs:
-            self.uses[value] += 1
-        self.extra = len(self.uses)  # numbers for values that the original graph does not have
+        # Values that the original graph does not have are numbered after its own.
+        self.shapes = list(graph.shapes)
+        self.uses = [0] * len(self.shapes)
+        for values in (graph.outputs, *[node.inputs for node in graph.nodes]):
+            for value in values:
+                self.uses[value] += 1
 
     def producer(self, value: int) -> _Step | None:
         """Return the step behind a value, if nothing else reads that value."""
@@ -68,10 +72,11 @@ class _Folder:
         step.op, step.value = op, value
         self.made_by[value] = position
 
-    def new_value(self) -> int:
+    def new_value(self, like: int) -> int:
+        """Return the number of a new value, of the shape of another one."""
         self.uses.append(1)
-        self.extra += 1
-        return self.extra - 1
+        self.shapes.append(self.shapes[like])
+        return len(self.shapes) - 1
 
     def copy_weights(self, node: Node) -> None:
         if self.weights is None or self.graph.weights is None:
@@ -86,33 +91,33 @@ class _Folder:
                 self.fold_batch_norm(node, node.op, value)
             case Activation(kind="relu" | "relu6" as kind):
                 step = self.producer(node.inputs[0])
-                if step is not None and getattr(step.op, "activation", "") == "none":
+                if step is not None and _takes_activation(step.op):
                     self.extend(step, _activated(step.op, cast(FusedActivation, kind)), value)
                 else:
                     self.append(node.op, node.inputs, node.name, value)
             case Activation(kind="hard_sigmoid"):
                 self.fold_hard_sigmoid(node, value)
-            case Conv2D() | DepthwiseConv2D() | FullyConnected():
+            case Conv2D() | DepthwiseConv2D() | FullyConnected() | TransposeConv2D():
                 self.fold_linear(node, node.op, value)
             case _:
                 self.copy_weights(node)
                 self.append(node.op, node.inputs, node.name, value)
 
-    def fold_linear(self, node: Node, op: _Linear, value: int) -> None:
+    def fold_linear(self, node: Node, op: _Linear | TransposeConv2D, value: int) -> None:
         """Give it a bias, as it has in every .tflite, and the padding of the steps before it."""
         self.copy_weights(node)
         if not op.bias:
-            op = replace(op, bias=True)
+            op = changed(op, bias=True)
             if self.weights is not None:
                 channels = self.graph.shapes[value][-1]
                 self.weights[f"{node.name}/bias"] = np.zeros(channels, np.float32)
         inputs = node.inputs
-        while not isinstance(op, FullyConnected):
+        while isinstance(op, Conv2D | DepthwiseConv2D):
             step = self.producer(inputs[0])
             if step is None or not isinstance(step.op, Pad):
                 break
             top, bottom, left, right = map(sum, zip(op.padding, step.op.padding, strict=True))
-            op = replace(op, padding=(top, bottom, left, right))
+            op = changed(op, padding=(top, bottom, left, right))
             self.steps[self.made_by.pop(inputs[0])] = None
             inputs = step.inputs
         self.append(op, inputs, node.name, value)
@@ -126,39 +131,44 @@ class _Folder:
                 self.weights[key] = self.weights[key] + np.float32(3)
             self.extend(step, _activated(step.op, "relu6"), clipped)
         else:
-            clipped = self.new_value()
+            clipped = self.new_value(clipped)
             name = f"{node.name}_shift"
             self.append(Binary("add", "relu6", value=3.0), node.inputs, name, clipped)
         self.append(Binary("mul", value=1 / 6), (clipped,), node.name, value)
 
     def fold_batch_norm(self, node: Node, op: BatchNorm, value: int) -> None:
-        channels = self.graph.input_shapes(node)[0][-1:]
-        scale, shift = self.batch_norm_terms(node, op)
+        terms = self.batch_norm_terms(node, op)
         step = self.producer(node.inputs[0])
         if step is not None and isinstance(step.op, _Linear) and step.op.activation == "none":
-            if self.weights is not None:
-                assert scale is not None and shift is not None
-                kernel, bias = self.weights[f"{step.name}/kernel"], f"{step.name}/bias"
-                rows = kernel.ndim == 4 and isinstance(step.op, DepthwiseConv2D)
-                spread = scale if rows else scale.reshape(-1, *(1,) * (kernel.ndim - 1))
-                self.weights[f"{step.name}/kernel"] = kernel * spread
-                self.weights[bias] = self.weights[bias] * scale + shift
             self.extend(step, step.op, value)
+            if terms is not None:
+                self.scale(step, *terms)
             return
-        scaled = self.new_value()
+        channels = self.shapes[value][-1:]
+        scaled = self.new_value(value)
         self.append(Binary("mul", constant=channels), node.inputs, f"{node.name}_scale", scaled)
         self.append(Binary("add", constant=channels), (scaled,), f"{node.name}_shift", value)
-        if self.weights is not None:
-            assert scale is not None and shift is not None
-            self.weights[f"{node.name}_scale/constant"] = scale
-            self.weights[f"{node.name}_shift/constant"] = shift
+        if self.weights is not None and terms is not None:
+            self.weights[f"{node.name}_scale/constant"] = terms[0]
+            self.weights[f"{node.name}_shift/constant"] = terms[1]
 
-    def batch_norm_terms(self, node: Node, op: BatchNorm) -> tuple[Array | None, Array | None]:
+    def scale(self, step: _Step, scale: Array, shift: Array) -> None:
+        """Let the weights of a step do what a scale and a shift of every channel would."""
+        assert self.weights is not None
+        kernel, bias = self.weights[f"{step.name}/kernel"], f"{step.name}/bias"
+        rows = kernel.ndim == 4 and isinstance(step.op, DepthwiseConv2D)
+        spread = scale if rows else scale.reshape(-1, *(1,) * (kernel.ndim - 1))
+        self.weights[f"{step.name}/kernel"] = kernel * spread
+        self.weights[bias] = self.weights[bias] * scale + shift
+
+    def batch_norm_terms(self, node: Node, op: BatchNorm) -> tuple[Array, Array] | None:
+        """Return the scale and shift of every channel, or None where there are no weights."""
+        weights = self.graph.weights
+        if weights is None:
+            return None
         gamma, beta, mean, variance = (
-            self.graph.weight(node, name) for name in ("gamma", "beta", "mean", "variance")
+            weights[f"{node.name}/{name}"] for name in ("gamma", "beta", "mean", "variance")
         )
-        if gamma is None or beta is None or mean is None or variance is None:
-            return None, None
         scale = (gamma / np.sqrt(variance + np.float32(op.epsilon))).astype(np.float32)
         return scale, (beta - mean * scale).astype(np.float32)
 
@@ -166,19 +176,31 @@ class _Folder:
         graph = self.graph
         renumbered = {value: value for value in range(len(graph.inputs))}
         nodes: list[Node] = []
+        shapes = list(graph.inputs)
         for step in self.steps:
             if step is None:
                 continue
             inputs = tuple([renumbered[value] for value in step.inputs])
             renumbered[step.value] = len(graph.inputs) + len(nodes)
             nodes.append(Node(step.op, inputs, step.name))
+            shapes.append(self.shapes[step.value])
         outputs = tuple(renumbered[value] for value in graph.outputs)
-        return Graph(graph.inputs, tuple(nodes), outputs, self.weights)
+        return Graph.of_shapes(
+            *(graph.inputs, tuple(nodes), outputs, self.weights),
+            graph.input_types,
+            tuple(shapes),
+        )
+
+
+def _takes_activation(op: Op) -> bool:
+    if isinstance(op, Binary):
+        return op.fuses and op.activation == "none"
+    return isinstance(op, _Linear) and op.activation == "none"
 
 
 def _activated(op: Op, kind: FusedActivation) -> Op:
     assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected | Binary)
-    return replace(op, activation=kind)
+    return changed(op, activation=kind)
 
 
 def is_folded(graph: Graph) -> bool:
@@ -192,7 +214,7 @@ def is_folded(graph: Graph) -> bool:
     """
     return not any(
         isinstance(node.op, BatchNorm)
-        or node.op == Activation("hard_sigmoid")
+        or (isinstance(node.op, Activation) and node.op.kind == "hard_sigmoid")
         or node.dropout
         or node.drop_path
         for node in graph.nodes

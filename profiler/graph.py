@@ -4,7 +4,9 @@
 nodes. `latlas.profiler.fold.fold` gives the inference form, the only one that the .tflite writer
 and the kernel splitter take.
 
-Values are numbered: first the inputs, then one value per node, in order.
+Values are numbered: first the inputs, then one value per node, in order. Each has an element type:
+float32, or int8 in a quantised network, where `Quantize` and `Dequantize` lead from one to the
+other. A graph holds no scales: they do not change the work.
 """
 
 from __future__ import annotations
@@ -23,24 +25,30 @@ from latlas.profiler.ops import (
     MAX_ELEMENTS,
     MAX_RANK,
     Activation,
+    BatchMatmul,
     BatchNorm,
     Binary,
     Concat,
     Conv2D,
+    DataType,
     DepthwiseConv2D,
+    Dequantize,
     FullyConnected,
     FusedActivation,
+    Gather,
     Mean,
     Op,
     Pad,
     Padding,
     Pair,
     Pool,
+    Quantize,
     Reshape,
     Resize,
     Shape,
     Slice,
     Softmax,
+    Transpose,
     format_shape,
     from_text,
     parse_integer,
@@ -51,6 +59,8 @@ from latlas.profiler.ops import (
 )
 
 Array = NDArray[Any]
+_CONVERSIONS = frozenset({Quantize, Dequantize})
+
 Weights = Mapping[str, Array]
 """Arrays by ``"node name/weight name"``, in the layout that `Op.weights` states."""
 
@@ -78,10 +88,12 @@ class Graph:
         inputs: shape of every input, batch first.
         nodes: operators in topological order.
         outputs: the values that the network returns.
-        weights: arrays by node and weight name, or None where only the structure is known.
+        weights: arrays by node and weight name, or None where only the structure is known; real
+            numbers in a quantised network too.
+        input_types: element type of every input; empty where all are float32.
 
     Raises:
-        GraphError: a node reads a value that is not yet there, or shapes do not fit.
+        GraphError: a node reads a value that is not yet there, or shapes or types do not fit.
 
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> graph = b.build(b.conv(b.input, 4, 3, stride=2))
@@ -93,10 +105,59 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
     weights: Weights | None = field(default=None, compare=False, repr=False)
+    input_types: tuple[DataType, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the graph by working out every shape."""
+        """Check the graph by working out every shape and type."""
         self.shapes  # noqa: B018
+        if self.input_types:
+            _check_types(self.input_types, self.inputs)
+        if not self.is_float:
+            self.types  # noqa: B018
+
+    @staticmethod
+    def of_shapes(
+        inputs: tuple[Shape, ...],
+        nodes: tuple[Node, ...],
+        outputs: tuple[int, ...],
+        weights: Weights | None,
+        input_types: tuple[DataType, ...],
+        shapes: tuple[Shape, ...],
+    ) -> Graph:
+        """Return a graph whose shapes are known, without working them out and checking it again.
+
+        Args:
+            inputs, nodes, outputs, weights, input_types: as of any graph.
+            shapes: of every value, as the nodes infer them.
+        """
+        graph = object.__new__(Graph)
+        graph.__dict__.update(
+            inputs=inputs,
+            nodes=nodes,
+            outputs=outputs,
+            weights=weights,
+            input_types=input_types,
+            shapes=shapes,
+        )
+        return graph
+
+    @cached_property
+    def is_float(self) -> bool:
+        """Whether all values are float32, as nearly always."""
+        return not self.input_types and _CONVERSIONS.isdisjoint(
+            [type(node.op) for node in self.nodes]
+        )
+
+    @cached_property
+    def types(self) -> tuple[DataType, ...]:
+        """Element type of every value."""
+        floats: list[DataType] = ["float32"]
+        types = list(self.input_types) or floats * len(self.inputs)
+        if self.is_float:
+            return tuple(types + floats * len(self.nodes))
+        for node in self.nodes:
+            types.append(node.op.infer_type(tuple([types[value] for value in node.inputs])))
+        return tuple(types)
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
@@ -140,7 +201,10 @@ class Graph:
         >>> b.build(b.relu6(b.conv(b.input, 4, 1))).to_text()
         '1x8x8x3 | conv2d filters=4 kernel=1x1 @0 | activation kind=relu6 @1 | @2'
         """
-        parts = [",".join(map(format_shape, self.inputs))]
+        heads = map(format_shape, self.inputs)
+        if self.input_types:
+            heads = map(_typed, heads, self.input_types)
+        parts = [",".join(heads)]
         for node in self.nodes:
             extra = "".join(
                 f" {key}={float(value)!r}"
@@ -162,14 +226,16 @@ class Graph:
         if not body:
             raise GraphError(f"not a graph: {text[:80]!r}")
         try:
-            inputs = tuple(parse_shape(part) for part in head.split(","))
+            heads = [part.partition(":") for part in head.split(",")]
+            inputs = tuple(parse_shape(shape) for shape, _, _ in heads)
+            types = tuple(_parse_type(colon, kind) for _, colon, kind in heads)
             nodes = tuple(
                 _node_from_text(part, position) for position, part in enumerate(body[:-1])
             )
             outputs = _read_values(body[-1].removeprefix("@"))
         except ValueError as error:
             raise GraphError(f"not a graph: {text[:80]!r} ({error})") from error
-        return Graph(inputs, nodes, outputs)
+        return Graph(inputs, nodes, outputs, input_types=plain_types(types))
 
     def with_weights(self, weights: Weights | None) -> Graph:
         """Return the same structure with other weights."""
@@ -189,6 +255,35 @@ class Graph:
         for name, shape in shapes.items():
             _check_shape(shape, name)
         return shapes
+
+
+def plain_types(types: Sequence[DataType]) -> tuple[DataType, ...]:
+    """Return types of inputs as a graph holds them: none where all are float32.
+
+    >>> plain_types(["float32", "float32"]), plain_types(["int8"])
+    ((), ('int8',))
+    """
+    return tuple(types) if "int8" in types else ()
+
+
+def _typed(shape: str, kind: DataType) -> str:
+    return shape if kind == "float32" else f"{shape}:{kind}"
+
+
+def _parse_type(colon: str, text: str) -> DataType:
+    if not colon:
+        return "float32"
+    if text != "int8":
+        raise ValueError(f"unknown element type {text[:20]!r}; expected int8, or nothing")
+    return "int8"
+
+
+def _check_types(types: tuple[DataType, ...], inputs: tuple[Shape, ...]) -> None:
+    if len(types) != len(inputs) or plain_types(types) != types:
+        raise GraphError(
+            f"input_types {types} do not fit {len(inputs)} input(s): expected one each, with an "
+            "int8 among them, or none at all"
+        )
 
 
 def _check_shape(shape: Shape, what: str) -> None:
@@ -215,7 +310,7 @@ def _node_from_text(text: str, position: int) -> Node:
 
 
 def _read_values(text: str) -> tuple[int, ...]:
-    return tuple([parse_integer(value) for value in text.split(",")])
+    return tuple([parse_integer(value) for value in text.split(",")]) if text else ()
 
 
 def random_weights(graph: Graph, seed: int = 0) -> Weights:
@@ -243,12 +338,18 @@ def random_weights(graph: Graph, seed: int = 0) -> Weights:
                 part = np.abs(part) + np.float32(0.5)
             case "gamma" | "constant":
                 part = 1 + np.float32(0.1) * part
+            case "indices":
+                continue  # below, since they depend on what is gathered from
             case _:
                 part = np.float32(0.1) * part
         whole = size // len(part) * len(part)
         values[:whole].reshape(-1, len(part))[:] = part
         values[whole:] = part[: size - whole]
         weights[key] = values.reshape(shape)
+    for node in graph.nodes:
+        if isinstance(node.op, Gather):
+            steps = np.linspace(0, graph.input_shapes(node)[0][node.op.axis] - 1, node.op.count)
+            weights[f"{node.name}/indices"] = steps.astype(np.int32)
     return weights
 
 
@@ -264,10 +365,17 @@ class GraphBuilder:
     >>> x = b.relu6(b.batch_norm(b.conv(b.input, 8, 3, stride=2, bias=False)))
     >>> [node.name for node in b.build(x).nodes]
     ['conv2d_0', 'batch_norm_1', 'activation_2']
+
+    `types` are the element types of the inputs, float32 by default:
+
+    >>> b = GraphBuilder((1, 8, 8, 4), types=["int8"])
+    >>> b.build(b.conv(b.input, 4, 1)).to_text()
+    '1x8x8x4:int8 | conv2d filters=4 kernel=1x1 @0 | @1'
     """
 
-    def __init__(self, *inputs: Shape) -> None:
+    def __init__(self, *inputs: Shape, types: Sequence[DataType] = ()) -> None:
         self._inputs = inputs
+        self._types = plain_types(types)
         self._shapes = list(inputs)
         self._nodes: list[Node] = []
 
@@ -292,7 +400,7 @@ class GraphBuilder:
 
     def build(self, *outputs: int, weights: Weights | None = None) -> Graph:
         """Return the graph that ends in these values."""
-        return Graph(self._inputs, tuple(self._nodes), outputs, weights)
+        return Graph(self._inputs, tuple(self._nodes), outputs, weights, self._types)
 
     def _padding(
         self, value: int, kernel: Pair, stride: Pair, dilation: Pair, padding: str | Padding
@@ -407,6 +515,18 @@ class GraphBuilder:
         """Append zeros around height and width."""
         return self.apply(Pad(padding), value)
 
+    def transpose(self, value: int, perm: Iterable[int]) -> int:
+        """Append a transpose."""
+        return self.apply(Transpose(tuple(perm)), value)
+
+    def matmul(self, left: int, right: int, *, adj_x: bool = False, adj_y: bool = False) -> int:
+        """Append a product of matrices over the last two axes."""
+        return self.apply(BatchMatmul(adj_x, adj_y), left, right)
+
+    def dense(self, value: int, units: int, *, bias: bool = True) -> int:
+        """Append a fully connected layer over the last axis."""
+        return self.apply(FullyConnected(units, bias, keepdims=True), value)
+
     def slice(self, value: int, begin: Shape, size: Shape) -> int:
         """Append a slice."""
         return self.apply(Slice(begin, size), value)
@@ -414,6 +534,14 @@ class GraphBuilder:
     def resize(self, value: int, size: Pair, *, half_pixel_centers: bool = False) -> int:
         """Append a bilinear resizing."""
         return self.apply(Resize(size, half_pixel_centers=half_pixel_centers), value)
+
+    def quantize(self, value: int) -> int:
+        """Append a conversion to int8."""
+        return self.apply(Quantize(), value)
+
+    def dequantize(self, value: int) -> int:
+        """Append a conversion to float32."""
+        return self.apply(Dequantize(), value)
 
     def softmax(self, value: int) -> int:
         """Append a softmax."""

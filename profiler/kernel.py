@@ -10,20 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from latlas.profiler.canonical import canonical, neutral
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import require_folded
-from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph import Graph, Node, plain_types
 from latlas.profiler.ops import (
     Activation,
+    BatchMatmul,
     Binary,
-    Conv2D,
-    FullyConnected,
-    Mean,
+    DataType,
     Op,
     Pool,
-    Reshape,
+    Reduce,
     Shape,
-    Softmax,
+    Transpose,
 )
 
 
@@ -34,10 +34,12 @@ class Kernel:
     Attributes:
         inputs: shape of every activation that it reads, the main one first.
         nodes: operators in order; the last one's value is the output.
+        input_types: element type of every input; empty where all are float32.
     """
 
     inputs: tuple[Shape, ...]
     nodes: tuple[Node, ...]
+    input_types: tuple[DataType, ...] = ()
 
     @property
     def op(self) -> Op:
@@ -45,14 +47,28 @@ class Kernel:
         return self.nodes[0].op
 
     @property
+    def dtype(self) -> DataType:
+        """Element type of what the kernel reads; of its weights too, and nearly always its output.
+
+        Only ``quantize`` and ``dequantize`` write another type than they read.
+        """
+        return self.input_types[0] if self.input_types else "float32"
+
+    @property
     def type(self) -> str:
-        """What a predictor learns apart, e.g. ``conv2d``, ``add`` or ``average_pool``."""
-        return op_type(self.op)
+        """What a predictor learns apart: ``conv2d``, ``average_pool``, ``conv2d:int8`` …
+
+        Several int8 operators that one lookup table stands for are a ``lookup:int8``.
+        """
+        if not self.input_types:
+            return op_type(self.op)
+        return f"{op_type(self.op) if len(self.nodes) == 1 else LOOKUP}:{self.dtype}"
 
     @property
     def graph(self) -> Graph:
         """The kernel as a network of its own, ready to be written and measured."""
-        return Graph(self.inputs, self.nodes, (len(self.inputs) + len(self.nodes) - 1,))
+        outputs = (len(self.inputs) + len(self.nodes) - 1,)
+        return Graph(self.inputs, self.nodes, outputs, input_types=self.input_types)
 
     @property
     def text(self) -> str:
@@ -73,14 +89,28 @@ class Kernel:
         graph = Graph.from_text(text)
         if graph.outputs != (len(graph.inputs) + len(graph.nodes) - 1,) or not graph.nodes:
             raise GraphError(f"not a kernel: {text[:80]!r}")
-        return Kernel(graph.inputs, graph.nodes)
+        return Kernel(graph.inputs, graph.nodes, graph.input_types)
+
+
+LOOKUP = "lookup"
+"""The type of kernels that are one table of 256 bytes, however many operators stand behind it."""
 
 
 def op_type(op: Op) -> str:
-    """Return the name under which an operator is measured and predicted."""
-    if isinstance(op, Binary | Activation):
-        return op.kind
-    return f"{op.kind}_pool" if isinstance(op, Pool) else op.name
+    """Return the name under which an operator is measured and predicted.
+
+    >>> op_type(Reduce("max", (1,)))
+    'reduce_max'
+    """
+    match op:
+        case Binary() | Activation():
+            return op.kind
+        case Pool():
+            return f"{op.kind}_pool"
+        case Reduce():
+            return f"reduce_{op.kind}"
+        case _:
+            return op.name
 
 
 class FusionRules(Protocol):
@@ -123,7 +153,14 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     first = len(graph.inputs)
     if len(group) == 1:  # nearly all of them, so worth a short way
         node = graph.nodes[group[0]]
-        return _canonical(node.op, graph.input_shapes(node))
+        op, shapes = canonical(*_squared(node, graph.input_shapes(node)))
+        kernel = Kernel(shapes, (Node(op, tuple(range(len(shapes))), f"{op.name}_0"),))
+        if graph.is_float:
+            return kernel
+        types = plain_types([graph.types[value] for value in node.inputs])
+        return replace(kernel, input_types=types)
+    if _turns_operand(graph, group):
+        return _product(graph, *group)
     inside = {first + position: index for index, position in enumerate(group)}
     outside: dict[int, int] = {}
     for position in group:
@@ -133,55 +170,35 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     numbers = outside | {value: len(outside) + index for value, index in inside.items()}
     nodes = tuple(
         Node(
-            _neutral(graph.nodes[position].op),
+            neutral(graph.nodes[position].op),
             tuple([numbers[value] for value in graph.nodes[position].inputs]),
             f"{graph.nodes[position].op.name}_{index}",
         )
         for index, position in enumerate(group)
     )
-    return Kernel(tuple([graph.shapes[value] for value in outside]), nodes)
+    types = plain_types([graph.types[value] for value in outside])
+    return Kernel(tuple([graph.shapes[value] for value in outside]), nodes, types)
 
 
-def _neutral(op: Op) -> Op:
-    """Drop what does not change the work: the number behind a scalar constant."""
-    if isinstance(op, Binary) and op.value is not None:
-        return replace(op, value=1.0)
-    return op
+_PRODUCT = Binary("mul")
 
 
-def _canonical(op: Op, shapes: tuple[Shape, ...]) -> Kernel:
-    """Return the one spelling of a kernel that is a single operator.
-
-    A 1x1 convolution of a 1x1 map is a fully connected layer; rank-2 tensors are 1x1 maps for
-    element-wise operators; the larger input of an element-wise operator comes first.
-    """
-    op = _neutral(op)
-    if isinstance(op, Conv2D):
-        shape = shapes[0]
-        pointwise = op.kernel == (1, 1) and op.groups == 1 and not any(op.padding)
-        if shape[1:3] == (1, 1) and pointwise:
-            op = FullyConnected(op.filters, op.bias, op.activation)
-            shapes = ((shape[0], shape[3]),)
-    elif isinstance(op, FullyConnected):
-        batch, units = shapes[0][0], 1
-        for size in shapes[0][1:]:
-            units *= size
-        shapes = ((batch, units),)
-    elif isinstance(op, Mean):
-        op = Mean()
-    elif isinstance(op, Binary | Activation | Softmax):
-        shapes = tuple([(s[0], 1, 1, s[1]) if len(s) == 2 else s for s in shapes])
-        if len(shapes) == 2 and isinstance(op, Binary) and op.kind != "sub":
-            shapes = tuple(sorted(shapes, key=_size, reverse=True))
-    elif isinstance(op, Reshape):
-        size = _size(shapes[0])
-        op, shapes = Reshape((size,)), ((1, size),)
-    node = Node(op, tuple(range(len(shapes))), f"{op.name}_0")
-    return Kernel(shapes, (node,))
+def _squared(node: Node, shapes: tuple[Shape, ...]) -> tuple[Op, tuple[Shape, ...]]:
+    """Spell the product of a value with itself as a square, which is what is computed."""
+    if type(node.op) is Binary and node.inputs[0] == node.inputs[-1] and node.op == _PRODUCT:
+        return Activation("square"), shapes[:1]
+    return node.op, shapes
 
 
-def _size(shape: Shape) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+def _turns_operand(graph: Graph, group: Sequence[int]) -> bool:
+    ops = [graph.nodes[position].op for position in group]
+    return len(ops) == 2 and isinstance(ops[0], Transpose) and isinstance(ops[1], BatchMatmul)
+
+
+def _product(graph: Graph, transpose: int, position: int) -> Kernel:
+    """Return a product of matrices that turns its right operand itself, one transpose the less."""
+    node = graph.nodes[position]
+    assert isinstance(node.op, BatchMatmul)
+    shapes = graph.shapes[node.inputs[0]], *graph.input_shapes(graph.nodes[transpose])
+    op, shapes = canonical(replace(node.op, adj_y=not node.op.adj_y), shapes)
+    return Kernel(shapes, (Node(op, (0, 1), f"{op.name}_0"),))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from latlas.profiler.errors import GraphError
 
@@ -18,6 +18,9 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 """Rows of zeros added at the top, bottom, left and right."""
+
+DataType = Literal["float32", "int8"]
+"""What the elements of a value are; int8 stands for quantised real numbers."""
 
 FusedActivation = Literal["none", "relu", "relu6"]
 """What a .tflite operator may apply to its own result."""
@@ -43,12 +46,25 @@ class Op:
         """
         raise NotImplementedError
 
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        """Return the element type of the output; by default that of the inputs, all alike.
+
+        Raises:
+            GraphError: the operator does not accept inputs of these types.
+        """
+        if len(set(inputs)) != 1:
+            raise GraphError(
+                f"{self.name} takes inputs of one element type, not of {', '.join(inputs)}: put a "
+                "quantize or a dequantize before it"
+            )
+        return inputs[0]
+
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         """Return the shape of every weight by name, in the order of .tflite inputs."""
         return {}
 
     def madds(self, inputs: tuple[Shape, ...]) -> int:
-        """Return the multiply-adds: convolutions and fully connected layers only, biases free."""
+        """Return the multiply-adds: convolutions and matrix products only, biases free."""
         return 0
 
 
@@ -157,27 +173,98 @@ class DepthwiseConv2D(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class TransposeConv2D(Op):
+    """Transposed convolution to maps of `size` (height, width), with its bias.
+
+    It is the gradient of a convolution of such a map, with "SAME" padding or with none.
+    """
+
+    name: ClassVar[str] = "transpose_conv2d"
+    filters: int
+    kernel: Pair
+    stride: Pair
+    size: Pair
+    same: bool = True
+    bias: bool = True
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        shape = inputs[0]
+        _rank(self, shape, 4)
+        _positive(self, self.filters, *self.kernel, *self.stride, *self.size)
+        for length, taps, step, large in zip(
+            shape[1:3], self.kernel, self.stride, self.size, strict=True
+        ):
+            room = large if self.same else large - taps + 1
+            if -(-room // step) != length:
+                raise GraphError(f"{self}: a map of this size does not come from {shape}")
+        return shape[0], *self.size, self.filters
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        kernel = (self.filters, *self.kernel, inputs[0][3])
+        return {"kernel": kernel, "bias": (self.filters,)} if self.bias else {"kernel": kernel}
+
+    def madds(self, inputs: tuple[Shape, ...]) -> int:
+        return math.prod(inputs[0]) * self.filters * math.prod(self.kernel)
+
+
+@dataclass(frozen=True, slots=True)
 class FullyConnected(Op):
-    """Matrix product with every element of an example, its bias and fused activation."""
+    """Matrix product with every element of an example, its bias and fused activation.
+
+    With `keepdims` the product is with the last axis alone, and the others stay.
+    """
 
     name: ClassVar[str] = "fully_connected"
     units: int
     bias: bool = True
     activation: FusedActivation = "none"
+    keepdims: bool = False
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         _arity(self, inputs, 1)
         _positive(self, self.units)
         if len(inputs[0]) < 2:
             raise GraphError(f"fully_connected takes (batch, …), not the shape {inputs[0]}")
-        return inputs[0][0], self.units
+        return *(inputs[0][:-1] if self.keepdims else inputs[0][:1]), self.units
 
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
-        kernel = (self.units, math.prod(inputs[0][1:]))
+        kernel = (self.units, math.prod(inputs[0][-1 if self.keepdims else 1 :]))
         return {"kernel": kernel, "bias": (self.units,)} if self.bias else {"kernel": kernel}
 
     def madds(self, inputs: tuple[Shape, ...]) -> int:
         return math.prod(inputs[0]) * self.units
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMatmul(Op):
+    """Matrix products over the last two axes; the axes before them broadcast.
+
+    `adj_x` and `adj_y` transpose the matrices of the left and the right operand first. `constant`
+    is the shape of a right operand among the weights.
+    """
+
+    name: ClassVar[str] = "batch_matmul"
+    adj_x: bool = False
+    adj_y: bool = False
+    constant: Shape | None = None
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 2 if self.constant is None else 1)
+        left, right = inputs if self.constant is None else (inputs[0], self.constant)
+        if min(len(left), len(right)) < 2:
+            raise GraphError(f"batch_matmul takes matrices, not the shapes {left} and {right}")
+        rows, inner = left[-2:][::-1] if self.adj_x else left[-2:]
+        taken, columns = right[-2:][::-1] if self.adj_y else right[-2:]
+        if inner != taken:
+            raise GraphError(f"{self}: {left} and {right} do not share an inner axis")
+        return *broadcast(self.name, left[:-2], right[:-2]), rows, columns
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {} if self.constant is None else {"constant": self.constant}
+
+    def madds(self, inputs: tuple[Shape, ...]) -> int:
+        return math.prod(self.infer(inputs)) * inputs[0][-2 if self.adj_x else -1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,34 +283,63 @@ class BatchNorm(Op):
         return {"gamma": channels, "beta": channels, "mean": channels, "variance": channels}
 
 
+def broadcast(what: str, *shapes: Shape) -> Shape:
+    """Return the shape that element-wise work on tensors of these shapes has.
+
+    >>> broadcast("add", (1, 4, 4, 8), (4, 1))
+    (1, 4, 4, 8)
+
+    Raises:
+        GraphError: they do not broadcast; the message says for `what`.
+    """
+    rank = max(map(len, shapes))
+    columns = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    result = []
+    for column in columns:
+        sizes = {size for size in column if size != 1}
+        if len(sizes) > 1:
+            raise GraphError(f"{what}: shapes {shapes} do not broadcast")
+        result.append(sizes.pop() if sizes else 1)
+    return tuple(result)
+
+
 @dataclass(frozen=True, slots=True)
 class Binary(Op):
-    """Element-wise add, mul or sub of two tensors, or of one with a constant.
+    """An element-wise function of two tensors, or of one and a constant.
 
     `constant` is the shape of a constant tensor among the weights; `value` is a scalar constant.
+    The constant is the right operand, or the left one where `swapped`.
     """
 
     name: ClassVar[str] = "binary"
-    kind: Literal["add", "mul", "sub"]
+    kind: Literal["add", "mul", "sub", "div", "maximum", "minimum", "squared_difference", "pow"]
     activation: FusedActivation = "none"
     constant: Shape | None = None
     value: float | None = None
+    swapped: bool = False
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the .tflite form of this kind has a place for an activation."""
+        return self.kind in ("add", "mul", "sub", "div")
+
+    @property
+    def commutes(self) -> bool:
+        """Whether the order of the operands does not matter."""
+        return self.kind not in ("sub", "div", "pow")
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         if self.constant is not None and self.value is not None:
             raise GraphError(f"{self}: a constant is a tensor or a value, not both")
+        if self.activation != "none" and not self.fuses:
+            raise GraphError(f"{self}: {self.kind} has no fused activation; put it behind")
         alone = self.constant is not None or self.value is not None
+        if self.swapped and (self.commutes or not alone):
+            raise GraphError(f"{self}: only a constant that does not commute is swapped")
         _arity(self, inputs, 1 if alone else 2)
-        shapes = inputs if self.constant is None else (*inputs, self.constant)
-        rank = max(map(len, shapes))
-        columns = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
-        result = []
-        for column in columns:
-            sizes = {size for size in column if size != 1}
-            if len(sizes) > 1:
-                raise GraphError(f"{self.kind}: shapes {shapes} do not broadcast")
-            result.append(sizes.pop() if sizes else 1)
-        return tuple(result)
+        return broadcast(
+            self.kind, *(inputs if self.constant is None else (*inputs, self.constant))
+        )
 
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         return {} if self.constant is None else {"constant": self.constant}
@@ -283,6 +399,39 @@ class Mean(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Reduce(Op):
+    """Reduction over any axes, given in ascending order; see `Mean` for global average pooling."""
+
+    name: ClassVar[str] = "reduce"
+    kind: Literal["mean", "sum", "max", "min", "prod"]
+    axes: Shape
+    keepdims: bool = True
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        shape = inputs[0]
+        if not self.axes or sorted(set(self.axes) & set(range(len(shape)))) != list(self.axes):
+            raise GraphError(f"{self}: its axes are not ascending axes of {shape}")
+        if self.keepdims:
+            return tuple([1 if i in self.axes else size for i, size in enumerate(shape)])
+        return tuple([size for i, size in enumerate(shape) if i not in self.axes])
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose(Op):
+    """The axes in another order: axis i of the result is axis ``perm[i]`` of the input."""
+
+    name: ClassVar[str] = "transpose"
+    perm: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        if sorted(self.perm) != list(range(len(inputs[0]))):
+            raise GraphError(f"{self} is no order of the axes of {inputs[0]}")
+        return tuple([inputs[0][axis] for axis in self.perm])
+
+
+@dataclass(frozen=True, slots=True)
 class Reshape(Op):
     """The same elements under another shape."""
 
@@ -315,20 +464,158 @@ class Pad(Op):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Op):
-    """A box of a tensor: `size` elements from `begin` on every axis."""
+    """A box of a tensor: `size` elements from `begin` on every axis, `steps` apart.
+
+    With empty `steps` they lie side by side.
+    """
 
     name: ClassVar[str] = "slice"
     begin: Shape
     size: Shape
+    steps: Shape = ()
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         _arity(self, inputs, 1)
-        if len(self.begin) != len(inputs[0]) or len(self.size) != len(inputs[0]):
+        steps = self.steps or (1,) * len(self.size)
+        if {len(self.begin), len(self.size), len(steps)} != {len(inputs[0])}:
             raise GraphError(f"{self} does not have the rank of its input {inputs[0]}")
-        for begin, size, length in zip(self.begin, self.size, inputs[0], strict=True):
-            if begin < 0 or size < 1 or begin + size > length:
+        for begin, size, step, length in zip(self.begin, self.size, steps, inputs[0], strict=True):
+            if begin < 0 or size < 1 or step < 1 or begin + (size - 1) * step >= length:
                 raise GraphError(f"{self} reaches outside its input {inputs[0]}")
         return self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Gather(Op):
+    """`count` slices of one axis, in the order of the weight ``indices``."""
+
+    name: ClassVar[str] = "gather"
+    axis: int
+    count: int
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _positive(self, self.count)
+        if not 0 <= self.axis < len(inputs[0]):
+            raise GraphError(f"{self}: {inputs[0]} has no such axis")
+        return *inputs[0][: self.axis], self.count, *inputs[0][self.axis + 1 :]
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {"indices": (self.count,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast(Op):
+    """A tensor repeated along its axes of size 1 until it has `shape`."""
+
+    name: ClassVar[str] = "broadcast"
+    shape: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        if broadcast(self.name, inputs[0], self.shape) != self.shape:
+            raise GraphError(f"broadcast: {inputs[0]} does not become {self.shape}")
+        return self.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Tile(Op):
+    """A tensor repeated `multiples` times along every axis."""
+
+    name: ClassVar[str] = "tile"
+    multiples: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _rank(self, inputs[0], len(self.multiples))
+        _positive(self, *self.multiples, 1)
+        pairs = zip(inputs[0], self.multiples, strict=True)
+        return tuple([size * multiple for size, multiple in pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class DepthToSpace(Op):
+    """Blocks of channels become blocks of `block` by `block` pixels."""
+
+    name: ClassVar[str] = "depth_to_space"
+    block: int
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _rank(self, inputs[0], 4)
+        _positive(self, self.block)
+        batch, height, width, channels = inputs[0]
+        if channels % self.block**2:
+            raise GraphError(f"{self}: {channels} channels are no whole blocks")
+        return batch, height * self.block, width * self.block, channels // self.block**2
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceToDepth(Op):
+    """Blocks of `block` by `block` pixels become blocks of channels."""
+
+    name: ClassVar[str] = "space_to_depth"
+    block: int
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        _rank(self, inputs[0], 4)
+        _positive(self, self.block)
+        batch, height, width, channels = inputs[0]
+        if height % self.block or width % self.block:
+            raise GraphError(f"{self}: {height}x{width} pixels are no whole blocks")
+        return batch, height // self.block, width // self.block, channels * self.block**2
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Op):
+    """A tensor that is stored with the network, where an operator reads one like an activation."""
+
+    name: ClassVar[str] = "constant"
+    shape: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 0)
+        return self.shape
+
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        return "float32"
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {"value": self.shape}
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Op):
+    """The second tensor where the first equals `value`, and `other` elsewhere.
+
+    Keras guards its softmax over several axes against infinities so.
+    """
+
+    name: ClassVar[str] = "select"
+    value: float = 0.0
+    other: float = 0.0
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 2)
+        return broadcast(self.name, *inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Prelu(Op):
+    """Parametric ReLU (He et al. 2015); `alpha` is the shape of the slopes, which broadcast."""
+
+    name: ClassVar[str] = "prelu"
+    alpha: Shape
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        if broadcast(self.name, inputs[0], self.alpha) != inputs[0]:
+            raise GraphError(f"{self}: its slopes do not fit the shape {inputs[0]}")
+        return inputs[0]
+
+    def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
+        return {"alpha": self.alpha}
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,14 +648,69 @@ class Softmax(Op):
 
 @dataclass(frozen=True, slots=True)
 class Activation(Op):
-    """An element-wise function of one tensor."""
+    """An element-wise function of one tensor.
+
+    `alpha` is the slope of ``leaky_relu`` left of zero; ``gelu_tanh`` is the approximate form.
+    """
 
     name: ClassVar[str] = "activation"
-    kind: Literal["relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh"]
+    kind: Literal[
+        "relu",
+        "relu6",
+        "hard_swish",
+        "hard_sigmoid",
+        "logistic",
+        "tanh",
+        "gelu",
+        "gelu_tanh",
+        "elu",
+        "leaky_relu",
+        "abs",
+        "cos",
+        "exp",
+        "floor",
+        "log",
+        "neg",
+        "rsqrt",
+        "sin",
+        "sqrt",
+        "square",
+    ]
+    alpha: float = 0.0
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         _arity(self, inputs, 1)
         return inputs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize(Op):
+    """Real numbers to int8, or int8 to int8 of another scale."""
+
+    name: ClassVar[str] = "quantize"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        return "int8"
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize(Op):
+    """int8 to real numbers."""
+
+    name: ClassVar[str] = "dequantize"
+
+    def infer(self, inputs: tuple[Shape, ...]) -> Shape:
+        _arity(self, inputs, 1)
+        return inputs[0]
+
+    def infer_type(self, inputs: tuple[DataType, ...]) -> DataType:
+        if inputs != ("int8",):
+            raise GraphError(f"dequantize takes int8, not {', '.join(inputs)}")
+        return "float32"
 
 
 OPS: dict[str, type[Op]] = {
@@ -376,18 +718,32 @@ OPS: dict[str, type[Op]] = {
     for op in (
         Conv2D,
         DepthwiseConv2D,
+        TransposeConv2D,
         FullyConnected,
+        BatchMatmul,
         BatchNorm,
         Binary,
         Concat,
         Pool,
         Mean,
+        Reduce,
+        Transpose,
         Reshape,
         Pad,
         Slice,
+        Gather,
+        Broadcast,
+        Tile,
+        DepthToSpace,
+        SpaceToDepth,
         Resize,
         Softmax,
         Activation,
+        Quantize,
+        Dequantize,
+        Prelu,
+        Select,
+        Constant,
     )
 }
 
@@ -395,6 +751,20 @@ _SCHEMAS: dict[str, tuple[tuple[str, str, object], ...]] = {
     name: tuple((f.name, str(f.type), f.default) for f in fields(op)) for name, op in OPS.items()
 }
 """By operator, the name, annotation and default of every field."""
+
+
+AnyOp = TypeVar("AnyOp", bound=Op)
+
+_NAMES = {op: tuple([field.name for field in fields(op)]) for op in OPS.values()}
+
+
+def changed(op: AnyOp, **changes: object) -> AnyOp:
+    """Return an operator with some fields changed: `dataclasses.replace` in half its time.
+
+    >>> changed(Conv2D(8, (1, 1)), filters=4).filters
+    4
+    """
+    return type(op)(*[changes.get(name, getattr(op, name)) for name in _NAMES[type(op)]])
 
 
 def _format(value: object) -> str:
@@ -495,8 +865,8 @@ def _parse(kind: str, text: str) -> object:
 def from_text(text: str) -> Op:
     """Read what `to_text` wrote.
 
-    >>> from_text("activation kind=hard_swish")
-    Activation(kind='hard_swish')
+    >>> from_text("softmax")
+    Softmax()
 
     Raises:
         GraphError: the text names no operator, or a field is unknown, missing or malformed.

@@ -9,6 +9,11 @@ from latlas.profiler.errors import TableError, TargetMismatchError
 
 Delegate = Literal["cpu", "gpu"]
 
+INT8_ON_GPU = (
+    "int8 networks are measured on the CPU only: on a GPU, measure the float32 network, which it "
+    "may compute in fp16"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

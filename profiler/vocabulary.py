@@ -11,15 +11,20 @@ from typing import Literal
 
 import numpy as np
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.canonical import canonical
+from latlas.profiler.graph import GraphBuilder, Node
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import from_text
+from latlas.profiler.ops import Shape, from_text
+from latlas.profiler.quantise import quantise_kernel
 
 MAPS = ((112, 32), (56, 96), (28, 40), (28, 240), (14, 112), (14, 480), (7, 160), (7, 960))
 """Height (and width) and channels of feature maps as mobile networks have them."""
 
 SQUEEZED = ((1, 40), (1, 240), (1, 960))
 """The 1x1 maps of squeeze-and-excitation."""
+
+TOKENS = ((49, 384, 6), (64, 96, 4), (197, 192, 3), (256, 144, 4))
+"""Tokens, width and heads of transformers: ViT's on images of several sizes, MobileViT's."""
 
 MAX_MADDS = 60e6
 """Larger convolutions are rare on phones, and take long to measure."""
@@ -36,18 +41,47 @@ _SPATIAL: tuple[Callable[[GraphBuilder], int], ...] = (
     lambda b: b.mean(0),
     lambda b: b.pad(0, (1, 1, 1, 1)),
     lambda b: b.resize(0, (2 * b.shape(0)[1], 2 * b.shape(0)[2])),
-    lambda b: b.slice(0, (0, 1, 1, 0), (1, b.shape(0)[1] - 1, b.shape(0)[2] - 1, b.shape(0)[3])),
+    lambda b: b.slice(0, (0, 0, 0, 0), (1, b.shape(0)[1] - 1, b.shape(0)[2] - 1, b.shape(0)[3])),
+)
+
+_ON_INT8: tuple[Callable[[GraphBuilder], int], ...] = (
+    lambda b: b.quantize(0),
+    lambda b: b.dequantize(0),
+    lambda b: b.mul(0, b.logistic(0)),
 )
 
 
-def vocabulary_kernels(seed: int = 0) -> list[Kernel]:
-    """Return kernels of every operator, about 300, without repeats.
+def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
+    """Return kernels of every operator, about 400, without repeats.
 
     Args:
         seed: of the convolutions' sizes; the others are a fixed grid.
+        precision: of the target; ``int8`` gives int8 kernels.
+
+    >>> {kernel.dtype for kernel in vocabulary_kernels(precision="int8")} == {"int8", "float32"}
+    True
     """
     kernels = [*_grid(), *_convolutions(np.random.default_rng(seed))]
+    for tokens, width, heads in TOKENS:
+        kernels += _attention(tokens, width, heads)
+    for size, channels in MAPS[2::4]:
+        kernels += _rare(size, channels)
+    if precision == "int8":
+        kernels = [*map(quantise_kernel, kernels), *_int8_only()]
     return list(dict.fromkeys(kernels))
+
+
+def _int8_only() -> list[Kernel]:
+    """Return what only int8 networks have: conversions, of which one reads float32, and tables."""
+    kernels = []
+    for size, channels in (*MAPS, (224, 3), *SQUEEZED):
+        shape = (1, size, size, channels)
+        b = GraphBuilder(shape)
+        kernels.append(_only(b, b.quantize(0)))
+        for append in _ON_INT8:
+            b = GraphBuilder(shape, types=["int8"])
+            kernels.append(_only(b, append(b)))
+    return kernels
 
 
 def _grid() -> list[Kernel]:
@@ -71,6 +105,68 @@ def _grid() -> list[Kernel]:
         b = GraphBuilder((1, 1, 1, classes))
         kernels.append(_only(b, b.softmax(0)))
     return kernels
+
+
+def _attention(tokens: int, width: int, heads: int) -> list[Kernel]:
+    """Return what one block of a transformer holds, and the ways that files spell it."""
+    depth = width // heads
+    x, column = (1, tokens, width), (1, tokens, 1)
+    hidden, scores = (1, tokens, 4 * width), (1, heads, tokens, tokens)
+    split, merged = (1, tokens, heads, depth), (1, heads, tokens, depth)
+    parts: list[tuple[str, tuple[Shape, ...]]] = [
+        ("activation kind=gelu", (hidden,)),
+        ("activation kind=gelu_tanh", (hidden,)),
+        ("activation kind=exp", (scores,)),
+        ("activation kind=neg", (column,)),
+        ("activation kind=rsqrt", (column,)),
+        ("binary kind=squared_difference", (x, column)),
+        ("binary kind=mul", (x, column)),
+        ("binary kind=sub", (scores, (1, heads, tokens, 1))),
+        (f"binary kind=add constant={tokens}x{width}", (x,)),
+        ("reduce kind=mean axes=2", (x,)),
+        ("reduce kind=mean axes=1", (x,)),
+        ("reduce kind=sum axes=3", (scores,)),
+        ("reduce kind=max axes=3", (scores,)),
+        ("transpose perm=0x2x1x3", (split,)),
+        ("transpose perm=0x2x3x1", (split,)),
+        ("batch_matmul", (merged, (1, heads, depth, tokens))),
+        ("batch_matmul", (scores, merged)),
+        ("softmax", (scores,)),
+        (f"fully_connected units={width} keepdims=1", (x,)),
+        (f"fully_connected units={4 * width} keepdims=1", (x,)),
+        (f"fully_connected units={width} keepdims=1", (hidden,)),
+        ("concat axis=1", ((1, 1, width), x)),
+    ]
+    return [_alone(text, *shapes) for text, shapes in parts]
+
+
+def _rare(size: int, channels: int) -> list[Kernel]:
+    """Return operators that few networks have, on one map."""
+    x = (1, size, size, channels)
+    same = (x, x)
+    wide = f"transpose_conv2d filters=24 kernel=3x3 stride=2x2 size={2 * size}x{2 * size}"
+    parts: list[tuple[str, tuple[Shape, ...]]] = [
+        *((f"activation kind={kind}", (x,)) for kind in ("elu", "abs", "sqrt", "square", "log")),
+        ("activation kind=leaky_relu alpha=0.2", (x,)),
+        (f"prelu alpha={channels}", (x,)),
+        ("binary kind=maximum", same),
+        ("binary kind=minimum", same),
+        ("binary kind=pow value=2.0", (x,)),
+        ("depth_to_space block=2", (x,)),
+        ("space_to_depth block=2", ((1, 2 * size, 2 * size, channels // 4),)),
+        (wide, ((1, size, size, 24),)),
+        (f"gather axis=1 count={size}", (x,)),
+        ("tile multiples=1x2x1x1", (x,)),
+        (f"broadcast shape=1x{size}x{size}x{channels}", ((1, 1, 1, channels),)),
+        ("select", same),
+    ]
+    return [_alone(text, *shapes) for text, shapes in parts]
+
+
+def _alone(text: str, *inputs: Shape) -> Kernel:
+    """Return the kernel that an operator is, in the spelling of its work."""
+    op, shapes = canonical(from_text(text), inputs)
+    return Kernel(shapes, (Node(op, tuple(range(len(shapes))), f"{op.name}_0"),))
 
 
 def _convolutions(rng: np.random.Generator) -> list[Kernel]:
@@ -120,4 +216,4 @@ def _act(rng: np.random.Generator) -> Literal["none", "relu6"]:
 
 def _only(b: GraphBuilder, value: int) -> Kernel:
     graph = b.build(value)
-    return Kernel(graph.inputs, graph.nodes)
+    return Kernel(graph.inputs, graph.nodes, graph.input_types)

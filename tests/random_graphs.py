@@ -10,23 +10,40 @@ from hypothesis import strategies as st
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, GraphBuilder
-from latlas.profiler.ops import Binary, Op, from_text
+from latlas.profiler.ops import (
+    BatchMatmul,
+    Binary,
+    Broadcast,
+    Constant,
+    FullyConnected,
+    Op,
+    Reduce,
+    Select,
+    Slice,
+    Tile,
+    from_text,
+)
 
 FUSED = st.sampled_from(["none", "relu", "relu6"])
 KINDS = st.sampled_from(["relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh"])
 PADDING = st.sampled_from(["same", "valid", (0, 1, 2, 0)])
+TENSOR_OPS = ["unary", "pair", "reduce", "transpose", "matmul", "dense", "strided", "tile"]
+TENSOR_OPS += ["broadcast", "select", "stored"]
 RATES = st.sampled_from([0.0, 0.0, 0.2])
 MAX_SIZE = 6000
 
 
-def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
+def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int, tensors: bool) -> int:
     """Append a random operator that reads `x` and, where it takes two inputs, `y`."""
     shape = b.shape(x)
+    if not shape:
+        raise GraphError("nothing but element-wise work is left")
     map_ops = ["conv", "depthwise", "pool", "mean", "pad", "resize"] if len(shape) == 4 else []
     match draw(
         st.sampled_from(
             ["batch_norm", "binary", "constant", "value", "concat", "fc", "reshape", "slice"]
             + ["softmax", "activation", "activation", *map_ops * 2]
+            + TENSOR_OPS * tensors
         )
     ):
         case "conv":
@@ -90,13 +107,50 @@ def _append(draw: Callable[..., Any], b: GraphBuilder, x: int, y: int) -> int:
             )
         case "softmax":
             return b.softmax(x)
+        case "unary":
+            return b.activation(
+                x, draw(st.sampled_from(["gelu", "gelu_tanh", "neg", "abs", "exp"]))
+            )
+        case "pair":
+            kind = draw(st.sampled_from(["div", "maximum", "minimum", "squared_difference"]))
+            return b.apply(Binary(kind), x, y)
+        case "reduce":
+            axes = draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
+            kind = draw(st.sampled_from(["mean", "sum", "max", "min", "prod"]))
+            return b.apply(Reduce(kind, tuple(sorted(axes)), draw(st.booleans())), x)
+        case "transpose":
+            return b.transpose(x, draw(st.permutations(range(len(shape)))))
+        case "matmul":
+            adj = draw(st.booleans()), draw(st.booleans())
+            if draw(st.booleans()):
+                return b.apply(BatchMatmul(*adj), x, y)
+            width = shape[-2 if adj[0] else -1]
+            return b.apply(BatchMatmul(*adj, (3, width) if adj[1] else (width, 3)), x)
+        case "dense":
+            op = FullyConnected(draw(st.integers(1, 5)), keepdims=True, activation=draw(FUSED))
+            return b.apply(op, x)
+        case "strided":
+            size = tuple((length + 1) // 2 for length in shape)
+            return b.apply(Slice((0,) * len(shape), size, (2,) * len(shape)), x)
+        case "tile":
+            return b.apply(Tile(tuple(draw(st.integers(1, 2)) for _ in shape)), x)
+        case "broadcast":
+            wanted = tuple(3 if length == 1 else length for length in shape)
+            return b.apply(Broadcast(wanted), x)
+        case "select":
+            return b.apply(Select(), x, y)
+        case "stored":
+            return b.concat([x, b.apply(Constant(shape))], draw(st.integers(0, len(shape) - 1)))
         case _:
             return b.activation(x, draw(KINDS))
 
 
 @st.composite
-def graphs(draw: Callable[..., Any], most: int = 8) -> Graph:
-    """Networks of up to `most` operators in the training form; every value is read or an output."""
+def graphs(draw: Callable[..., Any], most: int = 8, tensors: bool = True) -> Graph:
+    """Networks of up to `most` operators in the training form; every value is read or an output.
+
+    Without `tensors` they have none of the operators that transformers bring.
+    """
     sizes = st.integers(1, 6)
     b = GraphBuilder((1, draw(sizes), draw(sizes), draw(st.sampled_from([1, 2, 4]))))
     values = [b.input]
@@ -104,7 +158,7 @@ def graphs(draw: Callable[..., Any], most: int = 8) -> Graph:
         # Mostly the newest value, so that chains are long enough to be fused.
         x = values[-1] if draw(st.integers(0, 3)) else draw(st.sampled_from(values))
         try:
-            added = _append(draw, b, x, draw(st.sampled_from(values)))
+            added = _append(draw, b, x, draw(st.sampled_from(values)), tensors)
         except GraphError:  # shapes that do not go together
             continue
         if math.prod(b.shape(added)) > MAX_SIZE:
@@ -138,5 +192,21 @@ def every_op() -> list[Op]:
             "resize size=5x6 method=nearest align_corners=1 half_pixel_centers=1",
             "softmax",
             "activation kind=hard_sigmoid",
+            "activation kind=leaky_relu alpha=0.2",
+            "transpose_conv2d filters=7 kernel=3x5 stride=2x1 size=8x9 same=0 bias=0",
+            "batch_matmul adj_x=1 adj_y=1 constant=2x3x4",
+            "binary kind=div value=2.0 swapped=1",
+            "reduce kind=max axes=1x3 keepdims=0",
+            "transpose perm=0x3x1x2",
+            "gather axis=1 count=3",
+            "broadcast shape=2x3",
+            "tile multiples=1x2",
+            "depth_to_space block=2",
+            "space_to_depth block=3",
+            "prelu alpha=1x5",
+            "select value=1.0 other=-2.5",
+            "constant shape=scalar",
+            "quantize",
+            "dequantize",
         )
     ]

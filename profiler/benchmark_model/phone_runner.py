@@ -74,6 +74,7 @@ class PhoneRunner:
         binary: the benchmark binary, built for the phone's processor.
         execution: how it runs the models.
         cores: CPU cores such as ``4-7``; empty means any.
+        int8: whether the models are quantised, which the target then says; on the CPU only.
         fixed_performance: whether Android's fixed performance mode is wanted.
         thermal_limit: the highest Android thermal status that counts as cool; None is the usual.
         wait_s: seconds that a phone which went away is waited for.
@@ -101,6 +102,7 @@ class PhoneRunner:
         execution: Execution,
         cores: str = "",
         *,
+        int8: bool = False,
         fixed_performance: bool = False,
         thermal_limit: int | None = None,
         wait_s: float = 120.0,
@@ -113,6 +115,7 @@ class PhoneRunner:
         self.binary = binary
         self.execution = execution
         self.cores = cores
+        self.int8 = int8
         self.wait_s = wait_s
         self.timeout_s = timeout_s
         self.say = say
@@ -334,13 +337,14 @@ class PhoneRunner:
             self.execution = replace(execution, gpu_backend=_BACKENDS[backend])
         maker, model = identity.manufacturer or "", identity.model or self.phone.serial
         half = execution.gpu_fp16 if gpu else execution.force_fp16
+        precision = "int8" if self.int8 else "fp16" if half else "fp32"
         return Target(
             device=f"{maker} {model}".strip(),
             runtime=f"{self._installation.tool} benchmark_model {self.binary.sha256[:12]}",
             delegate=execution.delegate,
             backend=backend,
             adapter=(identity.gpu or "unknown GPU") if gpu else "",
-            precision="fp16" if half else "fp32",
+            precision=precision,
             threads=execution.threads,
             cores=self.cores,
             clocks=self._clocks(),

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 
+from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import Activation, Binary, Conv2D
+from latlas.profiler.ops import Activation, Binary, Constant, Conv2D, Prelu
+from latlas.profiler.target import INT8_ON_GPU
 
 
 class GpuDelegateRules:
@@ -32,13 +34,24 @@ class GpuDelegateRules:
         self.adapter = adapter
 
     def groups(self, graph: Graph) -> list[tuple[int, ...]]:
-        """Return chains of nodes: a root and the element-wise nodes merged into it."""
+        """Return chains of nodes: a root and the element-wise nodes merged into it.
+
+        Raises:
+            GraphError: the graph is a quantised network.
+        """
+        if not graph.is_float:
+            raise GraphError(INT8_ON_GPU)
         first = len(graph.inputs)
         outputs = set(graph.outputs)
+        stored = {
+            first + position
+            for position, node in enumerate(graph.nodes)
+            if isinstance(node.op, Constant)
+        }
         merged: set[int] = set()
         groups = []
         for root in range(len(graph.nodes)):
-            if root in merged:
+            if root in merged or first + root in stored:
                 continue
             chain = [root]
             while True:
@@ -47,12 +60,12 @@ class GpuDelegateRules:
                 if value in outputs or len(consumers) != 1:
                     break
                 node = graph.nodes[consumers[0]]
-                if not isinstance(node.op, Binary | Activation):
+                if not isinstance(node.op, Binary | Activation | Prelu):
                     break
-                others = [other for other in node.inputs if other != value]
+                others = [other for other in node.inputs if other != value and other not in stored]
                 if any(other >= first + root for other in others):
                     break  # not ready when the root runs
-                if _main_input(graph, node) != value:
+                if not stored.intersection(node.inputs) and _main_input(graph, node) != value:
                     break
                 chain.append(consumers[0])
                 merged.add(consumers[0])

@@ -1,28 +1,242 @@
 """What XNNPACK, the CPU delegate, runs as one kernel.
 
 TFLite's operators map one to one to XNNPACK's, with these exceptions: zeros go into the convolution
-behind them and a lone ReLU or ReLU6 into the operator before it (`fold` has done both already), and
-a reshape moves no data, though its profiler lists one, also for every change of rank inside other
-operators.
+behind them (`fold` has done that already), what clips its input (a ReLU, a maximum with a number)
+goes into a convolution, fully connected layer, pooling or another clip before it, a transpose of
+the right operand's last two axes into the matrix product that alone reads it
+(``xnn_subgraph_fusion``), and a reshape moves no data, though its profiler lists one, also for
+every change of rank inside other operators.
+
+In a quantised network, a chain of element-wise operators on one int8 value is one table of 256
+bytes (``xnn_subgraph_fuse_unary_quantized_into_lut``): ``x * logistic(x)`` is a single kernel.
+
+What XNNPACK does not take runs in TFLite's own kernels. A delegate gets whole parts of a network,
+so that operators in between change the order of all (``PartitionGraphIntoIndependentNodeSubsets``).
 """
 
 from __future__ import annotations
 
-from latlas.profiler.graph import Graph
+from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import Binary, Reshape
+from latlas.profiler.ops import (
+    Activation,
+    BatchMatmul,
+    Binary,
+    Broadcast,
+    Concat,
+    Constant,
+    Conv2D,
+    DepthwiseConv2D,
+    Dequantize,
+    FullyConnected,
+    Gather,
+    Mean,
+    Op,
+    Pool,
+    Quantize,
+    Reduce,
+    Reshape,
+    Resize,
+    Select,
+    Slice,
+    Softmax,
+    Tile,
+    Transpose,
+    TransposeConv2D,
+)
+
+MAX_CONCAT = 5
+"""XNNPACK joins no more tensors at once."""
+
+MAX_RANK = 6
+"""Its tensors have no more axes."""
+
+_LEFT_TO_TFLITE = (Broadcast, Gather, Select, Tile)
+_SURE = frozenset({Conv2D, DepthwiseConv2D, FullyConnected, Activation, Mean, Softmax, Reshape})
+"""Taken whatever their options, where all is float32."""
+
+_CLIPPING = (Conv2D, DepthwiseConv2D, FullyConnected, Pool, TransposeConv2D)
+
+MAX_LOOKUP = 10
+"""Operators that one table may stand for."""
+
+_OWN_ACTIVATIONS = frozenset({"relu", "relu6", "hard_swish"})
 
 
 class XnnpackRules:
     """Fusion rules of XNNPACK as it ships in LiteRT 2.3."""
 
     version = "xnnpack-1"
-    unowned_operators = frozenset({"Static Reshape (NC)"})
+    unowned_operators = frozenset({"Static Reshape (NC)", "kernel:RESHAPE"})
 
     def groups(self, graph: Graph) -> list[tuple[int, ...]]:
-        """Return one group per node; reshapes cost nothing."""
-        return [(i,) for i, node in enumerate(graph.nodes) if not isinstance(node.op, Reshape)]
+        """Return one group per node, or per several that run as one; reshapes cost nothing."""
+        taken = [_is_taken(graph, node) for node in graph.nodes]
+        order = range(len(taken)) if all(taken) else _execution_order(graph, taken)
+        chains = _fused(graph, taken)
+        if not graph.is_float:
+            chains |= _lookups(graph, taken)
+        inside = {position for chain in chains.values() for position in chain}
+        return [
+            chains.get(i, (i,))
+            for i in order
+            if i in chains or not (i in inside or isinstance(graph.nodes[i].op, Reshape | Constant))
+        ]
 
     def operators(self, kernel: Kernel) -> int:
-        """Return 2 for additions and multiplications with a ReLU, which XNNPACK does not fuse."""
-        return 2 if isinstance(kernel.op, Binary) and kernel.op.activation != "none" else 1
+        """Return 2 for additions and multiplications with a ReLU, which XNNPACK does not fuse.
+
+        Of int8 and a number, both are in one table. A left operand is transposed apart, and a
+        choice is a comparison first.
+        """
+        op = kernel.op
+        if isinstance(op, BatchMatmul):
+            return 2 if op.adj_x else 1
+        if isinstance(op, Select):
+            return 2
+        if not isinstance(op, Binary) or op.activation == "none" or len(kernel.nodes) > 1:
+            return 1
+        return 1 if kernel.dtype == "int8" and op.value is not None else 2
+
+
+def _is_taken(graph: Graph, node: Node) -> bool:
+    """Tell whether XNNPACK runs a node, and not TFLite itself."""
+    op = node.op
+    if graph.is_float and type(op) in _SURE and len(graph.shapes[node.inputs[0]]) <= MAX_RANK:
+        return True  # nearly all, so worth a short way
+    if isinstance(op, _LEFT_TO_TFLITE):
+        return False
+    if isinstance(op, Concat):
+        return len(node.inputs) <= MAX_CONCAT
+    if isinstance(op, Slice) and op.steps:
+        return False
+    if isinstance(op, Binary) and op.kind == "pow":
+        return False
+    if isinstance(op, Reduce) and op.kind == "prod":
+        return False
+    if any(len(shape) > MAX_RANK for shape in graph.input_shapes(node)):
+        return False
+    if isinstance(op, Resize):
+        return op.method == "bilinear"
+    if isinstance(op, Pool) and op.kernel == (1, 1):
+        return False
+    if graph.is_float or graph.types[node.inputs[0]] == "float32":
+        return True
+    if isinstance(op, Activation):
+        return op.kind not in _OWN_ACTIVATIONS
+    return not (isinstance(op, Softmax) or (isinstance(op, Pool) and op.kind == "average"))
+
+
+def _execution_order(graph: Graph, taken: list[bool]) -> list[int]:
+    """Return the nodes in the order in which they run: part by part, delegated or not in turn."""
+    first = len(graph.inputs)
+    ready = [True] * first + [False] * len(taken)
+    order: list[int] = []
+    waiting = list(range(len(taken)))
+    while waiting:
+        later = []
+        part: bool | None = None
+        for position in waiting:
+            if isinstance(graph.nodes[position].op, Constant):
+                ready[first + position] = True
+                continue
+            free = all(map(ready.__getitem__, graph.nodes[position].inputs))
+            if free and part is None:
+                part = taken[position]
+            if free and taken[position] == part:
+                ready[first + position] = True
+                order.append(position)
+            else:
+                later.append(position)
+        waiting = later
+    return order
+
+
+def _fused(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
+    """Return the float nodes that run as one, by the position of the one that gives the order."""
+    first = len(graph.inputs)
+    groups: dict[int, tuple[int, ...]] = {}
+    inside: set[int] = set()
+    if not any(type(node.op) is Transpose or _is_clip(node.op) for node in graph.nodes):
+        return groups
+    for start, node in enumerate(graph.nodes):
+        clips = isinstance(node.op, _CLIPPING) or _is_clip(node.op)
+        if start in inside or not taken[start] or not (clips or isinstance(node.op, Transpose)):
+            continue
+        if graph.types[first + start] != "float32":
+            continue
+        group = [start]
+        reader = _only_reader(graph, start)
+        if isinstance(node.op, Transpose):
+            if reader is not None and _absorbs(graph, reader, start):
+                groups[reader] = (start, reader)
+                inside.add(start)
+            continue
+        while reader is not None and taken[reader] and _is_clip(graph.nodes[reader].op):
+            group.append(reader)
+            reader = _only_reader(graph, reader)
+        if len(group) > 1:
+            groups[start] = tuple(group)
+            inside.update(group)
+    return groups
+
+
+def _only_reader(graph: Graph, position: int) -> int | None:
+    """Return the node that alone reads a node's value, once, if there is one."""
+    value = len(graph.inputs) + position
+    readers = graph.consumers[value]
+    return readers[0] if len(readers) == 1 and value not in graph.outputs else None
+
+
+def _is_clip(op: Op) -> bool:
+    if isinstance(op, Activation):
+        return op.kind in ("relu", "relu6")
+    return isinstance(op, Binary) and op.kind in ("maximum", "minimum") and op.value is not None
+
+
+def _absorbs(graph: Graph, position: int, transpose: int) -> bool:
+    """Tell whether a node is a product whose right matrices a transpose turns."""
+    node, op = graph.nodes[position], graph.nodes[transpose].op
+    if not isinstance(node.op, BatchMatmul) or not isinstance(op, Transpose):
+        return False
+    rank = len(op.perm)
+    turned = (*range(rank - 2), rank - 1, rank - 2)
+    return op.perm == turned and node.inputs[1:] == (len(graph.inputs) + transpose,)
+
+
+def _lookups(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
+    """Return the chains of nodes that become one table, by the position of the last."""
+    first = len(graph.inputs)
+    outputs = set(graph.outputs)
+    chains: dict[int, tuple[int, ...]] = {}
+    inside: set[int] = set()
+    for start, node in enumerate(graph.nodes):
+        if start in inside or not taken[start] or graph.types[node.inputs[0]] != "int8":
+            continue
+        chain: list[int] = []
+        known: set[int] = set()
+        position = start
+        while taken[position] and len(chain) < MAX_LOOKUP:
+            if not _is_unary(graph.nodes[position], known):
+                break
+            chain.append(position)
+            known.update((*graph.nodes[position].inputs, first + position))
+            readers = graph.consumers[first + position]
+            if len(readers) != 1 or first + position in outputs:
+                break
+            position = readers[0]
+        while chain and graph.types[first + chain[-1]] != "int8":
+            chain.pop()
+        if len(chain) > 1:
+            chains[chain[-1]] = tuple(chain)
+            inside.update(chain)
+    return chains
+
+
+def _is_unary(node: Node, known: set[int]) -> bool:
+    """Tell whether a node computes each element from one of a value that is already in `known`."""
+    if isinstance(node.op, Activation | Quantize | Dequantize):
+        return True
+    if not isinstance(node.op, Binary) or node.op.constant is not None:
+        return False
+    return node.op.value is not None or known.issuperset(node.inputs)

@@ -22,7 +22,7 @@ from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.litert.cores import choose_cores, format_cores
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Job, OpTime, Result
-from latlas.profiler.target import Delegate, Target
+from latlas.profiler.target import INT8_ON_GPU, Delegate, Target
 from latlas.profiler.tflite.writer import to_tflite
 
 GpuPrecision = Literal["default", "fp16", "fp32"]
@@ -45,6 +45,7 @@ class LocalRunner:
         timeout_s: seconds that a job may take beyond twice what its effort allows.
         precision: of the GPU's calculations; ``default`` is the runtime's own choice for the
             adapter. What is really used is found out and stated in `target`.
+        int8: whether the models are quantised, which the target then says; on the CPU only.
 
     Example::
 
@@ -60,12 +61,14 @@ class LocalRunner:
         cores: str = "",
         timeout_s: float = 60.0,
         precision: GpuPrecision = "default",
+        int8: bool = False,
     ) -> None:
         self.delegate = delegate
         self.threads = threads
         self.cores = cores
         self.timeout_s = timeout_s
         self.precision: GpuPrecision = precision
+        self.int8 = int8
         self._worker: _Process | None = None
         self._target: Target | None = None
 
@@ -160,6 +163,8 @@ class LocalRunner:
     def _start(self) -> _Process:
         if self._worker is not None:
             return self._worker
+        if self.int8 and self.delegate == "gpu":
+            raise DeviceError(INT8_ON_GPU)
         cores = self._cores()
         config = {
             "accelerator": self.delegate,
@@ -194,7 +199,7 @@ class LocalRunner:
             backend="webgpu" if gpu else "xnnpack",
             adapter=str(hello.get("adapter", "")),
             software=bool(hello.get("software", False)),
-            precision=str(hello["precision"]),
+            precision="int8" if self.int8 else str(hello["precision"]),
             threads=self.threads,
             cores=cores,
         )

@@ -10,6 +10,9 @@ import struct
 
 from latlas.profiler.tflite.schema import FieldKind, Options
 
+Bytes = bytes | memoryview
+"""The contents of a file."""
+
 _U16 = struct.Struct("<H").unpack_from
 _I32 = struct.Struct("<i").unpack_from
 _U32 = struct.Struct("<I").unpack_from
@@ -43,7 +46,7 @@ class Table:
 
     __slots__ = ("_offsets", "at", "data")
 
-    def __init__(self, data: bytes, at: int) -> None:
+    def __init__(self, data: Bytes, at: int) -> None:
         self.data = data
         self.at = at
         try:
@@ -57,7 +60,7 @@ class Table:
             raise DamagedError("a table lies outside the file") from error
 
     @staticmethod
-    def root(data: bytes) -> Table:
+    def root(data: Bytes) -> Table:
         """Return the table that everything hangs on."""
         try:
             return Table(data, _U32(data, 0)[0])
@@ -149,7 +152,7 @@ class Table:
     def text(self, slot: int, limit: int = 80) -> str:
         """Return the beginning of a string."""
         start, count = self.vector(slot, 1)
-        return self.data[start : start + min(count, limit)].decode("utf-8", "replace")
+        return bytes(self.data[start : start + min(count, limit)]).decode("utf-8", "replace")
 
 
 def read_options(table: Table | None, layout: Options) -> dict[str, float]:

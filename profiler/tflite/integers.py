@@ -19,6 +19,7 @@ MAX_INTEGERS = 64
 INTEGER_CODES = frozenset(
     {
         Code.ADD,
+        Code.BROADCAST_ARGS,
         Code.CAST,
         Code.CONCATENATION,
         Code.GATHER,
@@ -53,6 +54,13 @@ def slices(
             high = None if masks["end_mask"] >> axis & 1 else last
             index.append(slice(low, high, step))
     return tuple(index)
+
+
+def _broadcast(left: list[int], right: list[int]) -> list[int]:
+    """Return the shape of element-wise work on two shapes."""
+    rank = max(len(left), len(right))
+    pairs = zip([1] * (rank - len(left)) + left, [1] * (rank - len(right)) + right, strict=True)
+    return [b if a == 1 else a for a, b in pairs]
 
 
 def evaluate(code: Code, inputs: Sequence[Array], options: Mapping[str, float]) -> Array:
@@ -96,6 +104,8 @@ def evaluate(code: Code, inputs: Sequence[Array], options: Mapping[str, float]) 
             case Code.STRIDED_SLICE:
                 bounds = [values.reshape(-1).tolist() for values in inputs[1:4]]
                 result = first[slices(bounds[0], bounds[1], bounds[2], options)]
+            case Code.BROADCAST_ARGS:
+                result = _broadcast(first.reshape(-1).tolist(), inputs[1].reshape(-1).tolist())
             case Code.ADD:
                 result = np.add(first, inputs[1])
             case Code.SUB:

@@ -12,7 +12,7 @@ import numpy as np
 from latlas.profiler.errors import ModelFileError, UnsupportedOpError
 from latlas.profiler.graph import Array
 from latlas.profiler.ops import Shape
-from latlas.profiler.tflite.buffer import DamagedError, Table, read_options
+from latlas.profiler.tflite.buffer import Bytes, DamagedError, Table, read_options
 from latlas.profiler.tflite.schema import (
     CUSTOM,
     IDENTIFIER,
@@ -38,8 +38,21 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     Type.FLOAT16: np.dtype("<f2"),
     Type.INT32: np.dtype("<i4"),
     Type.INT64: np.dtype("<i8"),
+    Type.INT8: np.dtype("i1"),
 }
-_READABLE: frozenset[int] = frozenset({Type.FLOAT32, Type.INT32, Type.INT64})
+_READABLE: frozenset[int] = frozenset({Type.FLOAT32, Type.INT32, Type.INT64, Type.INT8})
+_CONDITIONS = frozenset({Type.BOOL})
+_ALSO_READABLE: dict[Code, frozenset[int]] = {
+    Code.DEQUANTIZE: frozenset({Type.FLOAT16}),
+    Code.BROADCAST_TO: _CONDITIONS,
+    Code.EQUAL: _CONDITIONS,
+    Code.SELECT: _CONDITIONS,
+    Code.SELECT_V2: _CONDITIONS,
+    Code.SHAPE: _CONDITIONS,
+}
+_PARTING = frozenset({Code.SPLIT, Code.SPLIT_V, Code.UNPACK})
+"""The operators that may have several outputs."""
+
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive (a .keras file is one)",
     b"\x89HDF": "an HDF5 file (Keras wrote such files)",
@@ -54,8 +67,13 @@ class Operator:
     position: int
     code: Code
     inputs: tuple[int, ...]
-    output: int
+    outputs: tuple[int, ...]
     table: Table
+
+    @property
+    def output(self) -> int:
+        """The only output of most operators."""
+        return self.outputs[0]
 
     def options(self) -> dict[str, float]:
         """Return the operator's options by name."""
@@ -75,7 +93,7 @@ class Model:
         DamagedError: offsets or lengths do not hold together.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         _check_identifier(data)
         self.data = data
         root = Table.root(data)
@@ -120,18 +138,21 @@ class Model:
                 refused[name] += 1
                 continue
             bad = {self.type(tensor) for tensor in (*inputs, *outputs) if tensor != -1}
-            bad -= _READABLE | ({Type.FLOAT16} if code == Code.DEQUANTIZE else set())
+            bad -= _READABLE | _ALSO_READABLE.get(code, frozenset())
             if bad:
                 refused[f"{code.name} of {', '.join(sorted(map(type_name, bad)))}"] += 1
-            elif len(outputs) != 1 or not inputs:
-                raise DamagedError(f"operator {position} ({code.name}) lacks inputs or outputs")
+            elif not inputs or not outputs or (len(outputs) > 1 and code not in _PARTING):
+                raise DamagedError(
+                    f"operator {position} ({code.name}) has {len(inputs)} inputs and "
+                    f"{len(outputs)} outputs"
+                )
             else:
-                found.append(Operator(position, code, inputs, outputs[0], table))
+                found.append(Operator(position, code, inputs, outputs, table))
         if refused:
             raise UnsupportedOpError(
                 f"operators that latlas does not read: {_listed(refused)}; it reads networks of "
-                f"float32 with {', '.join(code.name for code in Code)}: replace those layers, and "
-                "convert without quantisation"
+                f"float32 or int8 with {', '.join(code.name for code in Code)}: replace those "
+                "layers; quantise to int8 or not at all"
             )
         return found
 
@@ -178,14 +199,33 @@ class Model:
             start, size = buffer.long(1), buffer.long(2)
             if size and start + size > len(self.data):
                 raise DamagedError(f"buffer {number} runs past the end")
-        if not size:
-            return None
         shape = table.ints(0, MAX_RANK) or ()
         dtype = _DTYPES.get(self.type(index))
+        if not size:
+            empty = shape == (0,) and dtype is not None and dtype.kind == "i"  # a scalar's shape
+            return np.empty(0, dtype) if empty else None
         count = math.prod(shape)
         if dtype is None or min(shape, default=1) < 1 or count * dtype.itemsize != size:
             raise DamagedError(f"tensor {index} of shape {shape} has {size} bytes of data")
         return np.frombuffer(self.data, dtype, count, start).reshape(shape)
+
+    def real(self, index: int, array: Array) -> Array:
+        """Return what an int8 constant of one scale stands for, as float32.
+
+        Raises:
+            DamagedError: the tensor has no scale.
+        """
+        quantisation = self._tensor(index).table(4)
+        scales = quantisation.vector(2, 4) if quantisation else (0, 0)
+        zeros = quantisation.vector(3, 8) if quantisation else (0, 0)
+        if scales[1] != 1 or zeros[1] != 1:
+            raise DamagedError(f"tensor {index} of int8 does not have one scale and zero point")
+        scale = np.frombuffer(self.data, "<f4", 1, scales[0])[0]
+        zero = np.frombuffer(self.data, "<i8", 1, zeros[0])[0]
+        if not -128 <= zero <= 127:
+            raise DamagedError(f"tensor {index} of int8 has the zero point {zero}")
+        real: Array = (array.astype(np.float32) - np.float32(zero)) * scale
+        return real
 
     def spend(self, array: Array) -> None:
         """Account for a copy of an array: a small file may refer to one buffer very often."""
@@ -194,18 +234,19 @@ class Model:
             raise DamagedError("operators share their weights too often")
 
 
-def _check_identifier(data: bytes) -> None:
-    if data[4:8] == IDENTIFIER:
+def _check_identifier(data: Bytes) -> None:
+    start = bytes(data[:8])
+    if start[4:] == IDENTIFIER:
         return
     advice = "expected a .tflite file, as tf.lite.TFLiteConverter writes it"
     if not data:
         raise ModelFileError(f"the file is empty; {advice}")
     for magic, what in _OTHER_FORMATS.items():
-        if data.startswith(magic):
+        if start.startswith(magic):
             raise ModelFileError(f"the file is {what}; {advice}: convert it first")
     if len(data) < 8:
         raise ModelFileError(f"the file has only {len(data)} bytes; {advice}")
-    raise ModelFileError(f"the file starts with {data[:8]!r}, without TFL3 at byte 4; {advice}")
+    raise ModelFileError(f"the file starts with {start!r}, without TFL3 at byte 4; {advice}")
 
 
 def _code(table: Table) -> tuple[Code | None, str]:

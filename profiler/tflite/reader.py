@@ -1,7 +1,8 @@
-"""Read a float32 .tflite file as a network, a few milliseconds for MobileNetV3.
+"""Read a .tflite file of float32 or int8 as a network, a few milliseconds for MobileNetV3.
 
 Shapes are worked out anew, since the ones in files with a dynamic batch are wrong, and what a
-converter spells out is spelled as latlas does: hard-sigmoid, hard-swish.
+converter spells out is spelled as latlas does: hard-sigmoid, hard-swish. A quantised network stays
+as it is spelled, since its runtime takes chains of arithmetic as one operator anyway.
 Nothing in the file is trusted.
 """
 
@@ -11,10 +12,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from latlas.profiler.errors import GraphError, ModelFileError
 from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Shape
-from latlas.profiler.tflite.buffer import DamagedError
+from latlas.profiler.tflite.buffer import Bytes, DamagedError
 from latlas.profiler.tflite.model import Model
 from latlas.profiler.tflite.schema import Type, type_name
 from latlas.profiler.tflite.translate import Translator
@@ -27,9 +30,9 @@ def _input_shape(model: Model, position: int, asked: Shape | None) -> Shape:
     """Return the concrete shape of one input."""
     tensor = model.inputs[position]
     kind = model.type(tensor)
-    if kind != Type.FLOAT32:
+    if kind not in (Type.FLOAT32, Type.INT8):
         raise ModelFileError(
-            f"input {position} holds {type_name(kind)}; latlas reads networks of FLOAT32"
+            f"input {position} holds {type_name(kind)}; latlas reads networks of FLOAT32 or INT8"
         )
     _, signature = model.shape(tensor)
     if asked is None:
@@ -64,11 +67,12 @@ def _input_shapes(model: Model, asked: Sequence[Shape] | None) -> list[Shape]:
     ]
 
 
-def read_tflite(data: bytes, input_shapes: Sequence[Shape] | None = None) -> Graph:
+def read_tflite(data: Bytes, input_shapes: Sequence[Shape] | None = None) -> Graph:
     """Return the network in the bytes of a .tflite file.
 
-    Its weights are read-only views of `data`. A dynamic batch is read as 1. Hard-sigmoid and
-    hard-swish spelled as arithmetic become activations; `fold` then gives the inference form.
+    Its weights are read-only views of `data`; those of a quantised network are not read. A dynamic
+    batch is read as 1. Hard-sigmoid and hard-swish spelled as arithmetic become activations, in
+    networks of float32; `fold` then gives the inference form.
 
     Args:
         data: the bytes of the file.
@@ -97,6 +101,19 @@ def read_tflite(data: bytes, input_shapes: Sequence[Shape] | None = None) -> Gra
         raise ModelFileError(f"the file's network is not well formed: {error}") from error
 
 
+def _read(file: Path, size: int) -> memoryview:
+    """Read a file into an array: its large pages cost a third of the time of `bytes`."""
+    memory = np.empty(size, np.uint8).data
+    done = 0
+    with file.open("rb", buffering=0) as stream:
+        while done < size:
+            count = stream.readinto(memory[done:])
+            if not count:  # somebody cut it meanwhile
+                break
+            done += count
+    return memory[:done].toreadonly()
+
+
 def load_tflite(path: str | os.PathLike[str], input_shapes: Sequence[Shape] | None = None) -> Graph:
     """Return the network in a .tflite file; see `read_tflite`.
 
@@ -112,7 +129,7 @@ def load_tflite(path: str | os.PathLike[str], input_shapes: Sequence[Shape] | No
         size = file.stat().st_size
         if size > MAX_FILE_BYTES:
             raise ModelFileError(f"{file} has {size} bytes, more than the {MAX_FILE_BYTES} allowed")
-        data = file.read_bytes()
+        data = _read(file, size)
     except OSError as error:
         raise ModelFileError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:

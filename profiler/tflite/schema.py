@@ -27,7 +27,9 @@ class Code(IntEnum):
     CONCATENATION = 2
     CONV_2D = 3
     DEPTHWISE_CONV_2D = 4
+    DEPTH_TO_SPACE = 5
     DEQUANTIZE = 6
+    FLOOR = 8
     FULLY_CONNECTED = 9
     LOGISTIC = 14
     MAX_POOL_2D = 17
@@ -37,19 +39,56 @@ class Code(IntEnum):
     RESHAPE = 22
     RESIZE_BILINEAR = 23
     SOFTMAX = 25
+    SPACE_TO_DEPTH = 26
     TANH = 28
     PAD = 34
     GATHER = 36
+    TRANSPOSE = 39
     MEAN = 40
     SUB = 41
+    DIV = 42
+    SQUEEZE = 43
     STRIDED_SLICE = 45
+    EXP = 47
+    SPLIT = 49
     CAST = 53
+    PRELU = 54
+    MAXIMUM = 55
+    MINIMUM = 57
+    NEG = 59
+    SELECT = 64
     SLICE = 65
+    SIN = 66
+    TRANSPOSE_CONV = 67
+    TILE = 69
+    EXPAND_DIMS = 70
+    EQUAL = 71
+    LOG = 73
+    SUM = 74
+    SQRT = 75
+    RSQRT = 76
     SHAPE = 77
+    POW = 78
     REDUCE_PROD = 81
+    REDUCE_MAX = 82
     PACK = 83
+    UNPACK = 88
+    REDUCE_MIN = 89
+    SQUARE = 92
     RESIZE_NEAREST_NEIGHBOR = 97
+    LEAKY_RELU = 98
+    SQUARED_DIFFERENCE = 99
+    ABS = 101
+    SPLIT_V = 102
+    COS = 108
+    ELU = 111
+    QUANTIZE = 114
     HARD_SWISH = 117
+    SELECT_V2 = 123
+    BATCH_MATMUL = 126
+    BROADCAST_TO = 130
+    BROADCAST_ARGS = 145
+    GELU = 150
 
 
 CUSTOM = 32
@@ -63,7 +102,33 @@ class Type(IntEnum):
     FLOAT16 = 1
     INT32 = 2
     INT64 = 4
+    BOOL = 6
+    INT8 = 9
 
+
+INT8_VERSIONS = {
+    Code.ADD: 2,
+    Code.AVERAGE_POOL_2D: 2,
+    Code.CONCATENATION: 2,
+    Code.CONV_2D: 3,
+    Code.DEPTHWISE_CONV_2D: 3,
+    Code.DEQUANTIZE: 2,
+    Code.FULLY_CONNECTED: 4,
+    Code.LOGISTIC: 2,
+    Code.MAX_POOL_2D: 2,
+    Code.MEAN: 2,
+    Code.MUL: 2,
+    Code.PAD: 2,
+    Code.RELU: 2,
+    Code.RELU6: 2,
+    Code.RESIZE_BILINEAR: 2,
+    Code.RESIZE_NEAREST_NEIGHBOR: 2,
+    Code.SLICE: 2,
+    Code.SOFTMAX: 2,
+    Code.SUB: 2,
+    Code.TANH: 2,
+}
+"""Versions of operators that take int8, where that is not the first."""
 
 SAME, VALID = 0, 1
 """The two values of enum Padding."""
@@ -146,6 +211,9 @@ OPTIONS: dict[Code, Options] = {
         74, (0, "align_corners", "bool", 0), (1, "half_pixel_centers", "bool", 0)
     ),
     Code.MEAN: _REDUCER,
+    Code.SUM: _REDUCER,
+    Code.REDUCE_MAX: _REDUCER,
+    Code.REDUCE_MIN: _REDUCER,
     Code.REDUCE_PROD: _REDUCER,
     Code.RESHAPE: _options(17, (0, "new_shape", "ints", 0)),
     Code.PAD: _options(22),
@@ -162,6 +230,39 @@ OPTIONS: dict[Code, Options] = {
     ),
     Code.PACK: _options(59, (0, "count", "int32", 0), (1, "axis", "int32", 0)),
     Code.GATHER: _options(23, (0, "axis", "int32", 0), (1, "batch_dims", "int32", 0)),
+    Code.DIV: _fused(29),
+    Code.MAXIMUM: _options(39),
+    Code.MINIMUM: _options(39),
+    Code.POW: _options(56),
+    Code.SQUARED_DIFFERENCE: _options(76),
+    Code.ABS: _options(78),
+    Code.COS: _options(84),
+    Code.EXP: _options(33),
+    Code.NEG: _options(42),
+    Code.SQUARE: _options(66),
+    Code.GELU: _options(116, (0, "approximate", "bool", 0)),
+    Code.LEAKY_RELU: _options(75, (0, "alpha", "float32", 0.0)),
+    Code.BATCH_MATMUL: _options(101, (0, "adj_x", "bool", 0), (1, "adj_y", "bool", 0)),
+    Code.TRANSPOSE: _options(26),
+    Code.TRANSPOSE_CONV: _options(
+        49,
+        (0, "padding", "int8", 0),
+        (1, "stride_w", "int32", 0),
+        (2, "stride_h", "int32", 0),
+        (3, "activation", "int8", 0),
+    ),
+    Code.EXPAND_DIMS: _options(52),
+    Code.SQUEEZE: _options(30, (0, "axes", "ints", 0)),
+    Code.SPLIT: _options(35, (0, "count", "int32", 0)),
+    Code.SPLIT_V: _options(79, (0, "count", "int32", 0)),
+    Code.UNPACK: _options(64, (0, "count", "int32", 0), (1, "axis", "int32", 0)),
+    Code.TILE: _options(51),
+    Code.BROADCAST_TO: _options(104),
+    Code.DEPTH_TO_SPACE: _options(94, (0, "block_size", "int32", 0)),
+    Code.SPACE_TO_DEPTH: _options(19, (0, "block_size", "int32", 0)),
+    Code.EQUAL: _options(53),
+    Code.SELECT: _options(47),
+    Code.SELECT_V2: _options(98),
 }
 """Options of every operator that has some."""
 

@@ -8,37 +8,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, cast
 
 import numpy as np
 
 from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
-from latlas.profiler.graph import Array, Graph, Node
+from latlas.profiler.graph import Array, Graph, Node, plain_types
 from latlas.profiler.ops import (
     Activation,
     Binary,
     Concat,
+    Constant,
     Conv2D,
+    DataType,
     DepthwiseConv2D,
+    Dequantize,
     FullyConnected,
     FusedActivation,
-    Mean,
     Op,
     Pad,
     Padding,
     Pair,
     Pool,
+    Quantize,
     Reshape,
     Resize,
     Shape,
     Slice,
     Softmax,
+    TransposeConv2D,
+    from_text,
     same_padding,
 )
+from latlas.profiler.tflite import tensors
 from latlas.profiler.tflite.idioms import Step, recognise
-from latlas.profiler.tflite.integers import INTEGER_CODES, MAX_INTEGERS, evaluate, slices
+from latlas.profiler.tflite.integers import INTEGER_CODES, MAX_INTEGERS, evaluate
 from latlas.profiler.tflite.model import MAX_RANK, Model, Operator
 from latlas.profiler.tflite.schema import FUSED_CODES, SAME, VALID, Code, Type
+from latlas.profiler.tflite.spelling import ACTIVATIONS
 
 MAX_MESSAGE = 400
 """Characters of an error about one operator: it may list thousands of shapes."""
@@ -47,13 +55,13 @@ _FUSED: dict[int, FusedActivation] = {
     code: cast(FusedActivation, name) for name, code in FUSED_CODES.items()
 }
 _ACTIVATIONS = {
-    Code.RELU: Activation("relu"),
-    Code.RELU6: Activation("relu6"),
-    Code.HARD_SWISH: Activation("hard_swish"),
-    Code.LOGISTIC: Activation("logistic"),
-    Code.TANH: Activation("tanh"),
+    code: from_text(f"activation kind={kind}")
+    for kind, code in ACTIVATIONS.items()
+    if code not in tensors.TRANSLATORS
 }
 _NO_PADDING = (0, 0, 0, 0)
+_NO_TENSOR = -2
+"""Stands for the tensor of a value that the file does not have; -1 is an operand left out."""
 
 
 class Translator:
@@ -68,8 +76,11 @@ class Translator:
         self.model = model
         self.input_shapes = tuple(input_shapes)
         self.shapes = list(input_shapes)
+        self.types = [self.element(tensor) for tensor in model.inputs]
         self.values = {tensor: value for value, tensor in enumerate(self.model.inputs)}
         self.computed: dict[int, Array] = {}  # constants that the file computes from others
+        self.stored: dict[int, int] = {}  # constants that are read like activations, as values
+        self.masks: dict[int, tuple[int, float]] = {}  # comparisons of values with numbers
         self.steps: list[Step] = []
 
     def graph(self) -> Graph:
@@ -89,8 +100,11 @@ class Translator:
                 kind = UnsupportedOpError if unsupported else ModelFileError
                 where = f"operator {operator.position} ({operator.code.name})"
                 raise kind(f"{where}: {str(error)[:MAX_MESSAGE]}") from error
-        ends = [self.activation(tensor) for tensor in self.model.outputs]
-        steps, outputs = recognise(len(self.input_shapes), self.steps, ends)
+        outputs = [self.activation(tensor) for tensor in self.model.outputs]
+        steps = self.steps
+        quantised = "int8" in self.types
+        if not quantised:
+            steps, outputs = recognise(len(self.input_shapes), steps, outputs)
         nodes = []
         weights: dict[str, Array] = {}
         for position, step in enumerate(steps):
@@ -98,20 +112,26 @@ class Translator:
             nodes.append(Node(step.op, step.inputs, name))
             for weight, array in step.arrays.items():
                 weights[f"{name}/{weight}"] = array
-        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), weights)
+        types = plain_types(self.types[: len(self.input_shapes)])
+        kept = None if quantised else weights  # what it keeps is integers without their scales
+        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), kept, types)
 
     def translate(self, operator: Operator) -> None:
         """Translate one operator, or compute it where it is about shapes only."""
         output = operator.output
-        if output in self.values or output in self.computed:
-            raise GraphError(f"tensor {output} is computed twice")
+        for tensor in operator.outputs:
+            if tensor in self.values or tensor in self.computed or tensor in self.masks:
+                raise GraphError(f"tensor {tensor} is computed twice")
         if operator.code == Code.SHAPE:
-            shape = self.shapes[self.activation(operator.inputs[0])]
-            self.computed[output] = np.array(shape, np.int64)
+            source = operator.inputs[0]
+            value = self.masks[source][0] if source in self.masks else self.activation(source)
+            self.computed[output] = np.array(self.shapes[value], np.int64)
         elif operator.code == Code.DEQUANTIZE:
             self.dequantize(operator)
-        elif self.model.type(output) != Type.FLOAT32:
+        elif self.model.type(output) not in (Type.FLOAT32, Type.INT8, Type.BOOL):
             self.integers(operator)
+        elif operator.code == Code.QUANTIZE:
+            self.emit(Quantize(), [self.source(operator)], output)
         elif operator.code in _ACTIVATIONS:
             self.emit(_ACTIVATIONS[operator.code], [self.source(operator)], output)
         elif operator.code in _TRANSLATORS:
@@ -134,20 +154,37 @@ class Translator:
         for name, expected in op.weights(shapes).items():
             if arrays[name].shape != expected:
                 raise GraphError(f"its {name} is {arrays[name].shape}, expected {expected}")
+        kind = op.infer_type(tuple([self.types[value] for value in inputs]))
+        if output != _NO_TENSOR and kind != self.element(output):
+            raise GraphError(f"it gives {kind}, but its output is a tensor of another type")
         self.steps.append(Step(op, tuple(inputs), arrays))
         self.shapes.append(shape)
+        self.types.append(kind)
         self.values[output] = len(self.shapes) - 1
         if fused != "none":
             self.emit(Activation(fused), [len(self.shapes) - 1], output)
 
+    def append(self, op: Op, inputs: Sequence[int], arrays: dict[str, Array] | None = None) -> int:
+        """Append a node that the file does not have, and return its value."""
+        self.emit(op, inputs, _NO_TENSOR, arrays)
+        return self.values.pop(_NO_TENSOR)
+
+    def element(self, tensor: int) -> DataType:
+        """Return the element type of a tensor that is an activation."""
+        return "int8" if self.model.type(tensor) == Type.INT8 else "float32"
+
     def activation(self, tensor: int) -> int:
         """Return the value that a tensor stands for."""
-        value = self.values.get(tensor)
-        if value is None:
-            if tensor in self.computed or (tensor >= 0 and self.model.constant(tensor) is not None):
-                raise UnsupportedOpError(f"tensor {tensor} is constant; expected an activation")
+        value = self.values.get(tensor, self.stored.get(tensor))
+        if value is not None:
+            return value
+        found = self.constant(tensor)
+        if found is None:
             raise GraphError(f"tensor {tensor} is read before it is computed")
-        return value
+        if found.dtype != np.float32:
+            raise UnsupportedOpError(f"tensor {tensor} is a constant of {found.dtype}")
+        self.stored[tensor] = self.append(Constant(found.shape), [], {"value": found})
+        return self.stored[tensor]
 
     def source(self, operator: Operator) -> int:
         """Return the value that an operator of one activation reads."""
@@ -160,12 +197,25 @@ class Translator:
         found = self.computed.get(tensor)
         return self.model.constant(tensor) if found is None else found
 
-    def floats(self, operator: Operator, index: int) -> Array:
-        """Return an operand that must be a constant tensor of float32."""
+    def parameter(self, operator: Operator, index: int, x: int) -> Array:
+        """Return an operand that must be constant and of the type of the activation `x`.
+
+        Biases that go with int8 are int32.
+        """
         found = self.constant(operator.inputs[index]) if index < len(operator.inputs) else None
-        if found is None or found.dtype != np.float32:
-            raise UnsupportedOpError(f"operand {index} is not a constant of float32")
-        return found
+        if found is None:
+            raise UnsupportedOpError(f"operand {index} is not a constant")
+        kind = self.types[x]
+        bias = index == (3 if operator.code == Code.TRANSPOSE_CONV else 2)
+        if found.dtype == ("int32" if bias and kind == "int8" else kind):
+            return found
+        if kind == "float32" and found.dtype == np.int8:
+            raise UnsupportedOpError(
+                "its weights are int8 but what it reads is float32 (dynamic range quantisation): "
+                "convert with a representative data set, so that all is int8, or without "
+                "quantisation"
+            )
+        raise UnsupportedOpError(f"operand {index} is not a constant of {kind}")
 
     def ints(self, operator: Operator, index: int) -> list[int]:
         """Return the elements of an operand that must be a small constant tensor of integers."""
@@ -177,11 +227,23 @@ class Translator:
         values: list[int] = found.reshape(-1).tolist()
         return values
 
+    def number(self, value: np.float32) -> float:
+        """Return the shortest number that float32 rounds to this one: 0.1, not 0.10000000149."""
+        if not np.isfinite(value):
+            raise GraphError(f"its constant is {value}")
+        return 1 / 6 if value == np.float32(1 / 6) else float(str(value))
+
     def dequantize(self, operator: Operator) -> None:
-        """Widen weights that are stored as float16."""
+        """Widen weights that are stored as float16, or append a node where it reads int8."""
         found = self.constant(operator.inputs[0])
-        if found is None or found.dtype != np.float16:
-            raise UnsupportedOpError("latlas reads it on constants of float16 only")
+        if found is None:
+            self.emit(Dequantize(), [self.source(operator)], operator.output)
+            return
+        if found.dtype != np.float16:
+            raise UnsupportedOpError(
+                "its constants are integers; latlas reads constants of float16 here: convert "
+                "without quantisation of weights alone"
+            )
         self.model.spend(found)
         self.model.spend(found)
         self.computed[operator.output] = found.astype(np.float32)
@@ -230,15 +292,15 @@ def _padding(options: dict[str, float], same: Callable[[], Padding]) -> Padding:
     return same() if code == SAME else _NO_PADDING
 
 
-def _weights(t: Translator, operator: Operator, rank: int, fused: str) -> dict[str, Array]:
+def _weights(t: Translator, operator: Operator, x: int, rank: int, fused: str) -> dict[str, Array]:
     """Return kernel and bias, the latter only where there is one."""
-    kernel = t.floats(operator, 1)
+    kernel = t.parameter(operator, 1, x)
     if kernel.ndim != rank:
         raise GraphError(f"its kernel has the shape {kernel.shape}; expected rank {rank}")
     if len(operator.inputs) < 3 or operator.inputs[2] == -1:
         return {"kernel": kernel}
-    bias = t.floats(operator, 2)
-    if fused == "relu6":
+    bias = t.parameter(operator, 2, x)
+    if fused == "relu6" and t.types[x] == "float32":
         t.model.spend(bias)  # copied where it turns out to be a hard-sigmoid's
     return {"kernel": kernel, "bias": bias.reshape(-1)}
 
@@ -249,7 +311,7 @@ def _convolution(t: Translator, operator: Operator) -> None:
     size = _map_size(t.shapes[x])
     channels = t.shapes[x][3]
     fused = _fused(options)
-    arrays = _weights(t, operator, 4, fused)
+    arrays = _weights(t, operator, x, 4, fused)
     rows, height, width, depth = arrays["kernel"].shape
     kernel = height, width
     stride, dilation = _pair(options, "stride"), _pair(options, "dilation")
@@ -273,46 +335,65 @@ def _fully_connected(t: Translator, operator: Operator) -> None:
     x = t.source(operator)
     if options["weights_format"]:
         raise UnsupportedOpError("its weights are shuffled; latlas reads the default format")
-    if options["keep_num_dims"] and len(t.shapes[x]) != 2:
-        raise UnsupportedOpError("it keeps leading dimensions; latlas reads it as (batch, units)")
     fused = _fused(options)
-    arrays = _weights(t, operator, 2, fused)
-    op = FullyConnected(arrays["kernel"].shape[0], "bias" in arrays, fused)
+    arrays = _weights(t, operator, x, 2, fused)
+    units, width = arrays["kernel"].shape
+    keepdims = bool(options["keep_num_dims"]) and len(t.shapes[x]) != 2
+    if not keepdims:
+        rows = tensors.fully_connected_rows(t.shapes[x], width)
+        x = x if rows is None else t.append(Reshape(rows), [x])
+    op = FullyConnected(units, "bias" in arrays, fused, keepdims)
     t.emit(op, [x], operator.output, arrays)
+
+
+def _transpose_convolution(t: Translator, operator: Operator) -> None:
+    options = operator.options()
+    if len(operator.inputs) < 3:
+        raise GraphError(f"it has {len(operator.inputs)} operands")
+    x = t.activation(operator.inputs[2])
+    shape, kernel = t.ints(operator, 0), t.parameter(operator, 1, x)
+    if len(shape) != 4 or kernel.ndim != 4 or kernel.shape[3] != (t.shapes[x] or (0,))[-1]:
+        raise GraphError(f"its kernel of {kernel.shape} makes no {shape} of {t.shapes[x]}")
+    arrays = {"kernel": kernel}
+    if len(operator.inputs) > 3 and operator.inputs[3] != -1:
+        arrays["bias"] = t.parameter(operator, 3, x).reshape(-1)
+    padding = int(options["padding"])
+    if padding not in (SAME, VALID):
+        raise GraphError(f"its padding has the unknown number {padding}")
+    op = TransposeConv2D(
+        kernel.shape[0],
+        (kernel.shape[1], kernel.shape[2]),
+        _pair(options, "stride"),
+        (shape[1], shape[2]),
+        padding == SAME,
+        "bias" in arrays,
+    )
+    t.emit(op, [x], operator.output, arrays, _fused(options))
 
 
 def _binary(t: Translator, operator: Operator) -> None:
     if len(operator.inputs) != 2:
         raise GraphError(f"it has {len(operator.inputs)} operands")
-    fused = _fused(operator.options())
-    kind = _BINARY[operator.code]
+    plain = Binary(_BINARY[operator.code])
+    fused = _fused(operator.options()) if plain.fuses else "none"
     left, right = operator.inputs
-    if t.constant(left) is None and t.constant(right) is None:
+    constant = [t.constant(tensor) is not None for tensor in (left, right)]
+    if constant in ([False, False], [True, True]):
         values = [t.activation(left), t.activation(right)]
-        t.emit(Binary(kind, fused), values, operator.output)
+        t.emit(replace(plain, activation=fused), values, operator.output)
         return
-    swapped = t.constant(left) is not None
-    if swapped and kind == "sub":
-        raise UnsupportedOpError(
-            "it subtracts from a constant; latlas reads constants right of sub"
-        )
-    array = t.floats(operator, 0 if swapped else 1)
+    swapped = constant[0]
     x = t.activation(right if swapped else left)
+    array = t.parameter(operator, 0 if swapped else 1, x)
+    if array.size == 1 and t.types[x] == "int8":
+        array = t.model.real(left if swapped else right, array)
     while 1 < array.ndim <= len(t.shapes[x]) and array.shape[0] == 1:
         array = array[0]  # a constant of shape (1, 1, 1, c) is spelled (c)
+    op = replace(plain, activation=fused, swapped=swapped and not plain.commutes)
     if array.size == 1 and array.ndim <= len(t.shapes[x]):
-        op = Binary(kind, fused, value=_decimal(array.reshape(-1)[0]))
-        t.emit(op, [x], operator.output)
+        t.emit(replace(op, value=t.number(array.reshape(-1)[0])), [x], operator.output)
     else:
-        op = Binary(kind, fused, constant=array.shape)
-        t.emit(op, [x], operator.output, {"constant": array})
-
-
-def _decimal(number: np.float32) -> float:
-    """Return the shortest number that float32 rounds to this one: 0.1, not 0.10000000149."""
-    if not np.isfinite(number):
-        raise GraphError(f"its constant is {number}")
-    return 1 / 6 if number == np.float32(1 / 6) else float(str(number))
+        t.emit(replace(op, constant=array.shape), [x], operator.output, {"constant": array})
 
 
 def _concat(t: Translator, operator: Operator) -> None:
@@ -335,16 +416,6 @@ def _pool(t: Translator, operator: Operator) -> None:
     t.emit(Pool(kind, kernel, stride, padding), [x], operator.output, fused=_fused(options))
 
 
-def _mean(t: Translator, operator: Operator) -> None:
-    x = t.source(operator)
-    axes = t.ints(operator, 1)
-    if len(t.shapes[x]) != 4 or sorted(axis % 4 for axis in axes) != [1, 2]:
-        raise UnsupportedOpError(
-            f"it reduces axes {axes} of {t.shapes[x]}; latlas reads means over height and width"
-        )
-    t.emit(Mean(bool(operator.options()["keep_dims"])), [x], operator.output)
-
-
 def _reshape(t: Translator, operator: Operator) -> None:
     x = t.source(operator)
     if len(operator.inputs) > 1:
@@ -357,7 +428,7 @@ def _reshape(t: Translator, operator: Operator) -> None:
     if shape.count(-1) == 1:
         known = -math.prod(shape)
         shape[shape.index(-1)] = math.prod(t.shapes[x]) // known if known > 0 else 0
-    t.emit(Reshape(tuple(shape)), [x], operator.output)
+    tensors.reshape_to(t, x, tuple(shape), operator.output)
 
 
 def _pad(t: Translator, operator: Operator) -> None:
@@ -373,32 +444,13 @@ def _pad(t: Translator, operator: Operator) -> None:
 def _slice(t: Translator, operator: Operator) -> None:
     x = t.source(operator)
     shape = t.shapes[x]
-    begin = t.ints(operator, 1)
-    if operator.code == Code.SLICE:
-        size = t.ints(operator, 2)
-        if not len(begin) == len(size) == len(shape):
-            raise GraphError(f"it takes {size} from {begin} of {shape}")
-        size = [
-            length - first if count == -1 else count
-            for first, count, length in zip(begin, size, shape, strict=True)
-        ]
-    else:
-        end, strides = t.ints(operator, 2), t.ints(operator, 3)
-        if not len(begin) == len(end) == len(strides) == len(shape):
-            raise GraphError(f"it takes {begin} to {end} of {shape}")
-        try:
-            index = slices(begin, end, strides, operator.options())
-        except ValueError as error:
-            raise UnsupportedOpError(str(error)) from error
-        if any(step != 1 for step in strides) or any(isinstance(part, int) for part in index):
-            raise UnsupportedOpError("it skips elements or drops axes; latlas reads plain boxes")
-        ranges = [
-            part.indices(length)
-            for part, length in zip(index, shape, strict=True)
-            if isinstance(part, slice)
-        ]
-        begin = [low for low, _, _ in ranges]
-        size = [high - low for low, high, _ in ranges]
+    begin, size = t.ints(operator, 1), t.ints(operator, 2)
+    if not len(begin) == len(size) == len(shape):
+        raise GraphError(f"it takes {size} from {begin} of {shape}")
+    size = [
+        length - first if count == -1 else count
+        for first, count, length in zip(begin, size, shape, strict=True)
+    ]
     t.emit(Slice(tuple(begin), tuple(size)), [x], operator.output)
 
 
@@ -424,27 +476,33 @@ def _softmax(t: Translator, operator: Operator) -> None:
     t.emit(Softmax(), [t.source(operator)], operator.output)
 
 
-_BINARY: dict[Code, Literal["add", "mul", "sub"]] = {
+_BINARY: dict[
+    Code,
+    Literal["add", "mul", "sub", "div", "maximum", "minimum", "squared_difference", "pow"],
+] = {
     Code.ADD: "add",
+    Code.DIV: "div",
+    Code.MAXIMUM: "maximum",
+    Code.MINIMUM: "minimum",
     Code.MUL: "mul",
+    Code.POW: "pow",
+    Code.SQUARED_DIFFERENCE: "squared_difference",
     Code.SUB: "sub",
 }
 _TRANSLATORS: dict[Code, Callable[[Translator, Operator], None]] = {
-    Code.ADD: _binary,
+    **dict.fromkeys(_BINARY, _binary),
+    **tensors.TRANSLATORS,
     Code.AVERAGE_POOL_2D: _pool,
     Code.CONCATENATION: _concat,
     Code.CONV_2D: _convolution,
     Code.DEPTHWISE_CONV_2D: _convolution,
     Code.FULLY_CONNECTED: _fully_connected,
     Code.MAX_POOL_2D: _pool,
-    Code.MEAN: _mean,
-    Code.MUL: _binary,
     Code.PAD: _pad,
     Code.RESHAPE: _reshape,
     Code.RESIZE_BILINEAR: _resize,
     Code.RESIZE_NEAREST_NEIGHBOR: _resize,
     Code.SLICE: _slice,
     Code.SOFTMAX: _softmax,
-    Code.STRIDED_SLICE: _slice,
-    Code.SUB: _binary,
+    Code.TRANSPOSE_CONV: _transpose_convolution,
 }

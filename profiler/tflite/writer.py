@@ -16,27 +16,42 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import require_folded
 from latlas.profiler.graph import Array, Graph, Node, random_weights
 from latlas.profiler.ops import (
-    Activation,
+    BatchMatmul,
     Binary,
     Concat,
+    Constant,
     Conv2D,
     DepthwiseConv2D,
+    Dequantize,
     FullyConnected,
+    Gather,
     Mean,
     Pad,
     Padding,
     Pair,
     Pool,
+    Prelu,
+    Quantize,
     Reshape,
     Resize,
+    Select,
     Shape,
-    Slice,
     Softmax,
+    TransposeConv2D,
     same_padding,
+)
+from latlas.profiler.tflite.quantisation import (
+    Scale,
+    channel_axis,
+    quantise_bias,
+    quantise_channels,
+    quantise_constant,
+    scales,
 )
 from latlas.profiler.tflite.schema import (
     FUSED_CODES,
     IDENTIFIER,
+    INT8_VERSIONS,
     OPTIONS,
     SAME,
     VALID,
@@ -44,6 +59,7 @@ from latlas.profiler.tflite.schema import (
     Code,
     Type,
 )
+from latlas.profiler.tflite.spelling import BINARY, spelling
 
 MAX_FILE_BYTES = 2**31 - 1
 """Flatbuffer offsets are signed 32-bit numbers in the readers of .tflite files."""
@@ -51,14 +67,8 @@ MAX_FILE_BYTES = 2**31 - 1
 _ALIGNMENT = 16
 """The schema asks for it, and delegates map weights straight from the file."""
 
-_ACTIVATIONS = {
-    "relu": Code.RELU,
-    "relu6": Code.RELU6,
-    "hard_swish": Code.HARD_SWISH,
-    "logistic": Code.LOGISTIC,
-    "tanh": Code.TANH,
-}
-_BINARY = {"add": Code.ADD, "mul": Code.MUL, "sub": Code.SUB}
+_NO_BYTE = 127
+"""What the field that was once all an operator code had holds for the numbers beyond."""
 
 
 class _File:
@@ -73,6 +83,7 @@ class _File:
         self.codes: dict[tuple[Code, int], int] = {}
         self.integers: dict[Shape, int] = {}
         self.constants: dict[tuple[str, Shape, bytes], int] = {}
+        self.scales: dict[tuple[bytes, int, int], int] = {}
 
     def table(self, fields: dict[int, tuple[str, float, float]]) -> int:
         """Write a table; `fields` maps a slot to kind, value and default."""
@@ -115,8 +126,31 @@ class _File:
             self.integers[key] = int(self.builder.EndVector())
         return self.integers[key]
 
-    def tensor(self, shape: Shape, name: str, buffer: int = 0, kind: Type = Type.FLOAT32) -> int:
-        """Add a tensor."""
+    def scale(self, sizes: Array, zero_point: int = 0, axis: int = 0) -> int:
+        """Write scales, one or one for each place on an axis; their zero points are equal."""
+        sizes = np.ascontiguousarray(sizes, "<f4")
+        key = (sizes.tobytes(), zero_point, axis)
+        if key not in self.scales:
+            zeros = np.full(sizes.shape, zero_point, "<i8")
+            offsets = self.builder.CreateNumpyVector(sizes), self.builder.CreateNumpyVector(zeros)
+            self.scales[key] = self.table(
+                {
+                    2: ("offset", int(offsets[0]), 0),
+                    3: ("offset", int(offsets[1]), 0),
+                    6: ("int32", axis, 0),
+                }
+            )
+        return self.scales[key]
+
+    def tensor(
+        self,
+        shape: Shape,
+        name: str,
+        buffer: int = 0,
+        kind: Type = Type.FLOAT32,
+        scale: int = 0,
+    ) -> int:
+        """Add a tensor; `scale` is what `scale` returned, where it is quantised."""
         offsets = self.ints(shape), int(self.builder.CreateString(name))
         self.tensors.append(
             self.table(
@@ -125,13 +159,21 @@ class _File:
                     1: ("int8", kind, 0),
                     2: ("uint32", buffer, 0),
                     3: ("offset", offsets[1], 0),
+                    4: ("offset", scale, 0),
                     8: ("bool", not shape, 0),
                 }
             )
         )
         return len(self.tensors) - 1
 
-    def array(self, values: Array, name: str, kind: Type = Type.FLOAT32) -> int:
+    def value(self, shape: Shape, name: str, scale: Scale | None) -> int:
+        """Add the tensor of an activation, of int8 where it has a scale."""
+        if scale is None:
+            return self.tensor(shape, name)
+        where = self.scale(np.array([scale.scale]), scale.zero_point)
+        return self.tensor(shape, name, 0, Type.INT8, where)
+
+    def array(self, values: Array, name: str, kind: Type = Type.FLOAT32, scale: int = 0) -> int:
         """Add a tensor of constants."""
         raw = values.reshape(-1).view(np.uint8)
         # CreateNumpyVector aligns to the element only, and copies three times.
@@ -140,7 +182,7 @@ class _File:
         self.builder.Bytes[self.builder.head : self.builder.head + raw.size] = raw.data
         data = int(self.builder.EndVector())
         self.buffers.append(self.table({0: ("offset", data, 0)}))
-        return self.tensor(values.shape, name, len(self.buffers) - 1, kind)
+        return self.tensor(values.shape, name, len(self.buffers) - 1, kind, scale)
 
     def constant(self, values: Array, name: str, kind: Type = Type.FLOAT32) -> int:
         """Add a small tensor of constants; equal ones are shared."""
@@ -206,7 +248,13 @@ class _File:
         ]
         subgraph = self.table({slot: ("offset", value, 0) for slot, value in enumerate(fields)})
         codes = [
-            self.table({0: ("int8", code, 0), 2: ("int32", version, 1), 3: ("int32", int(code), 0)})
+            self.table(
+                {
+                    0: ("int8", min(code, _NO_BYTE), 0),
+                    2: ("int32", version, 1),
+                    3: ("int32", int(code), 0),
+                }
+            )
             for code, version in self.codes
         ]
         description = int(self.builder.CreateString("latlas"))
@@ -236,32 +284,62 @@ class _Writer:
                 f"the weights take {size >> 20} MiB; a .tflite file holds less than 2048 MiB"
             )
         self.file = _File(size)
+        self.scales: tuple[Scale | None, ...] = (None,) * (len(graph.inputs) + len(graph.nodes))
+        if not graph.is_float:
+            self.scales = scales(graph)
 
-    def weight(self, node: Node, name: str, shape: Shape) -> int:
-        """Add one weight of a node."""
+    def weight(self, node: Node, name: str, shape: Shape, kind: str = "<f4") -> Array:
+        """Return one weight of a node."""
         key = f"{node.name}/{name}"
         values = self.weights.get(key)
         if values is None or values.shape != shape:
             got = "is missing" if values is None else f"has the shape {values.shape}"
             raise GraphError(f"weight {key!r} {got}; expected an array of shape {shape}")
-        return self.file.array(np.ascontiguousarray(values, "<f4"), key)
+        return np.ascontiguousarray(values, kind)
 
     def linear(self, node: Node, shape: Shape) -> list[int]:
         """Add kernel and bias; delegates expect a bias, so one that is missing is written as 0."""
         shapes = node.op.weights((shape,))
-        found = [self.weight(node, name, shape) for name, shape in shapes.items()]
-        if len(found) == 1:
-            channels = shapes["kernel"][-1 if isinstance(node.op, DepthwiseConv2D) else 0]
-            found.append(self.file.constant(np.zeros(channels, np.float32), "zero_bias"))
+        kernel = self.weight(node, "kernel", shapes["kernel"])
+        axis = channel_axis(node) % kernel.ndim
+        scale = self.scales[node.inputs[0]]
+        name = f"{node.name}/bias"
+        if scale is not None:
+            bias = np.zeros(kernel.shape[axis], np.float32)
+            if "bias" in shapes:
+                bias = self.weight(node, "bias", shapes["bias"])
+            whole, sizes = quantise_channels(kernel, axis)
+            products = sizes * np.float32(scale.scale)
+            integers = quantise_bias(bias, products)
+            return [
+                self.file.array(
+                    whole, f"{node.name}/kernel", Type.INT8, self.file.scale(sizes, 0, axis)
+                ),
+                self.file.array(integers, name, Type.INT32, self.file.scale(products)),
+            ]
+        found = [self.file.array(kernel, f"{node.name}/kernel")]
+        if "bias" in shapes:
+            found.append(self.file.array(self.weight(node, "bias", shapes["bias"]), name))
+        else:
+            zeros = np.zeros(kernel.shape[axis], np.float32)
+            found.append(self.file.constant(zeros, "zero_bias"))
         return found
 
-    def pad(self, x: int, shape: Shape, padding: Padding, output: int | None = None) -> int:
+    def pad(
+        self,
+        x: int,
+        shape: Shape,
+        padding: Padding,
+        scale: Scale | None,
+        output: int | None = None,
+    ) -> int:
         """Add zeros around height and width."""
         top, bottom, left, right = padding
         rows = self.file.indices([(0, 0), (top, bottom), (left, right), (0, 0)], "paddings")
         if output is None:
-            output = self.file.tensor(Pad(padding).infer((shape,)), f"pad_{len(self.file.tensors)}")
-        return self.file.operator(Code.PAD, [x, rows], output)
+            name = f"pad_{len(self.file.tensors)}"
+            output = self.file.value(Pad(padding).infer((shape,)), name, scale)
+        return self.file.operator(Code.PAD, [x, rows], output, _version(Code.PAD, scale))
 
     def convolve(self, node: Node, op: Conv2D | DepthwiseConv2D, x: int, shape: Shape) -> None:
         """Add a convolution, after an operator for a padding that .tflite cannot express."""
@@ -270,7 +348,7 @@ class _Writer:
         if op.padding != same_padding(size, op.kernel, op.stride, op.dilation):
             padding = VALID
             if any(op.padding):
-                x = self.pad(x, shape, op.padding)
+                x = self.pad(x, shape, op.padding, self.scales[node.inputs[0]])
         options: dict[str, float] = {
             "padding": padding,
             "stride_h": op.stride[0],
@@ -311,15 +389,54 @@ class _Writer:
     def binary(self, node: Node, op: Binary, inputs: list[int]) -> None:
         """Add an addition, multiplication or subtraction."""
         if op.value is not None:
-            inputs.append(self.file.constant(np.array(op.value, np.float32), "value"))
+            inputs.append(self.operand(node, np.array(op.value, np.float32), "value"))
         elif op.constant is not None:
-            inputs.append(self.weight(node, "constant", op.constant))
-        self.add(node, _BINARY[op.kind], inputs, activation=FUSED_CODES[op.activation])
+            values = self.weight(node, "constant", op.constant)
+            inputs.append(self.operand(node, values, f"{node.name}/constant"))
+        if op.swapped:
+            inputs.reverse()
+        options = {"activation": FUSED_CODES[op.activation]} if op.fuses else {}
+        self.add(node, BINARY[op.kind], inputs, **options)
+
+    def transpose_convolve(self, node: Node, op: TransposeConv2D, x: int, shape: Shape) -> None:
+        """Add a transposed convolution."""
+        kernel, bias = self.linear(node, shape)
+        size = self.file.indices(op.infer((shape,)), "size")
+        self.add(
+            node,
+            Code.TRANSPOSE_CONV,
+            [size, kernel, x, bias],
+            3,
+            padding=SAME if op.same else VALID,
+            stride_h=op.stride[0],
+            stride_w=op.stride[1],
+        )
+
+    def select(self, node: Node, op: Select, inputs: list[int], shape: Shape) -> None:
+        """Add the comparison and the choice."""
+        value, other = [
+            self.file.constant(np.array(number, np.float32), "value")
+            for number in (op.value, op.other)
+        ]
+        mask = self.file.tensor(shape, f"{node.name}_mask", kind=Type.BOOL)
+        self.file.operator(Code.EQUAL, [inputs[0], value], mask)
+        self.add(node, Code.SELECT_V2, [mask, inputs[1], other])
+
+    def operand(self, node: Node, values: Array, name: str) -> int:
+        """Add a constant operand, of the type of the activation that it goes with."""
+        if self.scales[node.inputs[0]] is None:
+            return self.file.constant(values, name)
+        assert self.scale is not None
+        # XNNPACK adds integers that are at most 1024 times finer than the result.
+        whole, scale = quantise_constant(values, self.scale.scale / 256)
+        where = self.file.scale(np.array([scale.scale]), scale.zero_point)
+        return self.file.array(whole, name, Type.INT8, where)
 
     def add(
         self, node: Node, code: Code, inputs: list[int], version: int = 1, **options: float
     ) -> None:
         """Add the operator that makes the value of the current node."""
+        version = max(version, _version(code, self.scales[node.inputs[0]]))
         self.file.operator(code, inputs, self.output, version, **options)
 
     def node(self, node: Node, inputs: list[int]) -> None:
@@ -329,9 +446,19 @@ class _Writer:
             case Conv2D() | DepthwiseConv2D() as op:
                 self.convolve(node, op, inputs[0], shapes[0])
             case FullyConnected() as op:
-                activation = FUSED_CODES[op.activation]
+                options: dict[str, float] = {"activation": FUSED_CODES[op.activation]}
+                if op.keepdims:
+                    options["keep_num_dims"] = True
                 inputs += self.linear(node, shapes[0])
-                self.add(node, Code.FULLY_CONNECTED, inputs, activation=activation)
+                version = 5 if op.keepdims else 1
+                self.add(node, Code.FULLY_CONNECTED, inputs, version, **options)
+            case TransposeConv2D() as op:
+                self.transpose_convolve(node, op, inputs[0], shapes[0])
+            case BatchMatmul(adj_x, adj_y, constant):
+                if constant is not None:
+                    values = self.weight(node, "constant", constant)
+                    inputs.append(self.operand(node, values, f"{node.name}/constant"))
+                self.add(node, Code.BATCH_MATMUL, inputs, adj_x=adj_x, adj_y=adj_y)
             case Binary() as op:
                 self.binary(node, op, inputs)
             case Concat(axis):
@@ -345,18 +472,35 @@ class _Writer:
                 inputs.append(self.file.indices(shape, "shape"))
                 self.add(node, Code.RESHAPE, inputs, new_shape=self.file.ints(shape))
             case Pad(padding):
-                self.pad(inputs[0], shapes[0], padding, self.output)
-            case Slice(begin, size):
-                inputs += [self.file.indices(begin, "begin"), self.file.indices(size, "size")]
-                self.add(node, Code.SLICE, inputs)
+                self.pad(inputs[0], shapes[0], padding, self.scale, self.output)
             case Resize() as op:
                 self.resize(node, op, inputs)
             case Softmax():
                 self.add(node, Code.SOFTMAX, inputs, beta=1.0)
-            case Activation(kind):
-                self.add(node, _ACTIVATIONS[kind], inputs)
+            case Gather(axis):
+                indices = self.weight(node, "indices", node.op.weights(shapes)["indices"], "<i4")
+                inputs.append(self.file.constant(indices, "indices", Type.INT32))
+                self.add(node, Code.GATHER, inputs, axis=axis)
+            case Prelu(alpha):
+                values = self.weight(node, "alpha", alpha)
+                inputs.append(self.operand(node, values, f"{node.name}/alpha"))
+                self.add(node, Code.PRELU, inputs)
+            case Select() as op:
+                self.select(node, op, inputs, shapes[0])
+            case Quantize():
+                self.add(node, Code.QUANTIZE, inputs)
+            case Dequantize():
+                self.add(node, Code.DEQUANTIZE, inputs)
             case _:
-                raise GraphError(f"{node.op.name} has no form in a .tflite file")
+                self.spelled(node, inputs)
+
+    def spelled(self, node: Node, inputs: list[int]) -> None:
+        """Add an operator that is no more than its `Spelling`."""
+        found = spelling(node.op)
+        if found is None:
+            raise GraphError(f"{node.op.name} has no form in a .tflite file")
+        inputs += [self.file.indices(values, name) for name, values in found.operands.items()]
+        self.add(node, found.code, inputs, found.version, **found.options)
 
     def resize(self, node: Node, op: Resize, inputs: list[int]) -> None:
         """Add a resizing."""
@@ -374,9 +518,16 @@ class _Writer:
     def write(self) -> bytes:
         """Translate the whole graph."""
         graph = self.graph
-        values = [self.file.tensor(shape, f"x{i}") for i, shape in enumerate(graph.inputs)]
+        values = [
+            self.file.value(shape, f"x{i}", self.scales[i]) for i, shape in enumerate(graph.inputs)
+        ]
         for node in graph.nodes:
-            self.output = self.file.tensor(graph.shapes[len(values)], node.name)
+            self.scale = self.scales[len(values)]
+            if isinstance(node.op, Constant):
+                stored = self.weight(node, "value", node.op.shape)
+                values.append(self.file.array(stored, f"{node.name}/value"))
+                continue
+            self.output = self.file.value(graph.shapes[len(values)], node.name, self.scale)
             self.node(node, [values[value] for value in node.inputs])
             values.append(self.output)
         inputs = range(len(graph.inputs))
@@ -385,8 +536,15 @@ class _Writer:
         )
 
 
+def _version(code: Code, scale: Scale | None) -> int:
+    return 1 if scale is None else INT8_VERSIONS.get(code, 1)
+
+
 def to_tflite(graph: Graph, seed: int = 0) -> bytes:
-    """Return a network as the bytes of a float32 .tflite file.
+    """Return a network as the bytes of a .tflite file.
+
+    Values of int8 get scales as `latlas.profiler.tflite.quantisation` chooses them: fit for timing,
+    not for accuracy.
 
     Args:
         graph: the inference form of a network; its weights are written, or random ones if it has
@@ -395,7 +553,8 @@ def to_tflite(graph: Graph, seed: int = 0) -> bytes:
 
     Raises:
         GraphError: the graph is in the training form, a weight is missing or has another shape, a
-            pooling's padding has no form in the format, or the file would be too large.
+            pooling's padding has no form in the format, scales of int8 values contradict each
+            other, or the file would be too large.
 
     >>> from latlas.profiler.graph import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 3))

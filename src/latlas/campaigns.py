@@ -204,7 +204,7 @@ class _Device:
         found: list[tuple[Outcome, Callable[[], Any]]] = []
         working: list[TargetChoice] = []
         for target in phone.targets:
-            outcome = self.outcome(target_name(target), len(phone.targets))
+            outcome = self.outcome(self.name(target), len(phone.targets))
             try:
                 with self.open(phone, target) as runner:
                     backend = runner.target.backend if target.delegate == "gpu" else ""
@@ -215,11 +215,14 @@ class _Device:
                 continue
             known = replace(target, backend=backend) if backend in ("opencl", "opengl") else target
             working.append(known)
-            outcome = self.outcome(target_name(known), len(phone.targets))
+            outcome = self.outcome(self.name(known), len(phone.targets))
             found.append((outcome, partial(self.open, phone, known)))
         if found:
             phone.keep(self.own / CONFIG, working)
         return found
+
+    def name(self, target: TargetChoice) -> str:
+        return target_name(target) + ("-int8" if self.choice.int8 else "")
 
     def open(self, phone: PhoneTargets, target: TargetChoice) -> Any:
         def sleep(seconds: float) -> None:

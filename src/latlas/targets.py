@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from latlas.profiler.adb.server import AttachedPhone
     from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
     from latlas.profiler.device_config import DeviceConfig, TargetChoice
+    from latlas.profiler.graph import Graph
     from latlas.profiler.litert.local import LocalRunner
     from latlas.profiler.target import Delegate
 
@@ -32,6 +33,8 @@ class DeviceChoice:
     Attributes:
         device: ``local``, a phone's serial number, several with commas between them, or ``all``.
         delegates: ``cpu``, ``gpu`` or both.
+        precision: ``fp32`` or ``int8``, where the networks are quantised; empty for what the models
+            are.
         threads: CPU threads; None for what is usual.
         cores: CPU cores, e.g. ``4-7``; empty for what is usual.
         runner_binary: benchmark_model for phones; None for the one in the cache.
@@ -42,12 +45,47 @@ class DeviceChoice:
 
     device: str = LOCAL
     delegates: tuple[Delegate, ...] = ("cpu",)
+    precision: str = ""
     threads: int | None = None
     cores: str = ""
     runner_binary: Path | None = None
     config: Path | None = None
     fixed_performance: bool = False
     wait_s: float = 120.0
+
+    @property
+    def int8(self) -> bool:
+        """Whether networks of int8 are measured.
+
+        Raises:
+            UsageError: on a GPU, which does not run them.
+        """
+        from latlas.profiler.errors import UsageError
+        from latlas.profiler.target import INT8_ON_GPU
+
+        if self.precision == "int8" and "gpu" in self.delegates:
+            raise UsageError(INT8_ON_GPU)
+        return self.precision == "int8"
+
+    def fitted(self, graphs: Iterable[Graph]) -> DeviceChoice:
+        """Return the same with a precision: what it names, or else what the networks have.
+
+        Raises:
+            UsageError: it names none, and some networks are of int8 and some are not; or a GPU
+                would have to run int8.
+        """
+        from latlas.profiler.errors import UsageError
+
+        kinds = {graph.is_float for graph in graphs}
+        if not self.precision and len(kinds) > 1:
+            raise UsageError(
+                "some of the models are float32 and some int8, and a table holds the figures of "
+                "one precision: profile them apart, or quantise the float32 ones with --precision "
+                "int8"
+            )
+        found = replace(self, precision=self.precision or ("int8" if kinds == {False} else "fp32"))
+        _ = found.int8
+        return found
 
     @property
     def names_one(self) -> bool:
@@ -128,7 +166,7 @@ def device_options(command: F) -> F:
 
 def devices_options(command: F) -> F:
     """Add the same for a command that takes several devices and delegates."""
-    return _collect(command, [_DEVICES, _DELEGATES, *_CPU, *_PHONE])
+    return _collect(command, [_DEVICES, _DELEGATES, _PRECISION, *_CPU, *_PHONE])
 
 
 def phone_options(command: F) -> F:
@@ -138,7 +176,7 @@ def phone_options(command: F) -> F:
 
 def oracle_options(command: F) -> F:
     """Add the options of a device that an argument of the command names."""
-    return _collect(command, [*_CPU, *_PHONE])
+    return _collect(command, [_PRECISION, *_CPU, *_PHONE])
 
 
 _DEVICE = click.option(
@@ -172,6 +210,12 @@ _DELEGATES = click.option(
     show_default=True,
     callback=lambda context, option, value: parse_delegates(value),
     help="What runs the models; on a phone, cpu is each of its clusters.",
+)
+_PRECISION = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    callback=lambda context, option, value: value or "",
+    help="int8: measure networks quantised, on a CPU. If unset, .tflite files as they are.",
 )
 _CPU = (
     click.option(
@@ -252,7 +296,7 @@ def open_local(choice: DeviceChoice) -> LocalRunner:
     from latlas.profiler.litert.local import LocalRunner
 
     (delegate,) = choice.delegates
-    return LocalRunner(delegate, choice.threads or 1, choice.cores)
+    return LocalRunner(delegate, choice.threads or 1, choice.cores, int8=choice.int8)
 
 
 class PhoneTargets:
@@ -348,6 +392,7 @@ class PhoneTargets:
             find_binary(self.identity.abi, path=self.choice.runner_binary),
             execution,
             target.cores,
+            int8=self.choice.int8,
             fixed_performance=self.choice.fixed_performance,
             thermal_limit=self.config.thermal_limit,
             wait_s=self.choice.wait_s,

@@ -34,8 +34,8 @@ TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
 
 # What a busy machine does to measurements is tested elsewhere; here every figure is good enough.
 LENIENT = """
-import functools, latlas.predictor.latencies, latlas.profiler.campaign as campaign
-latlas.predictor.latencies.PASSES_AGREE = 1e9
+import functools, latlas.predictor.observations, latlas.profiler.campaign as campaign
+latlas.predictor.observations.PASSES_AGREE = 1e9
 campaign.CampaignSettings = functools.partial(
     campaign.CampaignSettings, max_attempts=1, patience_s=0.0, throttle=1e9, spread_floor=1e9,
     drift_floor=1e9, cpu_share=0.0, check_every_jobs=200,
@@ -158,6 +158,7 @@ def test_version() -> None:
         ("profile",),
         ("profile", "--space", "moga"),
         ("profile", "--space", "nothing", "--plan"),
+        ("profile", "--space", "general", "--resolution", "96", "--plan"),
         ("profile", "--space", "moga", "--plan", "--budget", "soon"),
         ("profile", "--models", ".", "--plan"),
         ("bench", "x.tflite", "--delegate", "npu"),
@@ -225,9 +226,20 @@ def test_a_plan(model: Path) -> None:
     assert plan["left_out"] == []
     cut = succeed("profile", "--models", model, "--plan", "--budget", "1s")["plan"]
     assert cut["left_out"]
-    assert cut["coverage"]["by_count"] < 1
+    assert cut["coverage"]["by_count"] == 1  # the network shows them all
+    gpu = succeed("profile", "--models", model, "--plan", "--budget", "1s", "--delegate", "gpu")
+    assert gpu["plan"]["coverage"]["by_count"] < 1
     none = succeed("profile", "--space", "moga", "--networks", 0, "--plan")["plan"]
     assert "network" not in none["jobs"]
+
+
+def test_a_plan_of_general_networks() -> None:
+    general = ("profile", "--space", "general", "--networks", 3, "--plan")
+    plan = succeed(*general, "--samples", 20)["plan"]
+    assert plan["jobs"]["network"] == 3
+    assert plan["coverage"] == {"by_count": 1.0, "by_madds": 1.0}  # in context, if not alone
+    more = succeed(*general, "--delegate", "cpu,gpu")["plans"]
+    assert more["gpu"]["jobs"]["kernel"] > more["cpu"]["jobs"]["kernel"] > plan["jobs"]["kernel"]
 
 
 def test_devices_and_doctor() -> None:

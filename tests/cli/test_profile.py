@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
 
 from latlas.campaigns import measure
+from latlas.commands import profile, search
+from latlas.profiler.errors import UsageError
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Job, Result
@@ -54,3 +61,39 @@ def test_a_budget_that_is_spent_ends_the_campaign(tmp_path: Path) -> None:
     assert (report.measured, report.left, failed) == (0, 4, [])
     report, _ = measure(FakeRunner(), tmp_path, jobs(4), 0, 60.0)
     assert (report.measured, report.failed, report.left) == (3, 1, 0)
+
+
+def plan(*arguments: object) -> dict[str, Any]:
+    done = CliRunner().invoke(
+        profile.main, [*map(str, arguments), "--plan", "--json"], catch_exceptions=False
+    )
+    found: dict[str, Any] = json.loads(done.stdout)["plan"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("space", "networks"), [("fairnas", 30), ("mnasnet", 32), ("moga", 36), ("nasnet", 39)]
+)
+def test_every_space_can_be_profiled(space: str, networks: int) -> None:
+    found = plan("--space", space, "--resolution", 32)
+    assert found["jobs"]["network"] == networks
+    assert found["coverage"]["by_count"] == 1
+
+
+def test_blocks_of_a_space_are_planned() -> None:
+    found = plan("--space", "fairnas", "--granularity", "block", "--resolution", 64)
+    # Of 19 layers, 8 repeat the one before: same input, same choices.
+    assert found["jobs"] == {"block": 2 + 6 * 11, "probe": 4, "network": 30}
+    assert found["coverage"]["by_count"] == 1
+    for arguments, words in (
+        (["--space", "nasnet", "--granularity", "block"], "no chains of blocks"),
+        (["--models", ".", "--granularity", "block"], "give --space"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            plan(*arguments)
+
+
+def test_only_spaces_that_have_a_supernet_are_searched(tmp_path: Path) -> None:
+    command = ["--space", "fairnas", "--latency", "nothing", "-o", str(tmp_path / "study")]
+    with pytest.raises(UsageError, match="only --space moga can be searched"):
+        CliRunner().invoke(search.main, command, catch_exceptions=False)

@@ -33,7 +33,7 @@ def test_it_predicts_what_scikit_learn_predicts(rows: int) -> None:
     forest = Forest.grow(x, y, weight, trees=15, seed=3)
     model = ExtraTreesRegressor(15, max_depth=MAX_DEPTH, max_features=0.8, random_state=3)
     model.fit(x, y, sample_weight=weight)
-    new = np.concatenate([x, data(300, seed=1)[0]])
+    new = np.concatenate([x, data(2500, seed=1)[0]])  # more than walk together
     np.testing.assert_allclose(forest.predict(new), model.predict(new), rtol=1e-5, atol=1e-6)
 
 

@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latlas.predictor.genes import GeneLatency, compile_genes
+from latlas.predictor.genes import GeneLatency, compile_genes, gene_latency
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError, UnknownKernelError
+from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
-from latlas.search.spaces import MogaSpace
+from latlas.profiler.kernel import split
+from latlas.profiler.quantise import quantise
+from latlas.search.cover import covering_genes
+from latlas.search.spaces import MnasnetSpace, MogaSpace, NasnetSpace
 
 SPACE = MogaSpace(resolution=64, classes=10)
 GENES = st.tuples(*[st.integers(0, 11)] * 14)
@@ -40,7 +44,8 @@ def test_arrays_and_tuples_are_alike(compiled: GeneLatency) -> None:
 
 
 @pytest.mark.parametrize(
-    "genes", [[(0,) * 13], [(0,) * 15], [(12,) + (0,) * 13], [(-1,) + (0,) * 13], (0,) * 14]
+    "genes",
+    [[(0,) * 13], [(0,) * 15], [(12,) + (0,) * 13], [(-1,) + (0,) * 13], (0,) * 14, [(0.5,) * 14]],
 )
 def test_what_is_no_chromosome_is_refused(compiled: GeneLatency, genes: list) -> None:
     with pytest.raises(SearchError):
@@ -102,3 +107,70 @@ def test_unknown_kernels_are_refused(predictor: LatencyPredictor) -> None:
     )
     with pytest.raises(UnknownKernelError, match="depthwise_conv2d"):
         compile_genes(SPACE, without)
+
+
+MNASNET = MnasnetSpace(
+    resolution=64,
+    classes=10,
+    filters=((16, 24), (24,), (32, 40), (64,), (96,), (160,), (320,)),
+)
+
+
+def test_a_space_whose_blocks_depend_on_their_neighbours(predictor: LatencyPredictor) -> None:
+    compiled = compile_genes(MNASNET, predictor)
+    genes = MNASNET.sample(10, seed=0)
+    expected = [p.latency_ms for p in predictor.predict([MNASNET.decode(each) for each in genes])]
+    np.testing.assert_allclose(compiled.latency_ms(genes), expected, rtol=1e-9)
+
+
+def test_blocks_of_quantised_networks(predictor: LatencyPredictor) -> None:
+    """Only the ends of a network convert, not every block."""
+    rules = rules_for("cpu")
+    networks = [quantise(SPACE.decode(each)) for each in covering_genes(SPACE.choices, 12, seed=0)]
+    kernels = dict.fromkeys(kernel for graph in networks for kernel in split(graph, rules))
+    known = {kernel: float(index + 1) for index, kernel in enumerate(kernels)}
+    int8 = replace(
+        predictor,
+        target=replace(predictor.target, precision="int8"),
+        table_us=known,
+        forests={},
+    )
+    genes = SPACE.sample(5, seed=0)
+    expected = [p.latency_ms for p in int8.predict([SPACE.decode(each) for each in genes])]
+    np.testing.assert_allclose(compile_genes(SPACE, int8).latency_ms(genes), expected)
+
+
+def test_a_space_that_cannot_be_compiled_goes_through_graphs(predictor: LatencyPredictor) -> None:
+    space = NasnetSpace(resolution=32, cells=1, filters=12, classes=10, stem_reductions=1)
+    with pytest.raises(SearchError, match="not a sum"):
+        compile_genes(space, predictor)
+    genes = space.sample(3, seed=0)
+    found = gene_latency(space, predictor).latency_ms(genes)
+    expected = [p.latency_ms for p in predictor.predict([space.decode(each) for each in genes])]
+    np.testing.assert_allclose(found, expected)
+    with pytest.raises(SearchError, match="outside the choices"):
+        gene_latency(space, predictor).latency_ms([(12,) * 50])
+
+
+def test_too_many_tuples_are_refused(predictor: LatencyPredictor) -> None:
+    class Wide:
+        choices = (1000, 1000)
+        groups = ((0, 1),)
+
+        def decode(self, genes: Sequence[int]) -> Graph:
+            return SPACE.decode((0,) * 14)
+
+        def block(self, index: int, values: Sequence[int]) -> Graph:
+            return self.decode(values)
+
+    with pytest.raises(SearchError, match="1,000,000 tuples"):
+        compile_genes(Wide(), predictor)
+
+
+def test_blocks_that_do_not_make_the_network_are_refused(predictor: LatencyPredictor) -> None:
+    class Torn(MogaSpace):
+        def block(self, index: int, values: Sequence[int]) -> Graph:
+            return super().block(max(index, 1), values or (0,))
+
+    with pytest.raises(SearchError, match="kernels of Torn"):
+        compile_genes(Torn(resolution=64, classes=10), predictor)

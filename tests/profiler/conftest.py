@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,19 +11,32 @@ import pytest
 from latlas.profiler.graph import Array, Graph
 from latlas.profiler.ops import (
     Activation,
+    BatchMatmul,
     BatchNorm,
     Binary,
+    Broadcast,
     Concat,
+    Constant,
     Conv2D,
+    DepthToSpace,
     DepthwiseConv2D,
     FullyConnected,
+    Gather,
     Mean,
     Op,
     Pad,
     Pool,
+    Prelu,
+    Reduce,
     Reshape,
+    Select,
     Slice,
     Softmax,
+    SpaceToDepth,
+    Tile,
+    Transpose,
+    TransposeConv2D,
+    same_padding,
 )
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -33,8 +47,33 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "logistic": lambda x: (1 + np.tanh(x / 2)) / 2,
     "tanh": np.tanh,
+    "gelu": lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "elu": lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x),
+    "leaky_relu": lambda x: np.where(x < 0, LEAK * x, x),
+    "abs": np.abs,
+    "cos": np.cos,
+    "exp": np.exp,
+    "floor": np.floor,
+    "log": np.log,
+    "neg": np.negative,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "sin": np.sin,
+    "sqrt": np.sqrt,
+    "square": np.square,
 }
-BINARY = {"add": np.add, "mul": np.multiply, "sub": np.subtract}
+LEAK = 0.2
+BINARY = {
+    "add": np.add,
+    "mul": np.multiply,
+    "sub": np.subtract,
+    "div": np.divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "squared_difference": lambda x, y: (x - y) ** 2,
+    "pow": np.power,
+}
+REDUCE = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
 
 
 def pad(x: Array, padding: tuple[int, int, int, int], value: float = 0.0) -> Array:
@@ -62,8 +101,27 @@ def taps(x: Array, op: Conv2D | DepthwiseConv2D | Pool, value: float = 0.0) -> A
     return np.stack(rows)
 
 
+def transpose_convolution(op: TransposeConv2D, x: Array, kernel: Array) -> Array:
+    """Add what every pixel spreads, and cut off what the padding would."""
+    batch, height, width, _ = x.shape
+    sides = (0, 0, 0, 0)
+    if op.same:
+        sides = same_padding(op.size, op.kernel, op.stride)
+    whole = np.zeros(
+        (batch, op.size[0] + sum(sides[:2]), op.size[1] + sum(sides[2:]), op.filters), x.dtype
+    )
+    for i in range(op.kernel[0]):
+        for j in range(op.kernel[1]):
+            part = np.einsum("bhwc,oc->bhwo", x, kernel[:, i, j])
+            rows = slice(i, i + height * op.stride[0], op.stride[0])
+            columns = slice(j, j + width * op.stride[1], op.stride[1])
+            whole[:, rows, columns] += part[:, : len(range(whole.shape[1])[rows])]
+    top, left = sides[0], sides[2]
+    return whole[:, top : top + op.size[0], left : left + op.size[1]]
+
+
 def apply(op: Op, xs: list[Array], weights: dict[str, Array]) -> Array:
-    x = xs[0]
+    x = xs[0] if xs else np.zeros(0)
     bias = weights.get("bias", np.float32(0))
     match op:
         case Conv2D():
@@ -78,13 +136,46 @@ def apply(op: Op, xs: list[Array], weights: dict[str, Array]) -> Array:
             found = np.einsum("ijbhwc,ijc->bhwc", seen, weights["kernel"][0])
             return ACTIVATIONS[op.activation](found + bias)
         case FullyConnected():
-            return ACTIVATIONS[op.activation](x.reshape(len(x), -1) @ weights["kernel"].T + bias)
+            rows = x if op.keepdims else x.reshape(len(x), -1)
+            return ACTIVATIONS[op.activation](rows @ weights["kernel"].T + bias)
+        case TransposeConv2D():
+            return transpose_convolution(op, x, weights["kernel"]) + bias
+        case BatchMatmul(adj_x, adj_y):
+            other = xs[1] if len(xs) == 2 else weights["constant"]
+            return (x.swapaxes(-1, -2) if adj_x else x) @ (
+                other.swapaxes(-1, -2) if adj_y else other
+            )
+        case Reduce(kind, axes, keepdims):
+            return np.asarray(REDUCE[kind](x, axis=axes, keepdims=keepdims))
+        case Transpose(perm):
+            return x.transpose(perm)
+        case Gather(axis):
+            return np.take(x, weights["indices"], axis)
+        case Broadcast(shape):
+            return np.broadcast_to(x, shape)
+        case Tile(multiples):
+            return np.tile(x, multiples)
+        case DepthToSpace(block):
+            n, h, w, c = x.shape
+            parts = x.reshape(n, h, w, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
+            return parts.reshape(n, h * block, w * block, -1)
+        case SpaceToDepth(block):
+            n, h, w, c = x.shape
+            parts = x.reshape(n, h // block, block, w // block, block, c)
+            return parts.transpose(0, 1, 3, 2, 4, 5).reshape(n, h // block, w // block, -1)
+        case Prelu():
+            return np.where(x < 0, weights["alpha"] * x, x)
+        case Select(value, number):
+            return np.where(x == value, xs[1], np.float32(number))
+        case Constant():
+            return weights["value"]
         case BatchNorm(epsilon):
             scale = weights["gamma"] / np.sqrt(weights["variance"] + epsilon)
             return (x - weights["mean"]) * scale + weights["beta"]
         case Binary():
             other = xs[1] if len(xs) == 2 else weights.get("constant", op.value)
-            return ACTIVATIONS[op.activation](BINARY[op.kind](x, other))
+            pair = (other, x) if op.swapped else (x, other)
+            return ACTIVATIONS[op.activation](BINARY[op.kind](*pair))
         case Pool(kind="max"):
             return taps(x, op, -np.inf).max((0, 1))
         case Pool():
@@ -97,8 +188,9 @@ def apply(op: Op, xs: list[Array], weights: dict[str, Array]) -> Array:
             return x.reshape(shape)
         case Pad(padding):
             return pad(x, padding)
-        case Slice(begin, size):
-            return x[tuple(slice(b, b + s) for b, s in zip(begin, size, strict=True))]
+        case Slice(begin, size, steps):
+            triples = zip(begin, size, steps or (1,) * len(size), strict=True)
+            return x[tuple(slice(b, b + (s - 1) * step + 1, step) for b, s, step in triples)]
         case Softmax():
             powers = np.exp(x - x.max(-1, keepdims=True))
             return powers / powers.sum(-1, keepdims=True)

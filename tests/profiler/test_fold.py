@@ -53,6 +53,13 @@ def test_folding_with_and_without_weights_gives_the_same_structure(graph: Graph)
     assert fold(graph) == fold(graph.with_weights(random_weights(graph)))
 
 
+@given(graph=graphs(most=10))
+def test_the_shapes_are_those_that_the_nodes_infer(graph: Graph) -> None:
+    folded = fold(graph)
+    anew = Graph(folded.inputs, folded.nodes, folded.outputs, input_types=folded.input_types)
+    assert folded.shapes == anew.shapes
+
+
 @settings(max_examples=30)
 @given(graph=graphs(most=6))
 def test_the_runtime_computes_what_the_training_form_says(

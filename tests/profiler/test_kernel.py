@@ -11,7 +11,22 @@ from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.kernel import Kernel, split
-from latlas.profiler.ops import Binary, Conv2D
+from latlas.profiler.ops import (
+    Activation,
+    BatchMatmul,
+    Binary,
+    Broadcast,
+    Concat,
+    Conv2D,
+    FullyConnected,
+    Gather,
+    Op,
+    Reduce,
+    Shape,
+    Slice,
+    Softmax,
+    Transpose,
+)
 from latlas.profiler.target import Delegate
 from latlas.profiler.tflite.writer import to_tflite
 
@@ -76,13 +91,72 @@ def test_names_and_flat_maps_do_not_matter() -> None:
 
 def test_types() -> None:
     b = GraphBuilder(MAP, MAP)
-    graph = b.build(b.relu(b.average_pool(b.add(b.conv(0, 4, 1), 1), 3)))
+    x = b.average_pool(b.add(b.conv(0, 4, 1), 1), 3)
+    graph = b.build(b.relu(b.apply(Reduce("max", (1,)), x)))
     assert [k.type for k in split(graph, rules_for("cpu"))] == [
         "conv2d",
         "add",
         "average_pool",
+        "reduce_max",
         "relu",
     ]
+
+
+FORMS: list[tuple[Op, tuple[Shape, ...], str]] = [
+    (Transpose((0, 2, 1, 3)), ((1, 17, 2, 16),), "17x2x16 | transpose perm=1x0x2"),
+    (Transpose((1, 0, 2)), ((17, 2, 16),), "17x2x16 | transpose perm=1x0x2"),
+    (Transpose((0, 3, 1, 2)), ((1, 7, 7, 16),), "49x16 | transpose perm=1x0"),
+    (Transpose((0, 2, 1)), ((1, 5, 1),), "5 | transpose perm=0"),
+    (Reduce("mean", (1,), False), ((1, 196, 64),), "1x196x1x64 | mean"),
+    (Reduce("mean", (2,)), ((1, 196, 64),), "196x64 | reduce kind=mean axes=1"),
+    (Reduce("mean", (3,)), ((1, 14, 14, 64),), "196x64 | reduce kind=mean axes=1"),
+    (Reduce("sum", (1, 2)), ((1, 1, 1, 8),), "8x1 | reduce kind=sum axes=1"),
+    (FullyConnected(8, keepdims=True), ((1, 4, 17, 32),), "68x32 | fully_connected units=8"),
+    (Softmax(), ((1, 2, 5, 17, 17),), "1x1x170x17 | softmax"),
+    (Activation("gelu"), ((1, 17, 32),), "1x1x17x32 | activation kind=gelu"),
+    (Activation("leaky_relu", 0.3), ((8,),), "1x1x1x8 | activation kind=leaky_relu"),
+    (Concat(1), ((1, 1, 32), (1, 16, 32)), "1x1x1x32,1x1x16x32 | concat axis=2"),
+    (Slice((0, 3, 0), (1, 1, 32)), ((1, 17, 32),), "1x1x17x32 | slice begin=0x0x0x0 size=1x1x1x32"),
+    (Binary("add", constant=(17, 32)), ((1, 17, 32),), "1x1x1x544 | binary kind=add constant=544"),
+    (
+        Binary("mul"),
+        ((1, 17, 1), (1, 17, 32)),
+        "1x1x17x32,1x1x17x1 | binary kind=mul",
+    ),
+    (
+        Binary("sub"),
+        ((1, 4, 16, 4, 16), (1, 4, 16, 1, 1)),
+        "1x1x64x64,1x1x64x1 | binary kind=sub",
+    ),
+    (
+        BatchMatmul(),
+        ((1, 2, 3, 17, 16), (1, 2, 3, 16, 17)),
+        "6x17x16,6x16x17 | batch_matmul",
+    ),
+    (BatchMatmul(constant=(1, 16, 9)), ((1, 17, 16),), "1x17x16 | batch_matmul constant=16x9"),
+    (Broadcast((1, 17, 32)), ((1, 1, 32),), "1x32 | broadcast shape=17x32"),
+    (Gather(2, 3), ((1, 4, 5, 6),), "4x5x6 | gather axis=1 count=3"),
+]
+
+
+@pytest.mark.parametrize(("op", "inputs", "text"), FORMS, ids=lambda part: str(part)[:40])
+def test_equal_work_has_one_spelling(op: Op, inputs: tuple[Shape, ...], text: str) -> None:
+    b = GraphBuilder(*inputs)
+    kernel = last(b.build(b.apply(op, *range(len(inputs)))))
+    assert kernel.text.rpartition(" | ")[0].rpartition(" @")[0] == text
+    assert last(kernel.graph) == kernel
+
+
+def test_a_value_times_itself_is_a_square() -> None:
+    b = GraphBuilder(MAP)
+    assert last(b.build(b.mul(0, 0))) == last(b.build(b.activation(0, "square")))
+
+
+def test_a_transposed_right_operand_is_read_as_it_is() -> None:
+    b = GraphBuilder((2, 17, 16), (2, 17, 16))
+    turned = split(b.build(b.matmul(0, b.transpose(1, (0, 2, 1)))), rules_for("cpu"))
+    b = GraphBuilder((2, 17, 16), (2, 17, 16))
+    assert turned == split(b.build(b.matmul(0, 1, adj_y=True)), rules_for("cpu"))
 
 
 def test_the_training_form_is_refused() -> None:

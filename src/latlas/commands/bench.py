@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,13 @@ def main(
     from latlas.profiler.tflite.reader import load_tflite
 
     jobs = []
+    quantised = set()
     for path in models:
         # What is no model gets a better message here than from the runtime, which may however know
         # operators that latlas does not.
         with suppress(UnsupportedOpError):
-            load_tflite(path)
+            if not load_tflite(path).is_float:
+                quantised.add(printable(path))
         try:
             data = path.read_bytes()
         except OSError as problem:
@@ -52,6 +55,9 @@ def main(
         # Long enough for the clock of a phone to rise.
         effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=200.0)
         jobs.append(Job(printable(path), data, effort, profile=ops))
+    if quantised:  # a mixture is shown side by side, and told apart in every result
+        int8 = replace(choice, precision="int8")
+        choice = int8 if int8.int8 and len(quantised) == len(jobs) else choice
     documents: list[dict[str, Any]] = []
     with open_runner(choice) as runner:
         target = runner.target
@@ -65,6 +71,7 @@ def main(
             documents.append(
                 {
                     "model": result.job_id,
+                    "int8": result.job_id in quantised,
                     "latency_ms": summary.median_us / 1e3,
                     "p05_ms": summary.p05_us / 1e3,
                     "p95_ms": summary.p95_us / 1e3,

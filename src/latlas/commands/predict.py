@@ -92,16 +92,17 @@ def _documents(
     """Read and predict models batch by batch, unknown kernels accepted."""
     from tqdm import tqdm
 
-    from latlas.profiler.fold import fold
     from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
+    from latlas.profiler.quantise import for_precision
 
     rules = rules_for(predictor.target.delegate, predictor.target.adapter)
     files = model_files(models)
     with tqdm(total=len(files), unit="model", disable=None if len(files) >= MANY else True) as bar:
         for start in range(0, len(files), BATCH):
             graphs = load_models(files[start : start + BATCH], input_shape)
-            networks = [split(fold(graph), rules) for graph in graphs.values()]
+            precision = predictor.target.precision
+            networks = [split(for_precision(graph, precision), rules) for graph in graphs.values()]
             predictions = predictor.predict_kernels(networks, accept_unknown=True)
             shares = _shares(predictor, networks)
             for (name, graph), prediction, kernels in zip(

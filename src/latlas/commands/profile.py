@@ -31,13 +31,28 @@ if TYPE_CHECKING:
 MIN_NETWORKS = 30
 """Whole networks of a space that are measured: a calibration needs them."""
 
+GENERAL = "general"
+"""The space of no search: random networks of every family, for a table that serves any model."""
+
+GENERAL_NETWORKS = 60
+
+LISTED_SAMPLES, UNLISTED_SAMPLES = 100, 600
+"""Kernels of general networks that are measured alone, where networks show the others too, and
+where they do not."""
+
 
 def space_networks(space: str, resolution: int, networks: int, seed: int) -> dict[str, Graph]:
     """Return random networks of a space that together hold each of its choices.
 
+    Those of the space ``general`` have resolutions of their own.
+
     Raises:
         UsageError: there is no such space.
     """
+    if space == GENERAL:
+        from latlas.profiler.samples.networks import designed_networks
+
+        return designed_networks(networks, seed)
     from latlas.search.cover import covering_genes
     from latlas.search.spaces import open_space
 
@@ -55,10 +70,15 @@ def make_workload(
     runs: int,
     min_ms: float,
     listed: bool | None = None,
+    precision: str = "fp32",
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Workload:
     """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
 
-    `listed` says whether the target lists operators; None for what is usual on the delegate.
+    With the `precision` ``int8``, networks of float32 are quantised. `listed` says whether the
+    target lists operators, None for what is usual on the delegate; `samples` is how many of the
+    networks' kernels are measured alone at most, None for all, and `seed` decides which.
     """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
@@ -66,8 +86,46 @@ def make_workload(
     return workload(
         networks,
         "gpu" if delegate == "gpu" else "cpu",
+        precision=precision,
+        samples=samples,
+        seed=seed,
         listed=listed,
         kernel_effort=Effort(min_runs=runs, min_ms=min_ms),
+        network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
+    )
+
+
+def space_blocks(space: str, resolution: int) -> list[Graph]:
+    """Return every choice of every block of a space.
+
+    Raises:
+        UsageError: there is no such space, or its networks are no chains of blocks.
+    """
+    from latlas.predictor.blocks import blocks_of
+    from latlas.predictor.genes import BlockSpace
+    from latlas.profiler.errors import UsageError
+    from latlas.search.spaces import open_space
+
+    opened = open_space(space, resolution=resolution)
+    if not isinstance(opened, BlockSpace):
+        raise UsageError(
+            f"--granularity block: the networks of {space} are no chains of blocks; measure its "
+            "kernels (--granularity kernel)"
+        )
+    return [block for _, _, block in blocks_of(opened)]
+
+
+def make_block_workload(
+    blocks: Sequence[Graph], networks: dict[str, Graph], runs: int, min_ms: float
+) -> Workload:
+    """Return what to measure for blocks and networks, for as long as `make_workload` says."""
+    from latlas.profiler.runner import Effort
+    from latlas.profiler.workload import block_workload
+
+    return block_workload(
+        blocks,
+        networks,
+        block_effort=Effort(min_runs=runs, min_ms=min_ms),
         network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
     )
 
@@ -97,12 +155,23 @@ def make_plan(
 
 
 @click.command("profile")
-@click.option("--space", help="Search space whose kernels are measured, e.g. moga.")
+@click.option(
+    "--space",
+    help="Search space whose kernels are measured, e.g. moga; `general` for random networks of "
+    "every family, which make a table that serves any model.",
+)
 @click.option(
     "--models",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A .tflite file or a folder of them: every distinct kernel in them is measured.",
+    help="A .tflite file or a folder of them, whose kernels are measured.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 1_000_000),
+    help="Kernels that are measured alone at most: a designed sample where there are more; by "
+    f"default every distinct one, of general networks {LISTED_SAMPLES}, or {UNLISTED_SAMPLES} "
+    "where the target does not list operators.",
 )
 @devices_options
 @click.option("--table", "folder", type=FOLDER, help="The latency table, created or extended.")
@@ -116,18 +185,23 @@ def make_plan(
     "warm-up of a phone comes on top.",
 )
 @click.option(
+    "--granularity",
+    type=click.Choice(["kernel", "block"]),
+    default="kernel",
+    show_default=True,
+    help="block: measure every choice of every layer of the space as one unit, not its kernels.",
+)
+@click.option(
     "--networks",
     type=click.IntRange(0, 10_000),
-    default=MIN_NETWORKS,
-    show_default=True,
-    help="Whole networks of the space to measure, rounded up to whole rounds.",
+    help="Whole networks of the space to measure, rounded up to whole rounds; by default "
+    f"{MIN_NETWORKS}, of general ones {GENERAL_NETWORKS}.",
 )
 @click.option(
     "--resolution",
     type=click.IntRange(1, 4096),
-    default=224,
-    show_default=True,
-    help="Height and width of the input of the space's networks.",
+    help="Height and width of the input of the space's networks, by default 224; general ones "
+    "have their own.",
 )
 @click.option(
     "--runs",
@@ -154,12 +228,14 @@ def make_plan(
 def main(
     space: str | None,
     models: tuple[Path, ...],
+    samples: int | None,
     choice: DeviceChoice,
     folder: Path | None,
     only_plan: bool,
     budget: str | None,
-    networks: int,
-    resolution: int,
+    granularity: str,
+    networks: int | None,
+    resolution: int | None,
     runs: int,
     min_ms: float,
     warmup_ms: float | None,
@@ -169,24 +245,48 @@ def main(
 ) -> int:
     """Measure kernels and whole networks into a latency table.
 
-    With several targets (--delegate cpu,gpu, a phone's clusters, several phones) each gets a table
-    of its own in the folder. An interrupted campaign goes on where it was when the same command is
-    given again.
+    Where the target lists operators, a whole network shows what its kernels cost in context, and
+    few need to be measured alone. With several targets (--delegate cpu,gpu, a phone's clusters,
+    several phones) each gets a table of its own in the folder. An interrupted campaign goes on
+    where it was when the same command is given again.
     """
     from latlas.profiler.errors import UsageError
 
     if space is None and not models:
-        raise UsageError("say what to measure: --space moga, --models FOLDER, or both")
+        raise UsageError(
+            "say what to measure: --space general for any model, --space moga, --models FOLDER, "
+            "or a space and models"
+        )
+    if space == GENERAL and resolution is not None:
+        raise UsageError("the networks of --space general have resolutions of their own")
     if folder is None and not only_plan:
         raise UsageError("say where the figures go: --table tables/NAME (or --plan to see a plan)")
+    if granularity == "block" and (space is None or models):
+        raise UsageError("--granularity block measures a space: give --space and no --models")
+    if granularity == "block" and choice.precision == "int8":
+        raise UsageError("--granularity block is for float networks: measure int8 kernels instead")
+    blocks = space_blocks(space, resolution or 224) if space and granularity == "block" else None
     graphs: dict[str, Graph] = {}
     if space is not None:
-        graphs |= space_networks(space, resolution, networks, seed)
-    graphs |= load_models(models, input_shape)
+        usual = GENERAL_NETWORKS if space == GENERAL else MIN_NETWORKS
+        wanted = usual if networks is None else networks
+        graphs |= space_networks(space, resolution or 224, wanted, seed)
+    loaded = load_models(models, input_shape)
+    graphs |= loaded
+    choice = choice.fitted(graphs.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
 
     def plan(delegate: Delegate, known: Sequence[Measurement], listed: bool | None) -> Planned:
-        work = make_workload(graphs, delegate, runs, min_ms, listed)
+        lists = delegate == "cpu" if listed is None else listed
+        most = samples
+        if most is None and space == GENERAL:
+            most = LISTED_SAMPLES if lists else UNLISTED_SAMPLES
+        if blocks is not None:
+            work = make_block_workload(blocks, graphs, runs, min_ms)
+        else:
+            work = make_workload(
+                graphs, delegate, runs, min_ms, lists, choice.precision, most, seed
+            )
         chosen, left_out = make_plan(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
         # What the table holds already is skipped there, and counted.
@@ -252,22 +352,18 @@ def _conclude(outcomes: Sequence[Outcome], interrupted: bool, budgeted: bool, as
 def _describe(
     work: Workload, plan: Plan, left_out: Sequence[PlannedJob], known: Sequence[Measurement]
 ) -> dict[str, Any]:
-    from latlas.profiler.count import count
-    from latlas.profiler.plan import KernelUse, coverage
+    from latlas.profiler.plan import coverage
 
-    uses = [
-        KernelUse(job.id, work.uses[job.id], count(job.graph).madds)
-        for job in work.jobs
-        if job.unit == "kernel" and job.id in work.used
-    ]
     done = {measurement.id for measurement in known} & {job.id for job in work.jobs}
-    covered = coverage(plan, uses, done)
+    whole = done | {planned.job.id for planned in plan.jobs}
+    shown = [ids for name, ids in work.shown.items() if name in whole]
+    covered = coverage(plan, work.used, done.union(*shown))
     units: dict[str, int] = {}
     for planned in plan.jobs:
         units[planned.job.unit] = units.get(planned.job.unit, 0) + 1
     kinds: dict[str, int] = {}
     for planned in plan.jobs:
-        if planned.job.unit == "kernel":
+        if planned.job.unit in ("kernel", "block"):
             kinds[planned.job.name] = kinds.get(planned.job.name, 0) + 1
     return {
         "measured": len(done),
@@ -282,8 +378,9 @@ def _describe(
 
 def _plan_text(document: dict[str, Any]) -> str:
     rows = sorted(document["kernels"].items(), key=lambda item: (-item[1], item[0]))
+    header = ("block", "choices") if "block" in document["jobs"] else ("kernel type", "kernels")
     lines = [
-        table(("kernel type", "kernels"), rows),
+        table(header, rows),
         "",
         (
             ", ".join(f"{count} {unit}s" for unit, count in document["jobs"].items())

@@ -43,7 +43,7 @@ def latency_source(
     """
     from latlas.predictor import file
     from latlas.predictor.fit import fit
-    from latlas.predictor.genes import compile_genes
+    from latlas.predictor.genes import gene_latency
     from latlas.predictor.observations import observe
     from latlas.profiler.errors import UsageError
     from latlas.profiler.table import Table
@@ -67,7 +67,7 @@ def latency_source(
         "sha256": predictor.digest,
         "target": predictor.target.to_json(),
     }
-    yield compile_genes(space, predictor).latency_ms, identity
+    yield gene_latency(space, predictor).latency_ms, identity
 
 
 @contextmanager
@@ -347,16 +347,21 @@ def run_search(
 
 
 def export(study: Study, space: Space, front: list[Trial]) -> None:
-    """Write the networks of a front as .tflite files with random weights."""
+    """Write the networks of a front as .tflite files with random weights.
+
+    For a target of int8, they are quantised.
+    """
+    from latlas.commands.verify import target_of
     from latlas.profiler.errors import SearchError
     from latlas.profiler.files import write_atomically
-    from latlas.profiler.fold import fold
+    from latlas.profiler.quantise import for_precision
     from latlas.profiler.tflite.writer import to_tflite
 
+    precision = target_of(study).precision
     for rank, trial in enumerate(front, start=1):
         path = study.folder / "architectures" / f"{rank}.tflite"
         with write_atomically(path, SearchError) as file:
-            file.write(to_tflite(fold(space.decode(trial.genes))))
+            file.write(to_tflite(for_precision(space.decode(trial.genes), precision)))
 
 
 def front_documents(front: list[Trial], oracle: SupernetOracle) -> list[dict[str, Any]]:

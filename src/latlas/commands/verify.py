@@ -12,8 +12,10 @@ from latlas.console import FOLDER, emit, json_option, table
 from latlas.targets import LOCAL, DeviceChoice, open_runner, phone_options
 
 if TYPE_CHECKING:
+    from latlas.profiler.graph import Graph
     from latlas.profiler.runner import Runner
     from latlas.profiler.target import Target
+    from latlas.search.protocols import Trial
     from latlas.search.spaces import Space
     from latlas.search.study import Study
 
@@ -47,6 +49,7 @@ def main(folder: Path, choice: DeviceChoice, most: int, as_json: bool) -> None:
     choice = replace(
         choice,
         delegates=(target.delegate,),
+        precision="int8" if target.precision == "int8" else "",
         threads=target.threads,
         cores=target.cores,
         fixed_performance=choice.fixed_performance or target.clocks == "fixed",
@@ -116,14 +119,15 @@ def verify(
 
     from latlas.profiler.campaign import Campaign, CampaignSettings
     from latlas.profiler.errors import SearchError
-    from latlas.profiler.fold import fold
     from latlas.profiler.jobs import CampaignJob
+    from latlas.profiler.quantise import for_precision
     from latlas.profiler.runner import Effort
     from latlas.profiler.table import Table
     from latlas.search.plot import plot_study
     from latlas.search.study import front_of
 
-    target_of(study).require_same(runner.target, f"this machine, to verify {study.folder},")
+    target = target_of(study)
+    target.require_same(runner.target, f"this machine, to verify {study.folder},")
     trials = study.history
     front = sorted(front_of(trials), key=lambda trial: trial.latency_ms)
     if not front:
@@ -132,11 +136,15 @@ def verify(
     space = space_of(study)
     effort = Effort(min_runs=20, min_ms=200.0, max_ms=4000.0, warmup_ms=20.0)
     jobs = {"network:" + "-".join(map(str, trial.genes)): trial for trial in chosen}
+
+    def network(trial: Trial) -> Graph:
+        return for_precision(space.decode(trial.genes), target.precision)
+
     report = Campaign(
         runner,
         study.folder / "verify",
         [
-            CampaignJob(name, name, "network", fold(space.decode(trial.genes)), effort)
+            CampaignJob(name, name, "network", network(trial), effort)
             for name, trial in jobs.items()
         ],
         CampaignSettings(check_every_jobs=4, patience_s=patience_s),

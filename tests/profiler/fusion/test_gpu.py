@@ -12,7 +12,7 @@ from latlas.profiler.fold import fold
 from latlas.profiler.fusion.gpu import GpuDelegateRules
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.kernel import split
-from latlas.profiler.ops import Binary
+from latlas.profiler.ops import Binary, Constant, Prelu
 from latlas.search import zoo
 
 RULES = GpuDelegateRules()
@@ -90,6 +90,20 @@ def test_a_gate_that_is_ready_lets_the_map_merge() -> None:
     assert groups(b.build(b.mul(x, 1))) == [(0, 1)]
     b = GraphBuilder(MAP, (1, 1, 1, 4))
     assert groups(b.build(b.mul(1, b.depthwise(0, 3)))) == [(0,), (1,)]
+
+
+def test_a_stored_tensor_is_no_kernel_and_always_ready() -> None:
+    b = GraphBuilder(MAP)
+    x = b.conv(0, 4, 3)
+    y = b.apply(Prelu((4,)), b.add(x, b.apply(Constant(MAP))))
+    assert RULES.groups(b.build(y)) == [(0, 2, 3)]
+
+
+def test_attention_is_one_kernel_for_each_operator() -> None:
+    b = GraphBuilder((1, 7, 2, 16))
+    q = b.transpose(0, (0, 2, 1, 3))
+    scores = b.apply(Binary("mul", value=0.25), b.matmul(q, q, adj_y=True))
+    assert groups(b.build(b.matmul(b.softmax(scores), q))) == [(0,), (1, 2), (3,), (4,)]
 
 
 def test_a_chain_keeps_its_other_inputs() -> None:

@@ -11,7 +11,21 @@ from latlas.profiler.fusion.xnnpack import XnnpackRules
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.litert.local import LocalRunner
-from latlas.profiler.ops import Binary, Concat, Resize, Softmax
+from latlas.profiler.ops import (
+    BatchMatmul,
+    Binary,
+    Broadcast,
+    Concat,
+    Constant,
+    Gather,
+    Reduce,
+    Resize,
+    Select,
+    Slice,
+    Softmax,
+    Tile,
+    TransposeConv2D,
+)
 from latlas.profiler.runner import Effort, Job
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
@@ -45,6 +59,8 @@ def _map(append: Callable[[GraphBuilder], int], *shapes: tuple[int, ...]) -> Gra
 
 
 SMALL = (1, 1, 1, 4)
+TOKENS = (1, 7, 32)
+HEADS, TURNED = (1, 2, 7, 16), (1, 2, 16, 7)
 MAP = (1, 8, 8, 4)
 ALONE: dict[str, Graph] = {
     "conv": _map(lambda b: b.conv(0, 6, 3)),
@@ -85,6 +101,57 @@ ALONE: dict[str, Graph] = {
     "softmax": _map(lambda b: b.softmax(0), (1, 10)),
     "softmax of a map": _map(lambda b: b.apply(Softmax(), 0)),
     "reshape": _map(lambda b: b.relu(b.reshape(b.relu(0), (1, 256)))),
+    "average pool relu": _map(lambda b: b.relu(b.average_pool(0, 3))),
+    "relu relu6": _map(lambda b: b.relu6(b.relu(0))),
+    "conv maximum minimum": _map(
+        lambda b: b.apply(
+            Binary("minimum", value=4.0), b.apply(Binary("maximum", value=0.5), b.conv(0, 4, 3))
+        )
+    ),
+    "mul maximum": _map(lambda b: b.apply(Binary("maximum", value=0.5), b.mul(0, 1)), MAP, MAP),
+    "transposed conv relu": _map(
+        lambda b: b.relu(b.apply(TransposeConv2D(6, (3, 3), (2, 2), (16, 16)), 0))
+    ),
+    "matmul": _map(lambda b: b.matmul(0, 1), HEADS, TURNED),
+    "matmul adj_x": _map(lambda b: b.matmul(0, 1, adj_x=True), TURNED, TURNED),
+    "matmul adj_y": _map(lambda b: b.matmul(0, 1, adj_y=True), HEADS, HEADS),
+    "matmul constant": _map(lambda b: b.apply(BatchMatmul(constant=(16, 3)), 0), HEADS),
+    "matmul relu": _map(lambda b: b.relu(b.matmul(0, 1)), HEADS, TURNED),
+    "matmul of a transpose": _map(
+        lambda b: b.matmul(0, b.transpose(1, (0, 1, 3, 2))), HEADS, HEADS
+    ),
+    "matmul of heads": _map(
+        lambda b: b.matmul(0, b.transpose(1, (0, 2, 3, 1))), HEADS, (1, 7, 2, 16)
+    ),
+    "left matmul of a transpose": _map(
+        lambda b: b.matmul(b.transpose(0, (0, 1, 3, 2)), 1), TURNED, TURNED
+    ),
+    "dense": _map(lambda b: b.dense(0, 5), TOKENS),
+    "square": _map(lambda b: b.mul(0, 0), TOKENS),
+    "transpose of 7 axes": _map(
+        lambda b: b.transpose(0, (0, 2, 1, 3, 5, 4, 6)), (1, 2, 2, 2, 2, 2, 3)
+    ),
+    "add of 6 axes": _map(lambda b: b.add(0, 1), (2, 2, 2, 2, 2, 3), (2, 2, 2, 2, 2, 1)),
+    "concat with a constant": _map(
+        lambda b: b.concat([0, b.apply(Constant((1, 1, 32)))], axis=1), TOKENS
+    ),
+    "strided slice": _map(lambda b: b.apply(Slice((0,) * 4, (1, 4, 4, 4), (1, 2, 2, 1)), 0)),
+    "select": _map(lambda b: b.apply(Select(), 0, 1), TOKENS, TOKENS),
+    "gather between": _map(lambda b: b.logistic(b.apply(Gather(1, 3), b.logistic(0)))),
+    "tile": _map(lambda b: b.apply(Tile((1, 2, 1)), 0), TOKENS),
+    "broadcast": _map(lambda b: b.apply(Broadcast((1, 7, 32)), 0), (1, 1, 32)),
+    **{
+        f"reduce {kind}": _map(lambda b, kind=kind: b.apply(Reduce(kind, (2,)), 0), TOKENS)  # type: ignore[misc]
+        for kind in ("mean", "sum", "max", "min", "prod")
+    },
+    **{
+        f"binary {kind}": _map(lambda b, kind=kind: b.apply(Binary(kind), 0, 1), TOKENS, TOKENS)  # type: ignore[misc]
+        for kind in ("div", "maximum", "minimum", "squared_difference", "pow")
+    },
+    **{
+        kind: _map(lambda b, kind=kind: b.activation(0, kind))  # type: ignore[misc]
+        for kind in ("gelu", "gelu_tanh", "elu", "exp", "log", "neg", "rsqrt", "sqrt", "abs")
+    },
     **{
         kind: _map(lambda b, kind=kind: b.activation(0, kind))  # type: ignore[misc]
         for kind in ("relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh")

@@ -1,0 +1,1 @@
+"""Networks made up to be measured: random structures of the kinds that real networks have."""
