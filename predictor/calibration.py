@@ -50,14 +50,17 @@ PLAIN_SUM = Calibration(a=1.0, b_us=0.0, c_us=0.0, error=0.0, networks=0)
 """No calibration at all."""
 
 
-def _solve(
-    sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Minimise the relative error, with a small pull towards the plain sum.
+def solve(sums: NDArray[Any], kernels: NDArray[Any], measured: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a, b and c of the least relative error, with a small pull towards the plain sum.
 
     Networks of one space resemble each other, so that a, b and c trade off almost freely; the pull
     decides among equals for the fit that still holds on networks of another size. Errors beyond
     `TOLERANCE` count less than their square: a disturbed measurement is not to bend the fit.
+
+    Args:
+        sums: sum of kernel latencies, shape (networks,).
+        kernels: number of kernels, shape (networks,).
+        measured: latency of the whole, shape (networks,).
     """
     from scipy.optimize import least_squares
 
@@ -98,9 +101,9 @@ def fit_calibration(
     errors = []
     for left_out in everyone:
         rest = everyone != left_out
-        a, b, c = _solve(sums[rest], counts[rest], measured[rest])
+        a, b, c = solve(sums[rest], counts[rest], measured[rest])
         predicted = a * sums[left_out] + b * counts[left_out] + c
         errors.append(predicted / measured[left_out] - 1)
-    a, b, c = _solve(sums, counts, measured)
+    a, b, c = solve(sums, counts, measured)
     error = float(np.sqrt(np.mean(np.square(errors))))
     return Calibration(float(a), float(b), float(c), error, len(sums))

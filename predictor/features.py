@@ -1,114 +1,124 @@
 """What a kernel predictor sees: quantities that mean something to the hardware.
 
-Latency is learned as a ratio: microseconds per unit of `work`, in logarithms. The ratio varies far
-less than the latency, so that trees, which cannot extrapolate, still predict kernels larger than
-any that was measured.
+Latency is learned as a ratio: microseconds per unit of work, in logarithms. Work is what the
+delegate really computes, multiplications by padding included. The ratio varies far less than the
+latency, so that trees, which cannot extrapolate, still predict kernels larger than any that was
+measured.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.predictor.implementation import implementation
+from latlas.predictor.sizes import sizes
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import Conv2D, DepthwiseConv2D, FullyConnected, Mean, Op, Pool, Shape
+from latlas.profiler.target import Target
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the columns do: a predictor file of another version is refused."""
 
 NAMES = (
     "log_work",
+    "log_padding",
     "log_input_bytes",
     "log_output_bytes",
     "log_weight_bytes",
     "log_intensity",
     "log_pixels",
     "log_width",
+    "log_in_height",
     "log_in_channels",
     "log_out_channels",
+    "log_group_channels",
+    "log_groups",
+    "log_items",
+    "log_imbalance",
+    "slices_mod_2",
+    "slices_mod_4",
     "kernel_height",
     "kernel_width",
     "stride",
     "dilation",
     "padding",
-    "out_channels_mod_4",
-    "out_channels_mod_16",
-    "pixels_mod_8",
     "inputs",
     "broadcast",
     "fused",
+    "fused_reads",
     "activation",
+    "variant",
+    "kind",
 )
-"""Columns of the matrix that `matrix` returns."""
+"""Columns of the matrix that `matrix` returns; the first is what times are divided by."""
 
-_FLOAT_BYTES = 4
-_ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2}
-
-
-def work(kernel: Kernel) -> float:
-    """Return the arithmetic that a kernel does: multiply-adds, or elements that it touches."""
-    return _work(kernel.op, kernel.inputs, kernel.op.infer(_op_inputs(kernel)))
-
-
-def _op_inputs(kernel: Kernel) -> tuple[Shape, ...]:
-    return tuple([kernel.inputs[value] for value in kernel.nodes[0].inputs])
-
-
-def _work(op: Op, inputs: tuple[Shape, ...], output: Shape) -> float:
-    if isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
-        return float(op.madds(inputs[:1]))
-    if isinstance(op, Pool):
-        return float(math.prod(output) * math.prod(op.kernel))
-    if isinstance(op, Mean):
-        return float(math.prod(inputs[0]))
-    return float(math.prod(output))
-
-
-def row(kernel: Kernel) -> tuple[float, ...]:
-    """Return the features of one kernel, in the order of `NAMES`."""
-    op = kernel.nodes[0].op
-    inputs = _op_inputs(kernel)
-    output = op.infer(inputs)
-    in_channels, out_channels = (shape[-1] if shape else 1 for shape in (inputs[0], output))
-    read = sum([math.prod(shape) for shape in kernel.inputs])
-    written = math.prod(output)
-    weights = sum([math.prod(shape) for shape in op.weights(inputs).values()])
-    amount = _work(op, inputs, output)
-    pixels = written // out_channels
-    window = getattr(op, "kernel", (1, 1))
-    return (
-        math.log(amount),
-        math.log(read * _FLOAT_BYTES),
-        math.log(written * _FLOAT_BYTES),
-        math.log1p(weights * _FLOAT_BYTES),
-        math.log(amount / ((read + written + weights) * _FLOAT_BYTES)),
-        math.log(pixels),
-        math.log(output[-2]) if len(output) > 2 else 0.0,
-        math.log(in_channels),
-        math.log(out_channels),
-        window[0],
-        window[1],
-        getattr(op, "stride", (1, 1))[0],
-        getattr(op, "dilation", (1, 1))[0],
-        sum(getattr(op, "padding", ())),
-        out_channels % 4,
-        out_channels % 16,
-        pixels % 8,
-        len(kernel.inputs),
-        float(any(shape != output for shape in inputs)),
-        len(kernel.nodes) - 1,
-        _ACTIVATIONS[getattr(op, "activation", "none")],
+RANGED = tuple(
+    NAMES.index(name)
+    for name in (
+        *("log_work", "log_input_bytes", "log_output_bytes", "log_weight_bytes"),
+        *("log_in_channels", "log_out_channels", "log_groups"),
+        *("kernel_height", "kernel_width", "stride", "dilation", "inputs"),
     )
+)
+"""Columns in which a kernel can lie outside the range of those that were learned from."""
 
 
-def matrix(kernels: Sequence[Kernel]) -> NDArray[np.float32]:
-    """Return the features of kernels, shape (kernels, len(NAMES)).
+def matrix(kernels: Sequence[Kernel], target: Target) -> NDArray[np.float32]:
+    """Return the features of kernels on a target, shape (kernels, len(NAMES)).
 
-    >>> matrix([Kernel.from_text("1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1")]).shape
-    (1, 21)
+    >>> cpu = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
+    >>> matrix([Kernel.from_text("1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1")], cpu).shape
+    (1, 29)
     """
-    rows = [row(kernel) for kernel in kernels]
-    return np.asarray(rows, dtype=np.float32).reshape(len(rows), len(NAMES))
+    c = sizes(kernels)
+    run = implementation(kernels, c, target)
+    whole = 2 if target.precision == "fp16" else 4
+    element = np.where(c["element_bytes"] < 4, c["element_bytes"], whole)
+    read, written, weights = (c[name] * element for name in ("read", "written", "weights"))
+    pixels = c["batch"] * c["out_height"] * c["out_width"]
+    slices = -(-c["out_channels"] // 4)
+    plain = np.where(c["madds"] > 0, c["madds"], run.work)
+    columns = (
+        np.log(run.work),
+        np.log(run.work / plain),
+        np.log(read),
+        np.log(written),
+        np.log1p(weights),
+        np.log(run.work / (read + written + weights)),
+        np.log(pixels),
+        np.log(c["out_width"]),
+        np.log(c["in_height"]),
+        np.log(c["in_channels"]),
+        np.log(c["out_channels"]),
+        np.log(c["in_channels"] / c["groups"]),
+        np.log(c["groups"]),
+        np.log(run.items),
+        np.log(run.imbalance),
+        slices % 2,
+        slices % 4,
+        c["kernel_height"],
+        c["kernel_width"],
+        c["stride"],
+        c["dilation"],
+        c["padding"],
+        c["inputs"],
+        c["broadcast"],
+        c["fused"],
+        c["fused_reads"],
+        c["activation"],
+        run.variant,
+        c["kind"],
+    )
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def work(kernel: Kernel, target: Target) -> float:
+    """Return what a kernel computes on a target: multiplications, or elements that it touches."""
+    return float(implementation([kernel], sizes([kernel]), target).work[0])
+
+
+def size(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ln(work) and ln(bytes moved) of rows of `matrix`, shape (rows, 2)."""
+    return np.stack([x[:, 0], x[:, 0] - x[:, NAMES.index("log_intensity")]], axis=1)

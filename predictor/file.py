@@ -15,6 +15,7 @@ from latlas import __version__
 from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
+from latlas.predictor.intervals import Intervals
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
@@ -24,7 +25,7 @@ from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
@@ -54,17 +55,27 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
             name: getattr(predictor.calibration, name)
             for name in ("a", "b_us", "c_us", "error", "networks")
         },
+        "intervals": {
+            name: getattr(predictor.intervals, name) for name in ("measured", "doubt", "networks")
+        },
+        "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
     }
     arrays: dict[str, NDArray[Any]] = {
         "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
         "table_us": np.asarray(list(predictor.table_us.values()), np.float64),
+        "ranges": _stacked([predictor.ranges[kind] for kind in sorted(predictor.ranges)]),
+        "similar": predictor.similar,
     }
     for index, kind in enumerate(types):
         for name, array in predictor.forests[kind].to_arrays().items():
             arrays[f"{index}.{name}"] = array
     with write_atomically(path, PredictorError) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _stacked(ranges: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.asarray(ranges, np.float32).reshape(len(ranges), 2, len(features.RANGED))
 
 
 def load(path: Path, target: Target | None = None) -> LatencyPredictor:
@@ -146,7 +157,11 @@ def _from_parts(
     terms = header["calibration"]
     a, b_us, c_us, error = (float(terms[name]) for name in ("a", "b_us", "c_us", "error"))
     calibration = Calibration(a, b_us, c_us, error, int(terms["networks"]))
+    terms = header["intervals"]
+    measured, doubt = (float(terms[name]) for name in ("measured", "doubt"))
+    intervals = Intervals(measured, doubt, int(terms["networks"]))
     numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
+    numbers += measured, doubt, intervals.networks
     if not all(0 <= number <= MAX_US for number in numbers):
         raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
     return LatencyPredictor(
@@ -156,7 +171,26 @@ def _from_parts(
         forests,
         errors,
         calibration,
+        intervals,
+        _ranges([str(kind) for kind in header["ranged"]], arrays["ranges"], path),
+        _similar(arrays["similar"], path),
     )
+
+
+def _ranges(kinds: list[str], ranges: NDArray[Any], path: Path) -> dict[str, NDArray[np.float32]]:
+    if ranges.dtype != np.float32 or ranges.shape != (len(kinds), 2, len(features.RANGED)):
+        raise PredictorError(f"{path} is damaged: its ranges are of another shape")
+    if not np.isfinite(ranges).all():
+        raise PredictorError(f"{path} is damaged: a range has no bounds")
+    return dict(zip(kinds, ranges, strict=True))
+
+
+def _similar(similar: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    if similar.dtype != np.float32 or similar.ndim != 2 or similar.shape[1] != 3:
+        raise PredictorError(f"{path} is damaged: its similar kernels are of another shape")
+    if not (np.abs(similar) <= MAX_LOGARITHM).all():
+        raise PredictorError(f"{path} is damaged: a similar kernel is out of bounds")
+    return similar
 
 
 def _forests(types: list[str], arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Forest]:

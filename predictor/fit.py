@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latlas.predictor import features
-from latlas.predictor.calibration import PLAIN_SUM, fit_calibration
+from latlas.predictor.calibration import MIN_NETWORKS, PLAIN_SUM, fit_calibration, solve
 from latlas.predictor.forest import Forest
+from latlas.predictor.intervals import FLOOR, Intervals, quantile
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies
-from latlas.predictor.observations import Observations
+from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
+from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
 
+TREES = 60
+
 MIN_KERNELS = 4
-"""A kernel type known from fewer kernels is looked up only, not predicted."""
+"""A kernel class known from fewer kernels is looked up only, not predicted."""
 
-FOLDS = 5
+GROUPS = 8
+"""Networks are left out in so many groups, to see how far predictions are off."""
+
+FOLD_TREES = 24
+"""Trees of the forests without a group: they are thrown away."""
+
+MAX_SIMILAR = 256
+"""So many kernels are kept to judge unknown ones by."""
 
 
-def fit(observations: Observations, *, trees: int = 100, seed: int = 0) -> LatencyPredictor:
+@dataclass(frozen=True)
+class _Training:
+    """The kernels of one class, ready to be learned: features, ln(us / work) and weights."""
+
+    kernels: Sequence[Kernel]
+    x: NDArray[np.float32]
+    y: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    def grow(self, rows: NDArray[np.intp] | slice, trees: int, seed: int) -> Forest:
+        return Forest.grow(self.x[rows], self.y[rows], self.weight[rows], trees=trees, seed=seed)
+
+
+def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> LatencyPredictor:
     """Fit a predictor.
 
     Args:
@@ -40,39 +66,177 @@ def fit(observations: Observations, *, trees: int = 100, seed: int = 0) -> Laten
         raise PredictorError(
             f"there are no measured kernels of the target {target}: run `latlas profile` first"
         )
-    by_type: dict[str, list[Kernel]] = defaultdict(list)
-    for kernel in known.latency_us:
-        by_type[kernel.type].append(kernel)
-    forests, errors = {}, {}
-    for kind, kernels in sorted(by_type.items()):
-        if len(kernels) < MIN_KERNELS:
-            continue
-        forests[kind], errors[kind] = _fit_type(kernels, known, trees, seed)
+    training = _training(known, observations)
+    forests = {name: part.grow(slice(None), trees, seed) for name, part in training.items()}
     rules = rules_for(target.delegate, target.adapter).version
-    plain = LatencyPredictor(target, rules, dict(known.latency_us), forests, errors, PLAIN_SUM)
-    whole = []
+    plain = LatencyPredictor(
+        target,
+        rules,
+        dict(known.latency_us),
+        forests,
+        {},
+        PLAIN_SUM,
+        ranges={name: _range(part.x) for name, part in training.items()},
+        similar=_similar(known, observations, seed),
+    )
+    networks, sums = [], []
     for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
         latency_us, source = plain.kernels_us(network.kernels)
         if not (source == UNKNOWN).any():
-            whole.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
-    calibration = fit_calibration(*np.asarray(whole, np.float64).reshape(-1, 3).T)
-    return replace(plain, calibration=calibration)
+            networks.append(network)
+            sums.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
+    whole = np.asarray(sums, np.float64).reshape(-1, 3)
+    calibration = fit_calibration(*whole.T)
+    folds = _left_out(plain, training, networks, whole, trees, seed)
+    return replace(
+        plain,
+        calibration=calibration,
+        intervals=folds.intervals(),
+        type_error=folds.type_error(),
+    )
 
 
-def _fit_type(
-    kernels: list[Kernel], known: KernelLatencies, trees: int, seed: int
-) -> tuple[Forest, float]:
-    """Return the forest of one kernel type and its error on kernels left out."""
-    x = features.matrix(kernels)
-    time_us = np.array([known.latency_us[kernel] for kernel in kernels])
-    y = np.log(np.maximum(time_us, 1e-3)) - x[:, 0]
-    weight = np.sqrt([known.weight[kernel] for kernel in kernels])
-    order = np.random.default_rng(seed).permutation(len(kernels))
-    residuals = []
-    for fold in np.array_split(order, min(FOLDS, len(kernels))):
-        rest = np.setdiff1d(order, fold)
-        forest = Forest.grow(x[rest], y[rest], weight[rest], trees=max(trees // 2, 1), seed=seed)
-        residuals.append(forest.predict(x[fold]) - y[fold])
-    error = float(np.sqrt(np.mean(np.square(np.concatenate(residuals)))))
-    return Forest.grow(x, y, weight, trees=trees, seed=seed), error
+def _training(known: KernelLatencies, observations: Observations) -> dict[str, _Training]:
+    by_class: dict[str, list[Kernel]] = defaultdict(list)
+    for kernel in known.latency_us:
+        by_class[kernel_class(kernel)].append(kernel)
+    found = {}
+    for name, kernels in sorted(by_class.items()):
+        if len(kernels) >= MIN_KERNELS:
+            x = features.matrix(kernels, observations.target)
+            time_us = np.array([known.latency_us[kernel] for kernel in kernels])
+            weight = np.sqrt([known.weight[kernel] for kernel in kernels])
+            y = np.log(np.maximum(time_us, 1e-3)) - x[:, 0]
+            found[name] = _Training(kernels, x, y, weight)
+    return found
+
+
+def _range(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    seen = x[:, features.RANGED]
+    return np.stack([seen.min(axis=0), seen.max(axis=0)])
+
+
+def _similar(known: KernelLatencies, observations: Observations, seed: int) -> NDArray[np.float32]:
+    kernels = list(known.latency_us)
+    if len(kernels) > MAX_SIMILAR:
+        chosen = np.random.default_rng(seed).choice(len(kernels), MAX_SIMILAR, replace=False)
+        kernels = [kernels[index] for index in sorted(chosen)]
+    size = features.size(features.matrix(kernels, observations.target))
+    time_us = np.maximum([known.latency_us[kernel] for kernel in kernels], 1e-3)
+    return np.column_stack([size, np.log(time_us)]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """How far kernels and networks were off that were predicted by others alone.
+
+    Attributes:
+        kernels: by class, ln(predicted / measured) of kernels.
+        measured: ln(predicted / measured) of networks by their kernels' measured times.
+        errors: the same by their kernels' predicted times, shape (networks,).
+        spread: between trees, as in `Intervals.half_width`, shape (networks,).
+    """
+
+    kernels: Mapping[str, Sequence[float]]
+    measured: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    def type_error(self) -> dict[str, float]:
+        return {
+            name: float(np.sqrt(np.mean(np.square(found))))
+            for name, found in sorted(self.kernels.items())
+        }
+
+    def intervals(self) -> Intervals:
+        units = np.abs(self.errors) / (self.spread + FLOOR)
+        return Intervals(
+            measured=quantile(np.abs(self.measured)),
+            doubt=quantile(units),
+            networks=len(units),
+        )
+
+
+def _left_out(
+    predictor: LatencyPredictor,
+    training: Mapping[str, _Training],
+    networks: Sequence[NetworkObservation],
+    whole: NDArray[np.float64],
+    trees: int,
+    seed: int,
+) -> _Folds:
+    """Leave out networks in groups with their kernels, and predict them by the others alone."""
+    residuals: dict[str, list[float]] = defaultdict(list)
+    measured, found = [], []
+    for chosen, kernels in _groups(networks, training, seed):
+        forests = {}
+        for name, part in training.items():
+            out = np.array([kernel in kernels for kernel in part.kernels])
+            if not out.any():
+                forests[name] = predictor.forests[name]
+            elif out.sum() <= len(out) - MIN_KERNELS:
+                forest = part.grow(np.flatnonzero(~out), min(trees, FOLD_TREES), seed)
+                residuals[name] += (forest.predict(part.x[out]) - part.y[out]).tolist()
+                forests[name] = forest
+        others = np.setdiff1d(np.arange(len(networks)), chosen)
+        if len(others) < MIN_NETWORKS:
+            others = np.arange(len(networks))
+        a, b, c = solve(*whole[others].T)
+        without = replace(predictor, table_us={}, forests=forests)
+        for index in chosen:
+            sum_us, count, truth_us = whole[index]
+            measured.append(np.log((a * sum_us + b * count + c) / truth_us))
+            estimate = without.estimate(networks[index].kernels)
+            total = float(estimate.latency_us.sum())
+            if (estimate.source == UNKNOWN).any() or total <= 0:
+                continue
+            error = np.log((a * total + b * count + c) / truth_us)
+            found.append((error, estimate.latency_us @ estimate.spread / total))
+    columns = np.asarray(found, np.float64).reshape(-1, 2).T
+    return _Folds(residuals, np.array(measured), columns[0], columns[1])
+
+
+def _groups(
+    networks: Sequence[NetworkObservation], training: Mapping[str, _Training], seed: int
+) -> Iterator[tuple[list[int], set[Kernel]]]:
+    """Yield networks that resemble each other, and all kernels that are left out with them.
+
+    Kernels that occur in no network are left out with a group at random.
+    """
+    of_network = _clusters(networks)
+    count = max(of_network) + 1
+    in_networks = {kernel for network in networks for kernel in network.kernels}
+    others = [k for part in training.values() for k in part.kernels if k not in in_networks]
+    of_other = np.random.default_rng(seed).permutation(len(others)) % count
+    for group in range(count):
+        chosen = [index for index, of in enumerate(of_network) if of == group]
+        kernels = {kernel for index in chosen for kernel in networks[index].kernels}
+        kernels.update(k for k, of in zip(others, of_other, strict=True) if of == group)
+        yield chosen, kernels
+
+
+def _clusters(networks: Sequence[NetworkObservation]) -> list[int]:
+    """Return the group of every network, by which kinds of kernels it consists of.
+
+    Ward's method joins them until at most `GROUPS` are left.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    kinds: dict[tuple[object, ...], int] = {}
+    counts = []
+    for network in networks:
+        found = Counter(_kind(kernel) for kernel in network.kernels)
+        counts.append({kinds.setdefault(kind, len(kinds)): n for kind, n in found.items()})
+    shares = np.zeros((len(networks), len(kinds)))
+    for row, count in zip(shares, counts, strict=True):
+        row[list(count)] = np.sqrt(np.array(list(count.values())) / sum(count.values()))
+    groups = min(GROUPS, max(len(networks) // 2, 1))
+    found = fcluster(linkage(shares, "ward"), groups, "maxclust")
+    return [int(number) - 1 for number in found]
+
+
+def _kind(kernel: Kernel) -> tuple[object, ...]:
+    op = kernel.op
+    window = getattr(op, "kernel", ())
+    return kernel_class(kernel), window, getattr(op, "activation", ""), len(kernel.nodes)

@@ -1,7 +1,7 @@
 """A forest of regression trees as plain arrays.
 
-scikit-learn grows the trees (Geurts et al. 2006, extremely randomised trees); here they are four
-arrays that any version of anything can read, walked for all rows and trees at once.
+scikit-learn grows the trees (Geurts et al. 2006, extremely randomised trees); here they are arrays
+that any version of anything can read, walked for all rows and trees at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from latlas.profiler.errors import PredictorError
 
 MAX_DEPTH = 64
 
+_LEAF = 255
+"""Stands for a feature where a node has none."""
+
 BLOCK = 1024
 """Rows that walk together: what they touch fits into the cache."""
 
@@ -27,12 +30,13 @@ LOOK_EVERY = 4
 class Forest:
     """Trees whose predictions are averaged.
 
-    Nodes of all trees stand in one sequence. The children of a node are neighbours: `child` is the
-    left one, the right one follows it; a leaf is its own child and splits at infinity.
+    Nodes of all trees stand in one sequence, each tree's breadth first. The children of a node are
+    neighbours: `child` is the left one, the right one follows it; a leaf is its own child and
+    splits at infinity.
 
     Attributes:
         roots: first node of every tree, shape (trees,), int32.
-        feature: column that a node looks at, shape (nodes,), int16.
+        feature: column that a node looks at, shape (nodes,), uint8.
         threshold: rows whose value is at most this go left, shape (nodes,), float32.
         child: left child, shape (nodes,), int32.
         value: prediction of a leaf, shape (nodes,), float32.
@@ -40,7 +44,7 @@ class Forest:
     """
 
     roots: NDArray[np.int32]
-    feature: NDArray[np.int16]
+    feature: NDArray[np.uint8]
     threshold: NDArray[np.float32]
     child: NDArray[np.int32]
     value: NDArray[np.float32]
@@ -48,12 +52,12 @@ class Forest:
 
     @staticmethod
     def grow(
-        x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], *, trees: int = 100, seed: int = 0
+        x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any], *, trees: int = 60, seed: int = 0
     ) -> Forest:
         """Grow extremely randomised trees with scikit-learn.
 
         Args:
-            x: features, shape (rows, columns).
+            x: features, shape (rows, columns), at most 255 columns.
             y: target, shape (rows,).
             weight: weight of every row, shape (rows,).
             trees: number of trees.
@@ -62,44 +66,45 @@ class Forest:
         from sklearn.ensemble import ExtraTreesRegressor
 
         model = ExtraTreesRegressor(
-            trees, max_depth=MAX_DEPTH, max_features=0.5, random_state=seed, n_jobs=1
+            trees, max_depth=MAX_DEPTH, max_features=0.8, random_state=seed, n_jobs=1
         )
         model.fit(x, y, sample_weight=weight)
-        return Forest._from_trees([estimator.tree_ for estimator in model.estimators_])
+        parts = [_breadth_first(estimator.tree_) for estimator in model.estimators_]
+        return Forest._from_nodes(
+            np.array([len(feature) for feature, _ in parts], np.int32),
+            np.concatenate([feature for feature, _ in parts]),
+            np.concatenate([number for _, number in parts]),
+        )
 
     @staticmethod
-    def _from_trees(trees: list[Any]) -> Forest:
-        """Renumber scikit-learn's nodes breadth first, so that children are neighbours."""
-        feature: list[int] = []
-        threshold: list[float] = []
-        child: list[int] = []
-        value: list[float] = []
-        roots = []
-        depth = 0
-        for tree in trees:
-            roots.append(len(feature))
-            depth = max(depth, int(tree.max_depth))
-            level = [0]
-            while level:
-                start = len(feature)
-                below: list[int] = []
-                for index, node in enumerate(level):
-                    left = int(tree.children_left[node])
-                    leaf = left < 0
-                    feature.append(0 if leaf else int(tree.feature[node]))
-                    threshold.append(np.inf if leaf else _below(tree.threshold[node]))
-                    value.append(float(tree.value[node].ravel()[0]))
-                    child.append(start + index if leaf else start + len(level) + len(below))
-                    if not leaf:
-                        below += [left, int(tree.children_right[node])]
-                level = below
+    def _from_nodes(
+        lengths: NDArray[np.int32], feature: NDArray[np.uint8], number: NDArray[np.float32]
+    ) -> Forest:
+        """Build the arrays that are walked from those that are kept.
+
+        Breadth first, the children of a tree's node number k among those that split are its nodes
+        2k + 1 and 2k + 2.
+
+        Raises:
+            PredictorError: these are no trees.
+        """
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        leaf = feature == _LEAF
+        splits = np.concatenate([[0], np.cumsum(~leaf)])
+        if (2 * (splits[starts + lengths] - splits[starts]) + 1 != lengths).any():
+            raise PredictorError("forest: a tree has a node too many or too few")
+        start = np.repeat(starts, lengths)
+        nodes = np.arange(len(feature))
+        child = np.where(leaf, nodes, start + 2 * (splits[:-1] - splits[start]) + 1)
+        if (child < nodes).any() or (child == nodes)[~leaf].any():
+            raise PredictorError("forest: a node comes before the one that leads to it")
         return Forest(
-            np.asarray(roots, np.int32),
-            np.asarray(feature, np.int16),
-            np.asarray(threshold, np.float32),
-            np.asarray(child, np.int32),
-            np.asarray(value, np.float32),
-            depth,
+            starts.astype(np.int32),
+            np.where(leaf, 0, feature).astype(np.uint8),
+            np.where(leaf, np.inf, number).astype(np.float32),
+            child.astype(np.int32),
+            np.where(leaf, number, 0).astype(np.float32),
+            _depth(starts, child, leaf),
         )
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -112,6 +117,16 @@ class Forest:
             Predictions, shape (rows,).
         """
         return np.asarray(self._values(x).mean(axis=1, dtype=np.float64))
+
+    def predict_spread(
+        self, x: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean over the trees and their standard deviation, each of shape (rows,)."""
+        values = self._values(x)
+        return (
+            np.asarray(values.mean(axis=1, dtype=np.float64)),
+            np.asarray(values.std(axis=1, dtype=np.float64)),
+        )
 
     def _values(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what every tree says of every row, shape (rows, trees)."""
@@ -144,14 +159,13 @@ class Forest:
         return leaves
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays under the names of the attributes."""
+        """Return what `from_arrays` reads: five bytes for every node."""
+        leaf = self.threshold == np.inf
+        ends = np.append(self.roots[1:], len(leaf))
         return {
-            "roots": self.roots,
-            "feature": self.feature,
-            "threshold": self.threshold,
-            "child": self.child,
-            "value": self.value,
-            "depth": np.asarray(self.depth, np.int32),
+            "lengths": (ends - self.roots).astype(np.int32),
+            "feature": np.where(leaf, _LEAF, self.feature).astype(np.uint8),
+            "number": np.where(leaf, self.value, self.threshold).astype(np.float32),
         }
 
     @staticmethod
@@ -159,42 +173,56 @@ class Forest:
         """Read what `to_arrays` gave, believing nothing.
 
         Raises:
-            PredictorError: an index points outside the arrays, or a type or shape is wrong.
+            PredictorError: the arrays are no trees over so many columns.
         """
-        kinds = {
-            "roots": np.int32,
-            "feature": np.int16,
-            "threshold": np.float32,
-            "child": np.int32,
-            "value": np.float32,
-        }
+        kinds = {"lengths": np.int32, "feature": np.uint8, "number": np.float32}
         for name, kind in kinds.items():
             array = arrays.get(name)
             if array is None or array.dtype != kind or array.ndim != 1 or not array.size:
                 raise PredictorError(f"forest: {name} is missing or has the wrong type")
-        depth = arrays.get("depth")
-        if depth is None or depth.shape != () or depth.dtype != np.int32:
-            raise PredictorError("forest: depth is missing or has the wrong type")
-        size = len(arrays["feature"])
-        if any(len(arrays[name]) != size for name in ("threshold", "child", "value")):
+        lengths, feature, number = (arrays[name] for name in kinds)
+        if lengths.min() < 1 or lengths.sum(dtype=np.int64) != len(feature):
+            raise PredictorError("forest: its trees and nodes differ in number")
+        if len(feature) != len(number):
             raise PredictorError("forest: arrays differ in length")
-        right = arrays["child"].astype(np.int64) + (arrays["threshold"] < np.inf)
-        if (
-            not 0 <= int(depth) <= MAX_DEPTH
-            or arrays["feature"].min() < 0
-            or arrays["feature"].max() >= columns
-            or arrays["roots"].min() < 0
-            or arrays["roots"].max() >= size
-            or arrays["child"].min() < 0
-            or right.max() >= size
-            or not np.isfinite(arrays["value"]).all()
-            or np.isnan(arrays["threshold"]).any()
-        ):
+        if feature[feature != _LEAF].max(initial=0) >= columns or not np.isfinite(number).all():
             raise PredictorError("forest: a number is outside its bounds")
-        return Forest(**{name: arrays[name] for name in kinds}, depth=int(depth))
+        return Forest._from_nodes(lengths, feature, number)
 
 
-def _below(threshold: float) -> float:
-    """Return the largest float32 that is at most `threshold`: it splits float32 rows alike."""
-    rounded = np.float32(threshold)
-    return float(np.nextafter(rounded, np.float32(-np.inf)) if rounded > threshold else rounded)
+def _breadth_first(tree: Any) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return column and threshold, or value, of the nodes of scikit-learn's tree in that order."""
+    level = np.zeros(1, np.int64)
+    order = []
+    while level.size:
+        order.append(level)
+        inner = level[tree.children_left[level] >= 0]
+        level = np.stack([tree.children_left[inner], tree.children_right[inner]], axis=1).ravel()
+    nodes = np.concatenate(order)
+    leaf = tree.children_left[nodes] < 0
+    value = tree.value[nodes].reshape(len(nodes))
+    number = np.where(leaf, value.astype(np.float32), _below(tree.threshold[nodes]))
+    return np.where(leaf, _LEAF, tree.feature[nodes]).astype(np.uint8), number
+
+
+def _below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the largest float32 that are at most `threshold`: they split float32 rows alike."""
+    rounded = threshold.astype(np.float32)
+    return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+
+
+def _depth(roots: NDArray[np.int64], child: NDArray[np.int64], leaf: NDArray[np.bool_]) -> int:
+    """Return the length of the longest path.
+
+    Raises:
+        PredictorError: it is longer than `MAX_DEPTH`.
+    """
+    level = roots[~leaf[roots]]
+    depth = 0
+    while level.size:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise PredictorError(f"forest: a tree is deeper than {MAX_DEPTH}")
+        below = np.concatenate([child[level], child[level] + 1])
+        level = below[~leaf[below]]
+    return depth

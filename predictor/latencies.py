@@ -9,6 +9,7 @@ show. A GPU's kernels are listed through OpenCL only: elsewhere, all are known a
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def kernel_latencies(observations: Observations) -> KernelLatencies:
     for network in observations.networks:
         if network.listed_us is not None:
             for kernel, time_us in zip(network.kernels, network.listed_us, strict=True):
-                context[kernel].append(time_us)
+                if not math.isnan(time_us):
+                    context[kernel].append(time_us)
     alone = {
         kernel: max(time_us - observations.fixed_us, FLOOR * time_us)
         for kernel, time_us in observations.alone_us.items()

@@ -40,7 +40,8 @@ class NetworkObservation:
         name: of the network.
         kernels: its kernels in execution order.
         latency_us: of one invocation, in microseconds.
-        listed_us: time of every kernel in context, None where the runtime does not list them.
+        listed_us: time of every kernel in context, NaN for one that is not to be used; None where
+            the runtime does not list them.
     """
 
     name: str

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
+from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
+from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import UnknownKernelError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
@@ -19,11 +21,14 @@ from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.quantise import for_precision
 from latlas.profiler.target import Target
 
-NINETY_PERCENT = 1.645
-"""Half-width of a 90% interval in standard deviations."""
-
 MEASURED, PREDICTED, UNKNOWN = range(3)
 """Where the latency of a kernel comes from."""
+
+MARGIN = 0.1
+"""A kernel so little outside the range of those learned from, in logarithms, counts as inside."""
+
+SIMILAR = 5
+"""So many kernels, those nearest in work and bytes, stand for one of an unknown class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,9 @@ class Prediction:
         kernels: number of kernels.
         measured_share: share of the latency from kernels that were measured.
         predicted_share: share from kernels that were predicted.
-        unknown: kernels that nothing is known about; they count as an average kernel, and only
-            where the caller accepted that.
+        unknown: kernels whose class was never measured; they count as those of other classes do
+            that compute and move about as much, and only where the caller accepted that.
+        extrapolated: predicted kernels that lie outside the range of those learned from.
     """
 
     latency_ms: float
@@ -47,11 +53,35 @@ class Prediction:
     measured_share: float
     predicted_share: float
     unknown: tuple[str, ...]
+    extrapolated: tuple[str, ...] = ()
 
     @property
     def unknown_share(self) -> float:
         """Share of the latency that is a guess."""
         return max(0.0, 1.0 - self.measured_share - self.predicted_share)
+
+
+@dataclass(frozen=True)
+class KernelEstimates:
+    """What is known about kernels, each array of shape (kernels,).
+
+    Attributes:
+        latency_us: microseconds inside a network.
+        source: `MEASURED`, `PREDICTED` or `UNKNOWN`.
+        spread: standard deviation between trees of the logarithm of the time; 0 where measured.
+        extrapolated: whether the kernel was predicted outside the range of those learned from.
+    """
+
+    latency_us: NDArray[np.float64]
+    source: NDArray[np.int8]
+    spread: NDArray[np.float64]
+    extrapolated: NDArray[np.bool_]
+
+    def __getitem__(self, part: slice) -> KernelEstimates:
+        """Return some of them."""
+        return KernelEstimates(
+            self.latency_us[part], self.source[part], self.spread[part], self.extrapolated[part]
+        )
 
 
 @dataclass(frozen=True)
@@ -62,10 +92,15 @@ class LatencyPredictor:
         target: what the predictions are valid for.
         rules_version: fusion rules that the kernels were split by.
         table_us: measured kernels, microseconds.
-        forests: by kernel type, a forest that predicts ln(microseconds / work).
-        type_error: by kernel type, standard deviation of ln(predicted / measured) on kernels left
+        forests: by kernel class, a forest that predicts ln(microseconds / work).
+        type_error: by kernel class, standard deviation of ln(predicted / measured) on kernels left
             out.
         calibration: from the sum of kernels to whole networks.
+        intervals: how far the latencies of networks left out were off.
+        ranges: by kernel class, least and largest of every feature of `features.RANGED` among the
+            kernels learned from, shape (2, features).
+        similar: kernels of all classes as ln(work), ln(bytes) and ln(microseconds), by which an
+            unknown one is judged, shape (kernels, 3).
     """
 
     target: Target
@@ -74,6 +109,11 @@ class LatencyPredictor:
     forests: Mapping[str, Forest] = field(repr=False)
     type_error: Mapping[str, float]
     calibration: Calibration
+    intervals: Intervals = NO_INTERVALS
+    ranges: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    similar: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 3), np.float32), repr=False
+    )
 
     @property
     def digest(self) -> str:
@@ -98,78 +138,114 @@ class LatencyPredictor:
             UnknownKernelError: a network has kernels that nothing is known about.
             GraphError: a network holds int8 and the target does not.
         """
-        rules = rules_for(self.target.delegate)
+        rules = rules_for(self.target.delegate, self.target.adapter)
         networks = [split(for_precision(graph, self.target.precision), rules) for graph in graphs]
+        return self.predict_kernels(networks, accept_unknown=accept_unknown)
+
+    def predict_kernels(
+        self, networks: Sequence[Sequence[Kernel]], *, accept_unknown: bool = False
+    ) -> list[Prediction]:
+        """Predict whole networks that are split into kernels; the rest is as for `predict`."""
         flat = [kernel for kernels in networks for kernel in kernels]
-        latency_us, source = self.kernels_us(flat)
+        estimates = self.estimate(flat)
         if not accept_unknown:
-            self.require_known(flat, source)
-        predictions = []
-        start = 0
-        for kernels in networks:
-            part = slice(start, start + len(kernels))
-            start += len(kernels)
-            predictions.append(self._whole(kernels, latency_us[part], source[part]))
-        return predictions
+            self.require_known(flat, estimates.source)
+        lengths = np.array([len(kernels) for kernels in networks], np.int64)
+        return self._whole(flat, estimates, lengths)
 
     def kernels_us(self, kernels: Sequence[Kernel]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return the latency of every kernel in microseconds, and where it comes from.
 
         Returns:
             Latencies and sources (`MEASURED`, `PREDICTED`, `UNKNOWN`), each of shape (kernels,).
-            An unknown kernel has the latency of an average one.
         """
-        latency_us = np.empty(len(kernels))
-        source = np.full(len(kernels), MEASURED, np.int8)
+        found = self.estimate(kernels)
+        return found.latency_us, found.source
+
+    def estimate(self, kernels: Sequence[Kernel]) -> KernelEstimates:
+        """Return all that is known about kernels."""
+        found = KernelEstimates(
+            np.zeros(len(kernels)),
+            np.full(len(kernels), MEASURED, np.int8),
+            np.zeros(len(kernels)),
+            np.zeros(len(kernels), bool),
+        )
         wanted: dict[str, list[int]] = {}
         for index, kernel in enumerate(kernels):
             known = self.table_us.get(kernel)
             if known is None:
-                wanted.setdefault(kernel.type, []).append(index)
+                wanted.setdefault(kernel_class(kernel), []).append(index)
             else:
-                latency_us[index] = known
-        for kind, indices in wanted.items():
-            forest = self.forests.get(kind)
+                found.latency_us[index] = known
+        for name, indices in wanted.items():
+            x = features.matrix([kernels[index] for index in indices], self.target)
+            forest = self.forests.get(name)
             if forest is None:
-                source[indices] = UNKNOWN
-                latency_us[indices] = self._average_us
+                found.source[indices] = UNKNOWN
+                found.latency_us[indices] = self._by_similar(x)
                 continue
-            x = features.matrix([kernels[index] for index in indices])
-            source[indices] = PREDICTED
-            latency_us[indices] = np.exp(forest.predict(x) + x[:, 0])
-        return latency_us, source
+            mean, spread = forest.predict_spread(x)
+            found.source[indices] = PREDICTED
+            found.latency_us[indices] = np.exp(mean + x[:, 0])
+            found.spread[indices] = spread
+            found.extrapolated[indices] = self._outside(name, x)
+        return found
+
+    def _outside(self, name: str, x: NDArray[np.float32]) -> NDArray[np.bool_]:
+        if name not in self.ranges:
+            return np.zeros(len(x), bool)
+        low, high = self.ranges[name]
+        seen = x[:, features.RANGED]
+        return np.asarray(((seen < low - MARGIN) | (seen > high + MARGIN)).any(axis=1))
+
+    def _by_similar(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the times that kernels of other classes take for as much work and memory."""
+        if not len(self.similar):
+            return np.full(len(x), self._average_us)
+        size = features.size(x)
+        away = np.square(size[:, None, :] - self.similar[None, :, :2]).sum(axis=2)
+        nearest = np.argsort(away, axis=1, kind="stable")[:, :SIMILAR]
+        # What is computed and moved beyond them is paid for at the same rate.
+        more = (size[:, None, :] - self.similar[nearest, :2]).mean(axis=2)
+        return np.asarray(np.exp(np.median(self.similar[nearest, 2] + more, axis=1)), np.float64)
 
     @property
     def _average_us(self) -> float:
-        return float(np.mean(list(self.table_us.values())))
+        return float(np.mean(list(self.table_us.values()))) if self.table_us else 0.0
 
     def _whole(
-        self, kernels: Sequence[Kernel], latency_us: NDArray[np.float64], source: NDArray[np.int8]
-    ) -> Prediction:
-        total = float(latency_us.sum())
-        whole_us = float(self.calibration.apply(np.array([total]), np.array([len(kernels)]))[0])
-        total = total or 1.0  # a network without kernels, such as a lone reshape
-        shares: dict[str, float] = {}
-        for kernel, time_us, origin in zip(kernels, latency_us, source, strict=True):
-            if origin != MEASURED:
-                shares[kernel.type] = shares.get(kernel.type, 0.0) + float(time_us) / total
-        variance = self.calibration.error**2
-        for kind, share in shares.items():  # errors of one type go together, they do not cancel
-            variance += (share * self.type_error.get(kind, 1.0)) ** 2
-        spread = NINETY_PERCENT * variance**0.5
-        return Prediction(
-            latency_ms=whole_us / 1e3,
-            low_ms=whole_us * max(0.0, 1 - spread) / 1e3,
-            high_ms=whole_us * (1 + spread) / 1e3,
-            kernels=len(kernels),
-            measured_share=float(latency_us[source == MEASURED].sum() / total),
-            predicted_share=float(latency_us[source == PREDICTED].sum() / total),
-            unknown=tuple(
-                kernel.text
-                for kernel, origin in zip(kernels, source, strict=True)
-                if origin == UNKNOWN
-            ),
+        self, kernels: Sequence[Kernel], found: KernelEstimates, lengths: NDArray[np.int64]
+    ) -> list[Prediction]:
+        """Return the predictions of networks whose kernels stand one after the other."""
+        network = np.repeat(np.arange(len(lengths)), lengths)
+
+        def add(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(network, values, len(lengths)).astype(np.float64)
+
+        sums = add(found.latency_us)
+        whole_ms = self.calibration.apply(sums, lengths) / 1e3
+        total = np.where(sums > 0, sums, 1.0)  # a network without kernels: a lone reshape
+        measured, predicted, guessed = (
+            add(found.latency_us * (found.source == source)) / total
+            for source in (MEASURED, PREDICTED, UNKNOWN)
         )
+        doubt = add(found.latency_us * found.spread) / total
+        spread = doubt / np.where(predicted > 0, predicted, 1.0)
+        half = self.intervals.half_width(predicted, spread, guessed)
+        unknown = _named(kernels, found.source == UNKNOWN, network)
+        extrapolated = _named(kernels, found.extrapolated, network)
+        return [
+            Prediction(
+                latency_ms,
+                *interval_ms(latency_ms, float(half[index])),
+                int(lengths[index]),
+                float(measured[index]),
+                float(predicted[index]),
+                unknown.get(index, ()),
+                extrapolated.get(index, ()),
+            )
+            for index, latency_ms in enumerate(whole_ms.tolist())
+        ]
 
     def require_known(self, kernels: Sequence[Kernel], source: NDArray[np.int8]) -> None:
         """Raise `UnknownKernelError` if nothing is known about one of the kernels."""
@@ -184,3 +260,14 @@ class LatencyPredictor:
             "`latlas profile --models` into the same table and fit again, or accept an estimate "
             "with --accept-unknown"
         )
+
+
+def _named(
+    kernels: Sequence[Kernel], chosen: NDArray[np.bool_], network: NDArray[np.int64]
+) -> dict[int, tuple[str, ...]]:
+    """Return the texts of the chosen kernels by network."""
+    found: dict[int, tuple[str, ...]] = {}
+    for index in np.flatnonzero(chosen).tolist():
+        key = int(network[index])
+        found[key] = (*found.get(key, ()), kernels[index].text)
+    return found

@@ -74,9 +74,10 @@ class GpuDelegateRules:
 
     def operators(self, kernel: Kernel) -> int:
         """Return 3 for a convolution by Winograd's algorithm, else 1: what is merged is one."""
-        return 3 if self._is_winograd(kernel) else 1
+        return 3 if self.is_winograd(kernel) else 1
 
-    def _is_winograd(self, kernel: Kernel) -> bool:
+    def is_winograd(self, kernel: Kernel) -> bool:
+        """Return whether the delegate runs a kernel by Winograd's algorithm."""
         op = kernel.op
         if not isinstance(op, Conv2D) or (op.kernel, op.stride) != ((3, 3), (1, 1)):
             return False

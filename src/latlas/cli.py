@@ -22,6 +22,7 @@ COMMANDS = {
     "profile": "Measure the kernels of a search space or of models into a latency table.",
     "fit": "Learn a predictor from a latency table.",
     "predict": "Predict the latency of .tflite models.",
+    "evaluate": "Say how right predictions are for models that were left out of the fit.",
     "search": "Search a space for architectures that are accurate and fast.",
     "verify": "Measure the architectures that a search found.",
     "quickstart": "Profile this machine, fit, search and verify, in a few minutes.",

@@ -72,6 +72,24 @@ def input_shapes_option(command: F) -> F:
     )(command)
 
 
+def model_files(paths: Sequence[Path]) -> list[Path]:
+    """Return .tflite files, and those in folders, each once.
+
+    Raises:
+        UsageError: a folder holds none.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found = sorted(path.rglob("*.tflite"))
+            if not found:
+                raise UsageError(f"no .tflite file in {path}")
+            files |= dict.fromkeys(found)
+        else:
+            files[path] = None
+    return list(files)
+
+
 def load_models(paths: Sequence[Path], input_shape: Sequence[str] = ()) -> dict[str, Graph]:
     """Read .tflite files, and those in folders, by path.
 
@@ -81,15 +99,7 @@ def load_models(paths: Sequence[Path], input_shape: Sequence[str] = ()) -> dict[
     """
     from latlas.profiler.tflite.reader import load_tflite
 
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(path.rglob("*.tflite"))
-            if not found:
-                raise UsageError(f"no .tflite file in {path}")
-            files += found
-        else:
-            files.append(path)
+    files = model_files(paths)
     try:
         shapes = [tuple(int(size) for size in text.split(",")) for text in input_shape] or None
     except ValueError as problem:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import resource
@@ -258,7 +260,9 @@ def test_predict(model: Path, predictor: Path) -> None:
     assert set(found) == {
         *("model", "latency_ms", "low_ms", "high_ms", "kernels", "measured_share"),
         *("predicted_share", "unknown", "unknown_share", "stored_params", "madds", "se_madds"),
+        *("estimate", "coverage", "extrapolated"),
     }
+    assert not found["estimate"]
     assert found["latency_ms"] == pytest.approx((10 * found["kernels"] + 5) / 1000)
     assert found["measured_share"] == pytest.approx(1)
 
@@ -273,15 +277,65 @@ def test_file_names_that_are_no_text(model: Path, predictor: Path, tmp_path: Pat
         assert succeed(*arguments)
 
 
-def test_unknown_kernels_are_refused_or_accepted(predictor: Path, tmp_path: Path) -> None:
+def test_unknown_kernels_are_refused_or_accepted(
+    model: Path, predictor: Path, tmp_path: Path
+) -> None:
     b = GraphBuilder((1, 8, 8, 3))
     path = tmp_path / "other.tflite"
     path.write_bytes(to_tflite(b.build(b.conv(0, 4, 3))))
-    assert "--accept-unknown" in fail("predict", path, "--with", predictor)
-    done = latlas("predict", path, "--with", predictor, "--accept-unknown", "--json")
-    (found,) = json.loads(done.stdout)["predictions"]
+    line = fail("predict", model, path, "--with", predictor)
+    assert "--accept-unknown" in line
+    assert "1 kernel(s) of " in line
+    assert "other.tflite" in line
+    assert "small.tflite" not in line
+    assert "1x8x8x3 | conv2d filters=4" in line
+    done = latlas("predict", path, model, "--with", predictor, "--accept-unknown", "--json")
+    found, other = json.loads(done.stdout)["predictions"]
+    assert (found["estimate"], other["estimate"]) == (True, False)
     assert found["unknown_share"] == 1
+    assert found["coverage"]["conv2d"]["unknown"] == 1
     assert "1 unknown kernel" in done.stderr
+    done = latlas("predict", path, model, "--with", predictor, "--accept-unknown")
+    assert f" ~{found['latency_ms']:.3f} " in done.stdout
+    assert f" {other['latency_ms']:.3f} " in done.stdout
+    assert "~ an estimate" in done.stdout
+
+
+def test_kernels_of_a_prediction(model: Path, predictor: Path) -> None:
+    (found,) = succeed("predict", model, "--with", predictor, "--kernels")["predictions"]
+    kernels = found["kernel_list"]
+    assert len(kernels) == found["kernels"]
+    assert {k["latency_us"] for k in kernels} == {10.0}
+    assert {k["source"] for k in kernels} == {"measured"}
+    assert sum(k["share"] for k in kernels) == pytest.approx(1)
+    of_type = found["coverage"]["depthwise_conv2d"]
+    assert of_type["measured"] == sum(k["type"] == "depthwise_conv2d" for k in kernels)
+    done = latlas("predict", model, "--with", predictor, "--kernels")
+    assert all(k["kernel"] in done.stdout for k in kernels)
+
+
+def test_predictions_as_comma_separated_values(model: Path, predictor: Path) -> None:
+    done = latlas("predict", model, "--with", predictor, "--csv")
+    assert done.returncode == 0, done.stderr
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert row["model"] == str(model)
+    assert float(row["latency_ms"]) > 0
+    done = latlas("predict", model, "--with", predictor, "--csv", "--kernels")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == int(row["kernels"])
+    assert set(rows[0]) == {"model", "kernel", "type", "latency_us", "share", "source"}
+    assert "not both" in fail("predict", model, "--with", predictor, "--csv", "--json", status=2)
+
+
+def test_many_models_are_predicted_in_batches(model: Path, predictor: Path, tmp_path: Path) -> None:
+    names = [f"{number:03}.tflite" for number in range(70)]
+    b = GraphBuilder((1, 8, 8, 3))
+    small = to_tflite(b.build(b.reshape(0, (1, 192))))
+    for name in names:
+        (tmp_path / name).write_bytes(small if name != "066.tflite" else model.read_bytes())
+    found = succeed("predict", tmp_path, "--with", predictor)["predictions"]
+    assert [Path(each["model"]).name for each in found] == names
+    assert found[66]["kernels"] > found[65]["kernels"] == 0
 
 
 def test_a_network_without_kernels_is_predicted(predictor: Path, tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
-from latlas.predictor import features
 from latlas.predictor.fit import fit
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
@@ -38,7 +38,9 @@ class Simulation:
 
     def kernel_us(self, kernel: Kernel) -> float:
         """Two microseconds, and one per 20,000 multiply-adds or touched elements."""
-        return 2 + features.work(kernel) / 20_000
+        inputs = tuple([kernel.inputs[value] for value in kernel.nodes[0].inputs])
+        elements = max(map(math.prod, (*inputs, kernel.op.infer(inputs))))
+        return 2 + (kernel.op.madds(inputs) or elements) / 20_000
 
     def network_us(self, graph: Graph) -> float:
         kernels = split(fold(graph), rules_for("cpu"))

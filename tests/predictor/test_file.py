@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from latlas.predictor import file
-from latlas.predictor.fit import fit
+from latlas.predictor import features, file
+from latlas.predictor.fit import TREES, fit
+from latlas.predictor.forest import Forest
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError, TargetMismatchError
@@ -63,6 +66,10 @@ def test_round_trip_is_exact(simulation: Any, predictor: LatencyPredictor, tmp_p
     assert read.table_us == predictor.table_us
     assert read.type_error == predictor.type_error
     assert read.calibration == predictor.calibration
+    assert read.intervals == predictor.intervals
+    assert (read.similar == predictor.similar).all()
+    assert list(read.ranges) == sorted(predictor.ranges)
+    assert all((read.ranges[kind] == predictor.ranges[kind]).all() for kind in read.ranges)
     file.save(read, tmp_path / "again.latlas")
     assert (tmp_path / "again.latlas").read_bytes() == path.read_bytes()
 
@@ -158,13 +165,15 @@ def test_encrypted_and_oddly_packed_members(tmp_path: Path, saved: Path) -> None
 
 CHANGES: dict[str, Any] = {
     "format": "another",
-    "version": 2,
+    "version": 3,
     "features": 99,
     "target": {"device": "x"},
     "rules": "xnnpack-0",
     "types": ["conv2d", "nothing"],
     "type_error": {"conv2d": float("nan")},
     "calibration": {"a": 1},
+    "intervals": {"measured": 1},
+    "ranged": ["conv2d"],
     "kernels": ["hello"],
 }
 
@@ -219,14 +228,25 @@ def test_wrong_latencies(saved: Path, tmp_path: Path, table_us: Any) -> None:
 
 def test_forests_that_overflow(saved: Path, tmp_path: Path) -> None:
     header, arrays = parts(saved)
-    values = arrays["0.value"].copy()
+    values = arrays["0.number"].copy()
     values[-1] = 1e30
-    refuse(write(tmp_path / "p.latlas", header, arrays | {"0.value": values}), "for ever")
+    refuse(write(tmp_path / "p.latlas", header, arrays | {"0.number": values}), "for ever")
+
+
+@pytest.mark.parametrize("name", ["ranges", "similar"])
+def test_wrong_ranges_and_similar_kernels(saved: Path, tmp_path: Path, name: str) -> None:
+    header, arrays = parts(saved)
+    for bad in (np.nan, np.inf, -np.inf):
+        values = arrays[name].copy()
+        values.flat[0] = bad
+        refuse(write(tmp_path / "p.latlas", header, arrays | {name: values}), "bounds")
+    for other in (arrays[name][1:].reshape(-1), arrays[name].astype(np.float64), np.array("x")):
+        refuse(write(tmp_path / "p.latlas", header, arrays | {name: other}), "shape")
 
 
 def test_a_predictor_of_nothing(saved: Path, tmp_path: Path) -> None:
     header, _ = parts(saved)
-    header |= {"kernels": [], "types": [], "type_error": {}}
+    header |= {"kernels": [], "types": [], "ranged": [], "type_error": {}}
     refuse(write(tmp_path / "p.latlas", header, {"table_us": np.zeros(0)}))
 
 
@@ -255,3 +275,35 @@ def test_devices_are_not_replaced(small: LatencyPredictor, tmp_path: Path) -> No
     with pytest.raises(PredictorError, match="no regular file"):
         file.save(small, pipe)
     assert pipe.is_fifo()
+
+
+def test_a_full_set_is_small_and_read_quickly(small: LatencyPredictor, tmp_path: Path) -> None:
+    """12 kernel types learned from 2,000 rows each, as many trees as `latlas fit` grows."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, len(features.NAMES))).astype(np.float32)
+    y = x[:, 0] + np.sin(x[:, 1]) + rng.normal(0, 0.1, 2000)
+    forest = Forest.grow(x, y, np.ones(2000), trees=TREES)
+    assert len(forest.child) > 1900 * 2 * TREES
+    full = replace(small, forests={f"type {index}": forest for index in range(12)})
+    file.save(full, tmp_path / "full.latlas")
+    assert (tmp_path / "full.latlas").stat().st_size <= 20e6
+    read = file.load(tmp_path / "full.latlas")
+    assert (read.forests["type 11"].predict(x) == forest.predict(x)).all()
+
+
+def test_scikit_learn_is_needed_to_fit_only(saved: Path) -> None:
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from latlas.predictor import file\n"
+        "from latlas.search import zoo\n"
+        f"predictor = file.load(Path({str(saved)!r}))\n"
+        "print(predictor.predict([zoo.build('mobilenet_v2')], accept_unknown=True)[0].latency_ms)\n"
+        "assert not [name for name in sys.modules if name.startswith(('sklearn', 'scipy'))]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from latlas.search import zoo
+
+    (here,) = file.load(saved).predict([zoo.build("mobilenet_v2")], accept_unknown=True)
+    assert float(done.stdout) == here.latency_ms

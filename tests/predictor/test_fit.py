@@ -43,7 +43,9 @@ def test_larger_kernels_than_any_measured_are_predicted(
 ) -> None:
     """Trees cannot extrapolate; time by work can."""
     kernel = Kernel.from_text("1x64x64x512 | conv2d filters=1024 kernel=3x3 @0 | @1")
-    assert work(kernel) > 50 * max(work(k) for k in predictor.table_us if k.type == "conv2d")
+    assert work(kernel, predictor.target) > 50 * max(
+        work(k, predictor.target) for k in predictor.table_us if k.type == "conv2d"
+    )
     found, _ = predictor.kernels_us([kernel])
     assert found[0] == pytest.approx(simulation.kernel_us(kernel), rel=0.5)
 

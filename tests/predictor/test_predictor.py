@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from latlas.predictor.calibration import Calibration
+from latlas.predictor.intervals import Intervals
 from latlas.predictor.oracle import PredictorOracle
 from latlas.predictor.predictor import MEASURED, PREDICTED, UNKNOWN, LatencyPredictor
 from latlas.profiler.errors import UnknownKernelError
@@ -21,11 +21,12 @@ def with_unknown() -> Graph:
 
 
 def without(predictor: LatencyPredictor, kind: str) -> LatencyPredictor:
-    """Forget everything about a kernel type."""
+    """Forget everything about a kernel type, and its class."""
+    learned = {"max_pool": "pool"}.get(kind, kind)
     return replace(
         predictor,
         table_us={k: v for k, v in predictor.table_us.items() if k.type != kind},
-        forests={k: v for k, v in predictor.forests.items() if k != kind},
+        forests={k: v for k, v in predictor.forests.items() if k != learned},
     )
 
 
@@ -71,48 +72,51 @@ def test_shares_and_sources(simulation: Any, predictor: LatencyPredictor) -> Non
     assert found.measured_share == 0
     assert 0 < found.predicted_share < 1
     assert found.predicted_share + found.unknown_share == pytest.approx(1)
-    conv, pool = predictor.forests["conv2d"], less.forests.get("max_pool")
+    conv, pool = predictor.forests["conv2d"], less.forests.get("pool")
     assert conv is not None
     assert pool is None
 
 
-def test_an_unknown_kernel_counts_as_an_average_one(
+def test_an_unknown_kernel_counts_as_others_of_its_size(
     simulation: Any, predictor: LatencyPredictor, split_cpu: Any
 ) -> None:
     less = without(predictor, "max_pool")
     known = next(iter(less.table_us))
     kernels = [known, *split_cpu(with_unknown())]
-    latency_us, source = less.kernels_us(kernels)
-    assert source.tolist() == [MEASURED, PREDICTED, UNKNOWN]
-    assert latency_us[0] == less.table_us[known]
-    assert latency_us[2] == pytest.approx(np.mean(list(less.table_us.values())))
+    found = less.estimate(kernels)
+    assert found.source.tolist() == [MEASURED, PREDICTED, UNKNOWN]
+    assert found.latency_us[0] == less.table_us[known]
+    b = GraphBuilder((1, 640, 640, 8))
+    (large,) = split_cpu(b.build(b.max_pool(0, 3)))
+    truth_us = simulation.kernel_us(kernels[2])
+    assert truth_us / 10 < found.latency_us[2] < truth_us * 10
+    assert less.kernels_us([large])[0][0] > 10 * found.latency_us[2]
 
 
 def test_less_known_means_wider_bounds(simulation: Any, predictor: LatencyPredictor) -> None:
-    graph = with_unknown()
-    noisy = replace(predictor, type_error=dict.fromkeys(predictor.type_error, 0.3))
-    sure = replace(predictor, type_error=dict.fromkeys(predictor.type_error, 0.0))
-    (wide,), (narrow,) = noisy.predict([graph]), sure.predict([graph])
-    assert wide.high_ms - wide.low_ms > narrow.high_ms - narrow.low_ms
-    assert wide.latency_ms == narrow.latency_ms
-    hopeless = replace(predictor, calibration=replace(predictor.calibration, error=3.0))
-    assert hopeless.predict([graph])[0].low_ms == 0
+    def width(predictor: LatencyPredictor, graph: Graph) -> float:
+        (found,) = predictor.predict([graph], accept_unknown=True)
+        assert found.low_ms * found.high_ms == pytest.approx(found.latency_ms**2)
+        return found.high_ms / found.latency_ms
+
+    measured = width(predictor, simulation.networks(12, seed=0)["0-3"])
+    predicted = width(predictor, with_unknown())
+    unknown = width(without(predictor, "max_pool"), with_unknown())
+    assert 1 <= measured < predicted < unknown
+    hopeless = replace(predictor, intervals=Intervals(measured=0.1, doubt=1e9, networks=9))
+    (found,) = hopeless.predict([with_unknown()])
+    assert 0 < found.low_ms < 1e-9 < 1e9 < found.high_ms
 
 
-def test_errors_of_one_type_do_not_cancel(predictor: LatencyPredictor) -> None:
-    exact = replace(
-        predictor,
-        table_us={},
-        calibration=Calibration(1.0, 0.0, 0.0, 0.0, 9),
-        type_error=dict.fromkeys(predictor.type_error, 0.1),
-    )
-    for others in (0, 3):
-        b = GraphBuilder((1, 16, 16, 24))
-        x = b.conv(0, 24, 1)
-        for _ in range(others):
-            x = b.conv(x, 24, 1)
-        (found,) = exact.predict([b.build(x)])
-        assert found.high_ms / found.latency_ms == pytest.approx(1 + 1.645 * 0.1)
+def test_kernels_outside_what_was_learned_are_named(predictor: LatencyPredictor) -> None:
+    b = GraphBuilder((1, 16, 16, 24))
+    inside = b.build(b.conv(0, 50, 1))
+    b = GraphBuilder((1, 16, 16, 24))
+    beyond = b.build(b.conv(b.conv(0, 50, 1), 50, 11))
+    near, far = predictor.predict([inside, beyond])
+    assert near.extrapolated == ()
+    assert [text.partition("kernel=")[2][:5] for text in far.extrapolated] == ["11x11"]
+    assert far.unknown == ()
 
 
 def test_a_network_of_nothing_but_free_kernels(predictor: LatencyPredictor) -> None:

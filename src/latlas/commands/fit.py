@@ -51,7 +51,9 @@ def describe(predictor: LatencyPredictor) -> dict[str, Any]:
     from collections import Counter
     from dataclasses import asdict
 
-    kernels = Counter(kernel.type for kernel in predictor.table_us)
+    from latlas.predictor.sizes import kernel_class
+
+    kernels = Counter(kernel_class(kernel) for kernel in predictor.table_us)
     return {
         "target": predictor.target.to_json(),
         "types": {
