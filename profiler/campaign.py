@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -82,6 +82,15 @@ class CampaignReport:
         """Duration over the time inside runs of models; 1 would be no overhead at all."""
         ran = self.timed_s + self.warmup_s
         return self.wall_s / ran if ran else float("inf")
+
+    def and_then(self, later: CampaignReport) -> CampaignReport:
+        """Return what this session and a later one, of further jobs, did together."""
+        summed = (
+            *("measured", "failed", "noisy", "throttled", "voided"),
+            *("wall_s", "timed_s", "warmup_s", "init_s", "paused_s"),
+        )
+        both = {name: getattr(self, name) + getattr(later, name) for name in summed}
+        return replace(later, skipped=self.skipped + later.skipped, **both)
 
 
 class Campaign:

@@ -135,33 +135,34 @@ def _types(
         by_type[kernel.type].append(kernel)
     types = {}
     for kind, kernels in by_type.items():
-        points = np.array([_point(kernel) for kernel in kernels])
+        points = np.array([point(kernel) for kernel in kernels])
         heavy = np.array([weights[kernel] for kernel in kernels])
         distance = np.full(len(kernels), np.inf)
         for other in known:
             if other.type == kind:
-                distance = np.minimum(distance, _distance(points, np.array(_point(other))))
+                distance = np.minimum(distance, _distance(points, np.array(point(other))))
         each = _Type(kind, kernels, heavy, points, distance, total, len(pool))
-        for index, point in enumerate(points):
-            each.strata[math.floor(point[0] / math.log(10))].append(index)
+        for index, place in enumerate(points):
+            each.strata[math.floor(place[0] / math.log(10))].append(index)
         types[kind] = each
     return types
 
 
-def _distance(points: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.sqrt(np.square(points - point).sum(axis=1)))
+def _distance(points: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.square(points - place).sum(axis=1)))
 
 
-def _point(kernel: Kernel) -> tuple[float, ...]:
-    """Return the place of a kernel among others of its type; one unit is a factor of e."""
+def point(kernel: Kernel) -> tuple[float, ...]:
+    """Return the place of a kernel among others of its type; one unit is about a factor of e."""
     op = kernel.op
     inputs = _op_inputs(kernel)
-    output = op.infer(inputs)
+    output = op.infer(inputs) or (1,)
+    read = inputs[0] if inputs and inputs[0] else (1,)
     window = getattr(op, "kernel", (1, 1))
     stride = getattr(op, "stride", (1, 1))
     return (
         math.log(work(kernel)),
-        math.log(inputs[0][-1]),
+        math.log(read[-1]),
         math.log(output[-1]),
         math.log(math.prod(output) / output[-1]),
         2 * math.log(window[0]),
@@ -172,7 +173,7 @@ def _point(kernel: Kernel) -> tuple[float, ...]:
         float(len(kernel.nodes)),
         float(len(kernel.inputs)),
         float(getattr(op, "activation", "none") != "none"),
-        float(inputs[0] != output),
+        float(read != output),
         # Vectors and tiles leave remainders, which cost as much as whole ones.
         0.5 * float(output[-1] % 4 != 0),
         0.5 * float(output[-1] % 16 != 0),

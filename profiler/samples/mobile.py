@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latlas.profiler.ops import Transpose
 from latlas.profiler.samples.sketch import Sketch
 
 
@@ -58,7 +59,7 @@ def inverted(s: Sketch, x: int) -> int:
 
 def shuffled(s: Sketch, x: int) -> int:
     """Half of the channels are worked on, the halves are joined (Ma et al. 2018)."""
-    kernel = s.pick((3, 3, 5))
+    kernel, mixed = s.pick((3, 3, 5)), s.chance(0.8)
     for stage in s.stages(x, per_block=6):
         width = s.round(stage.width / 2)
         x = _halved(s, x, width, kernel, stage.stride)
@@ -69,8 +70,28 @@ def shuffled(s: Sketch, x: int) -> int:
             y = s.b.slice(x, (0, 0, 0, half), (batch, height, rows, channels - half))
             y = s.conv(y, width, 1)
             y = s.conv(s.depthwise(y, kernel, act="none"), channels - half, 1)
-            x = s.b.concat((kept, y))
+            x = _mixed(s, s.b.concat((kept, y))) if mixed else s.b.concat((kept, y))
     return x
+
+
+def _mixed(s: Sketch, x: int) -> int:
+    """Append a channel shuffle of two groups (Zhang et al. 2018)."""
+    batch, height, rows, channels = s.b.shape(x)
+    if channels % 2:
+        return x
+    y = s.b.reshape(x, (batch, height, rows, 2, channels // 2))
+    y = s.b.apply(Transpose((0, 1, 2, 4, 3)), y)
+    return s.b.reshape(y, (batch, height, rows, channels))
+
+
+def inverted_residual(
+    s: Sketch, x: int, width: int, expansion: int, kernel: int, stride: int
+) -> int:
+    """Append one inverted residual without excitation."""
+    channels = s.channels(x)
+    y = s.conv(x, s.round(channels * expansion), 1)
+    y = s.conv(s.depthwise(y, kernel, stride=stride), width, 1, act="none")
+    return s.b.add(x, y) if stride == 1 and channels == width else y
 
 
 def _halved(s: Sketch, x: int, width: int, kernel: int, stride: int) -> int:

@@ -27,6 +27,7 @@ from latlas.profiler.samples.mobile import extreme, inverted, separable, shuffle
 from latlas.profiler.samples.plain import fire, plain
 from latlas.profiler.samples.residual import basic, bottleneck, grouped, preactivated
 from latlas.profiler.samples.sketch import Sketch
+from latlas.profiler.samples.tokens import hybrid, transformer
 
 Draw = Callable[[Sketch, int], int]
 """Appends the body of a network behind its stem, and returns its last map."""
@@ -40,11 +41,13 @@ class Family:
         draw: appends the body of one.
         madds: the fewest and the most multiply-adds that such networks have; narrower ones would
             hold kernels that no real network has.
-        head: whether they classify.
+        stem: whether a strided convolution or two come first.
+        head: whether a classifier follows.
     """
 
     draw: Draw
     madds: tuple[float, float]
+    stem: bool = True
     head: bool = True
 
 
@@ -65,6 +68,8 @@ FAMILIES: dict[str, Family] = {
     "fire": Family(fire, _LIGHT),
     "shuffled": Family(shuffled, _LIGHT),
     "decoder": Family(decoder, _LIGHT, head=False),
+    "transformer": Family(transformer, _HEAVY, stem=False, head=False),
+    "hybrid": Family(hybrid, _LIGHT),
 }
 """What is drawn, by name."""
 
@@ -166,7 +171,7 @@ def _draw(family: Family, rng: np.random.Generator, scale: float) -> Graph:
     s = Sketch(b, rng, scale, 8, "relu", 0)
     s.divisor, s.act = s.pick(_DIVISORS), s.pick(_ACTIVATIONS)
     s.operators = s.between(MIN_OPERATORS, MAX_OPERATORS)
-    x = family.draw(s, _stem(s, b.input))
+    x = family.draw(s, _stem(s, b.input) if family.stem else b.input)
     return fold(b.build(_head(s, x) if family.head else x))
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from latlas.profiler.runner import Runner
     from latlas.profiler.session import Progress
 
+Measure = Callable[[Sequence["CampaignJob"]], bool]
+"""Measures jobs; returns whether all were measured in the time that there is."""
+
 CONFIG = "device.toml"
 """The file beside the tables of a phone that says what it is; the user may edit it."""
 
@@ -56,12 +59,15 @@ class Order:
         budget_s: seconds for each target, since a plan is an estimate; None is no limit.
         warmup_ms: milliseconds of untimed runs where every model gets a process of its own; None
             finds out how many a target needs.
+        rounds: what goes on when all that is planned is measured: given a runner, the table's
+            folder, what measures further jobs and what prints, returns a document.
     """
 
     plan: Callable[[Runner, Sequence[Measurement]], Planned]
     seed: int
     budget_s: float | None
     warmup_ms: float | None = None
+    rounds: Callable[[Runner, Path, Measure, Callable[[str], None]], list[Any]] | None = None
 
 
 @dataclass
@@ -237,22 +243,36 @@ class _Device:
         self.tell(f"{where}target: {runner.target}")
         self.tell(planned.text if planned.text != self.told else f"{where}the same plan")
         self.told = planned.text
-        outcome.report, failed = measure(
-            runner,
-            outcome.folder,
-            planned.jobs,
-            self.order.seed,
-            self.order.budget_s,
-            self.order.warmup_ms,
-            progress=self.bar(outcome),
-            stop=self.stop,
-        )
+        failed: list[dict[str, Any]] = []
+
+        def go_on(jobs: Sequence[CampaignJob]) -> bool:
+            spent_s = outcome.report.wall_s if outcome.report else 0.0
+            budget_s = self.order.budget_s
+            report, unmeasured = measure(
+                runner,
+                outcome.folder,
+                jobs,
+                self.order.seed,
+                None if budget_s is None else max(budget_s - spent_s, 0.0),
+                self.order.warmup_ms,
+                progress=self.bar(outcome),
+                stop=self.stop,
+            )
+            failed.extend(unmeasured)
+            outcome.report = outcome.report.and_then(report) if outcome.report else report
+            return not (report.interrupted or report.left)
+
+        complete = go_on(planned.jobs)
+        rounds = None
+        if complete and self.order.rounds is not None:
+            rounds = self.order.rounds(runner, outcome.folder, go_on, self.tell)
+        assert outcome.report is not None
         outcome.document = {
             "target": runner.target.to_json(),
             "plan": planned.document,
             "report": report_document(outcome.report),
             "failed": failed,
-        }
+        } | ({"rounds": rounds} if rounds is not None else {})
 
     def bar(self, outcome: Outcome) -> Callable[[int, int], Any]:
         from tqdm import tqdm

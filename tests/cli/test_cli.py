@@ -160,6 +160,7 @@ def test_version() -> None:
         ("profile", "--space", "moga"),
         ("profile", "--space", "nothing", "--plan"),
         ("profile", "--space", "general", "--resolution", "96", "--plan"),
+        ("profile", "--space", "moga", "--granularity", "block", "--rounds", "2", "--plan"),
         ("profile", "--space", "moga", "--plan", "--budget", "soon"),
         ("profile", "--models", ".", "--plan"),
         ("bench", "x.tflite", "--delegate", "npu"),

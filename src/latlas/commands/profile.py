@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,15 @@ from latlas.console import (
 from latlas.targets import DeviceChoice, devices_options
 
 if TYPE_CHECKING:
+    from latlas.campaigns import Measure
     from latlas.profiler.campaign import CampaignReport
     from latlas.profiler.graph import Graph
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.plan import Plan, PlannedJob
+    from latlas.profiler.runner import Runner
     from latlas.profiler.target import Delegate
     from latlas.profiler.workload import Workload
+    from latlas.rounds import RoundsPlan
 
 MIN_NETWORKS = 30
 """Whole networks of a space that are measured: a calibration needs them."""
@@ -198,6 +202,13 @@ def make_plan(
     f"{MIN_NETWORKS}, of general ones {GENERAL_NETWORKS}.",
 )
 @click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    help="Measure in so many rounds at most what a predictor is least sure of: networks where the "
+    "target lists operators, kernels elsewhere. A part of the networks is set aside and shows how "
+    "far predictions are off; the rounds end when that no longer falls.",
+)
+@click.option(
     "--resolution",
     type=click.IntRange(1, 4096),
     help="Height and width of the input of the space's networks, by default 224; general ones "
@@ -235,6 +246,7 @@ def main(
     budget: str | None,
     granularity: str,
     networks: int | None,
+    rounds: int | None,
     resolution: int | None,
     runs: int,
     min_ms: float,
@@ -251,6 +263,8 @@ def main(
     where it was when the same command is given again.
     """
     from latlas.profiler.errors import UsageError
+    from latlas.profiler.fusion import rules_for
+    from latlas.rounds import POOL, plan_rounds, run_rounds
 
     if space is None and not models:
         raise UsageError(
@@ -265,34 +279,72 @@ def main(
         raise UsageError("--granularity block measures a space: give --space and no --models")
     if granularity == "block" and choice.precision == "int8":
         raise UsageError("--granularity block is for float networks: measure int8 kernels instead")
+    if granularity == "block" and rounds is not None:
+        raise UsageError("--rounds chooses kernels or networks: leave --granularity block away")
     blocks = space_blocks(space, resolution or 224) if space and granularity == "block" else None
-    graphs: dict[str, Graph] = {}
+    usual = GENERAL_NETWORKS if space == GENERAL else MIN_NETWORKS
+    wanted = usual if networks is None else networks
+    drawn: dict[str, Graph] = {}
     if space is not None:
-        usual = GENERAL_NETWORKS if space == GENERAL else MIN_NETWORKS
-        wanted = usual if networks is None else networks
-        graphs |= space_networks(space, resolution or 224, wanted, seed)
+        drawn = space_networks(space, resolution or 224, POOL * wanted if rounds else wanted, seed)
     loaded = load_models(models, input_shape)
-    graphs |= loaded
-    choice = choice.fitted(graphs.values() if space is not None else loaded.values())
+    if rounds and space is None:
+        wanted = len(loaded)
+    choice = choice.fitted(drawn.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
 
+    def lists(delegate: Delegate, listed: bool | None) -> bool:
+        return delegate == "cpu" if listed is None else listed
+
+    def most(delegate: Delegate, listed: bool | None) -> int | None:
+        if samples is not None or space != GENERAL:
+            return samples
+        return LISTED_SAMPLES if lists(delegate, listed) else UNLISTED_SAMPLES
+
+    def in_rounds(delegate: Delegate, listed: bool | None, adapter: str = "") -> RoundsPlan:
+        # Networks are chosen where they show their kernels: only there, more are drawn than asked.
+        own = loaded | (drawn if lists(delegate, listed) else dict(islice(drawn.items(), wanted)))
+        alone = most(delegate, listed) if lists(delegate, listed) else None
+        work = make_workload(
+            own, delegate, runs, min_ms, lists(delegate, listed), choice.precision, alone, seed
+        )
+        return plan_rounds(
+            work,
+            rounds or 1,
+            rules_for(delegate, adapter),
+            networks=wanted,
+            samples=most(delegate, listed),
+            listed=lists(delegate, listed),
+            seed=seed,
+        )
+
     def plan(delegate: Delegate, known: Sequence[Measurement], listed: bool | None) -> Planned:
-        lists = delegate == "cpu" if listed is None else listed
-        most = samples
-        if most is None and space == GENERAL:
-            most = LISTED_SAMPLES if lists else UNLISTED_SAMPLES
-        if blocks is not None:
-            work = make_block_workload(blocks, graphs, runs, min_ms)
+        if rounds:
+            work = in_rounds(delegate, listed).start
+        elif blocks is not None:
+            work = make_block_workload(blocks, drawn, runs, min_ms)
         else:
             work = make_workload(
-                graphs, delegate, runs, min_ms, lists, choice.precision, most, seed
+                *(drawn | loaded, delegate, runs, min_ms, lists(delegate, listed)),
+                *(choice.precision, most(delegate, listed), seed),
             )
         chosen, left_out = make_plan(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
         # What the table holds already is skipped there, and counted.
-        wanted = {job.id for job in chosen.campaign_jobs} | {m.id for m in known}
-        jobs = [job for job in work.jobs if job.id in wanted]
-        return Planned(jobs, document, _plan_text(document))
+        taken = {job.id for job in chosen.campaign_jobs} | {m.id for m in known}
+        jobs = [job for job in work.jobs if job.id in taken]
+        text = _plan_text(document)
+        if rounds:
+            document["rounds"] = _describe_rounds(in_rounds(delegate, listed), rounds, delegate)
+            text += "\n" + _rounds_text(document["rounds"])
+        return Planned(jobs, document, text)
+
+    def go_on(
+        runner: Runner, folder: Path, measure: Measure, say: Callable[[str], None]
+    ) -> list[Any]:
+        target = runner.target
+        chosen = in_rounds(target.delegate, runner.lists_operators, target.adapter)
+        return run_rounds(chosen, target, folder, measure, say)
 
     if only_plan:
         plans = {name: plan(name, known_measurements(folder), None) for name in choice.delegates}
@@ -310,6 +362,7 @@ def main(
         seed,
         budget_s,
         warmup_ms,
+        go_on if rounds else None,
     )
     outcomes, interrupted = run_campaigns(choice, folder, order)
     return _conclude(outcomes, interrupted, budget is not None, as_json)
@@ -396,6 +449,32 @@ def _plan_text(document: dict[str, Any]) -> str:
         lines.append(f"left out by the budget: {len(document['left_out'])} jobs")
         lines += _first(document["left_out"])
     return "\n".join(lines)
+
+
+def _describe_rounds(plan: RoundsPlan, rounds: int, delegate: Delegate) -> dict[str, Any]:
+    from latlas.profiler import plan as planning
+
+    started = {job.id for job in plan.start.jobs}
+    later = [job for job in plan.candidates if job.id not in started]
+    more = min(plan.most - (len(plan.candidates) - len(later)), len(later))
+    costs = planning.make_plan([(job, 1.0) for job in later], planning.CostModel.learn(delegate))
+    return {
+        "rounds": rounds,
+        "unit": plan.unit,
+        "batch": plan.batch,
+        "more": more,
+        "candidates": len(later),
+        "held_out": len(plan.held_out),
+        "minutes": costs.minutes * more / max(len(later), 1),
+    }
+
+
+def _rounds_text(document: dict[str, Any]) -> str:
+    return (
+        f"then up to {document['rounds']} rounds of {document['batch']} {document['unit']}s, at "
+        f"most {document['more']} of {document['candidates']}: about {document['minutes']:.1f} "
+        f"minutes more; {document['held_out']} networks are set aside"
+    )
 
 
 def _failed_text(failed: Sequence[dict[str, Any]]) -> list[str]:
