@@ -34,8 +34,8 @@ TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
 
 # What a busy machine does to measurements is tested elsewhere; here every figure is good enough.
 LENIENT = """
-import functools, latlas.predictor.latencies, latlas.profiler.campaign as campaign
-latlas.predictor.latencies.PASSES_AGREE = 1e9
+import functools, latlas.predictor.observations, latlas.profiler.campaign as campaign
+latlas.predictor.observations.PASSES_AGREE = 1e9
 campaign.CampaignSettings = functools.partial(
     campaign.CampaignSettings, max_attempts=1, patience_s=0.0, throttle=1e9, spread_floor=1e9,
     drift_floor=1e9, cpu_share=0.0, check_every_jobs=200,
