@@ -6,8 +6,8 @@ Every part is an experiment: sources, a pool from which samples are taken, and q
 never measured.
 
 - help (nb201_help.csv): HELP's protocol. Sources are its nine training devices, each known through
-  a ridge on its cells 0-899; the pool is the same cells; query cells are 900-1899 whose latency lies
-  between the 10% and 90% quantiles. Another file's devices take turns where these are unknown.
+  a ridge on its cells 0-899; the pool is the same cells; query cells are 900-1899 whose latency
+  lies between the 10% and 90% quantiles. Another file's devices take turns where these are unknown.
 - nas (tflite_nas_models.csv): each GPU in turn from the float columns of other devices and from
   FLOPs and size; no column of the same device is a source. Half of the models are the pool.
 - blocks (transformer_blocks_DEVICE.json): each device in turn from the others; half is the pool.
@@ -37,9 +37,16 @@ from latlas.predictor.transfer import Prior, Sources, prepare
 Array = NDArray[Any]
 
 TRAINING = (
-    "1080ti_1 1080ti_32 1080ti_256 silver_4114 silver_4210r samsung_a50 pixel3 essential_ph_1 "
-    "samsung_s7"
-).split()
+    "1080ti_1",
+    "1080ti_32",
+    "1080ti_256",
+    "silver_4114",
+    "silver_4210r",
+    "samsung_a50",
+    "pixel3",
+    "essential_ph_1",
+    "samsung_s7",
+)
 SPLITS = 5
 """Splits into pool and query items where the protocol does not fix one."""
 
@@ -185,7 +192,7 @@ def block_experiments(data: Path) -> Iterator[Experiment]:
     if len(blocks) < 2:
         return
     names = sorted(set.intersection(*(set(each) for each in blocks.values())))
-    # The pool is a tenth: it must be small enough for a covariance between all of it.
+    # A tenth of the pool and a tenth as query: covariances of all items would be large.
     names = [str(n) for n in np.random.default_rng(0).permutation(names)[:2400]]
     latency = {device: np.array([each[n] for n in names]) for device, each in blocks.items()}
     numbers = [[float(word) for word in name.split("_") if word.isdigit()] for name in names]

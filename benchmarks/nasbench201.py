@@ -54,7 +54,11 @@ def main() -> None:
             for method, predict in methods.items()
         }
     rows = [
-        (device, method, *(f"{row[key]:.{digits}f}" for key, digits in _KEYS.items()))
+        (
+            device,
+            method,
+            *(f"{row[key]:.{digits}f}" if key in row else "" for key, digits in _KEYS.items()),
+        )
         for device, found in document.items()
         for method, row in found.items()
     ]
@@ -110,7 +114,7 @@ def _score(
         rows.append((100 * float(error.mean()), within, rank, held))
     mape, within, rank, held = np.mean(rows, axis=0)
     found = {"mape": mape, "within10": within, "spearman": rank, "n": len(latency) - count}
-    return found | ({"covered": held} if np.isfinite(held) else {"covered": 0.0})
+    return found | ({"covered": held} if np.isfinite(held) else {})
 
 
 if __name__ == "__main__":

@@ -53,9 +53,7 @@ class Regression:
     posterior: Posterior
     score: float
 
-    def predict(
-        self, items: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def predict(self, items: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return latencies and the standard deviations of measured ones, each (items,)."""
         measured = self.posterior.items
         unit = covariances(self.terms, items, measured)

@@ -46,8 +46,8 @@ def features(cells: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
     """Return groups of features of cells, the most telling first, each (cells, columns).
 
     ``live``: numbers of live operators. ``counts``: of all, since some runtimes run dead ones.
-    ``structure``: longest paths, additions, live nodes. ``live edges`` and ``edges``: which operator
-    stands where.
+    ``structure``: longest paths, additions, live nodes. ``live edges`` and ``edges``: which
+    operator stands where.
 
     >>> features(np.array([[3, 0, 0, 1, 0, 3]]))["live"]  # skip, 1x1, 3x3, pooling
     array([[1., 0., 0., 0.]])

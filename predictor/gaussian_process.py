@@ -42,9 +42,7 @@ class Term:
     radial: bool = False
     fixed: bool = False
 
-    def covariance(
-        self, rows: NDArray[np.intp], columns: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def covariance(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the covariance between items at unit variance, shape (rows, columns)."""
         a, b = self.features[rows], self.features[columns]
         product = a @ b.T
@@ -168,9 +166,7 @@ class Posterior:
         """Return expected values, given covariances of shape (wanted, items)."""
         return np.asarray(cross @ self.dual)
 
-    def variance(
-        self, cross: NDArray[np.float64], own: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def variance(self, cross: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return variances of the function, given also the prior ones, shape (wanted,)."""
         taken = np.einsum("ij,jk,ik->i", cross, self.spread, cross)
         return np.asarray(np.maximum(own - taken, 0.0))
@@ -196,8 +192,9 @@ def condition(
         residual = values - covariance @ (inverse @ values)
         unsure = np.diag(covariance - covariance @ inverse @ covariance)
         weight = (FREEDOM + 1) / (FREEDOM + (residual**2 + unsure) / noise)
-    inverse = np.linalg.inv(covariance + np.diag(noise / weight))
-    return Posterior(items, inverse @ values, inverse, _leave_one_out(covariance, values, noise))
+    inverse = np.linalg.inv(covariance + np.diag(noise / weight)).astype(np.float64)
+    dual = np.asarray(inverse @ values, np.float64)
+    return Posterior(items, dual, inverse, _leave_one_out(covariance, values, noise))
 
 
 def _leave_one_out(

@@ -1,10 +1,10 @@
 """A new device from few measurements, with what other devices are known to do.
 
-Lee et al., HELP, NeurIPS 2021 (https://arxiv.org/abs/2106.08630) set the task and its protocol. Here
-a latency on the new device is ``s * m * (1 + g)``: m is the mean of the other devices' latencies,
-each in units of its median, s how fast the device is, and g a Gaussian process that is linear in
-what the others differ in and in features of the items, and smooth in both. How much each matters is
-learned from the other devices: each in turn is taken for the new one.
+Lee et al., HELP, NeurIPS 2021 (https://arxiv.org/abs/2106.08630) set the task and its protocol.
+Here a latency on the new device is ``s * m * (1 + g)``: m is the mean of the other devices'
+latencies, each in units of its median, s how fast the device is, and g a Gaussian process that is
+linear in what the others differ in and in features of the items, and smooth in both. How much each
+matters is learned from the other devices: each in turn is taken for the new one.
 
 There may be two means, that of all sources and that of those of the target's kind (GPUs for a GPU).
 Which one serves is decided by how well measured items are predicted from each other.
@@ -93,7 +93,6 @@ class View:
         mean: shape (items,), around 1.
         terms: of the process that departs from it.
         variances: learned from the sources.
-        parts: of the linear terms, what they are made of.
     """
 
     name: str
@@ -114,9 +113,7 @@ class Transfer:
     models: Mapping[str, Regression]
     weights: Mapping[str, float]
 
-    def predict(
-        self, items: NDArray[np.intp]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def predict(self, items: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return latencies and the standard deviations of measured ones, each (items,)."""
         mean, square = np.zeros(len(items)), np.zeros(len(items))
         for name, weight in self.weights.items():
