@@ -192,9 +192,9 @@ def condition(
         residual = values - covariance @ (inverse @ values)
         unsure = np.diag(covariance - covariance @ inverse @ covariance)
         weight = (FREEDOM + 1) / (FREEDOM + (residual**2 + unsure) / noise)
-    inverse = np.linalg.inv(covariance + np.diag(noise / weight)).astype(np.float64)
-    dual = np.asarray(inverse @ values, np.float64)
-    return Posterior(items, dual, inverse, _leave_one_out(covariance, values, noise))
+    spread = np.asarray(np.linalg.inv(covariance + np.diag(noise / weight)), np.float64)
+    dual = np.asarray(spread @ values, np.float64)
+    return Posterior(items, dual, spread, _leave_one_out(covariance, values, noise))
 
 
 def _leave_one_out(
