@@ -9,8 +9,8 @@ import pytest
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.file import load, save
 from latlas.predictor.fit import fit
-from latlas.predictor.observations import observe
 from latlas.predictor.intervals import Intervals
+from latlas.predictor.observations import observe
 from latlas.predictor.oracle import PredictorOracle
 from latlas.predictor.predictor import MEASURED, PREDICTED, UNKNOWN, LatencyPredictor
 from latlas.profiler.errors import GraphError, UnknownKernelError
