@@ -209,7 +209,7 @@ def test_bench(model: Path) -> None:
     (result,) = document["results"]
     assert set(result) == {
         *("model", "latency_ms", "p05_ms", "p95_ms", "min_ms", "runs", "init_ms", "cpu_share"),
-        "ops",
+        *("ops", "int8"),
     }
     assert result["model"] == str(model)
     assert result["runs"] >= 3
