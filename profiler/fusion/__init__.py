@@ -1,11 +1,12 @@
 """Which operators a delegate runs as one kernel."""
 
+from latlas.profiler.fusion.detected import PREFIX, DetectedRules
 from latlas.profiler.fusion.gpu import GpuDelegateRules
 from latlas.profiler.fusion.xnnpack import XnnpackRules
 from latlas.profiler.kernel import FusionRules
 from latlas.profiler.target import Delegate
 
-__all__ = ["GpuDelegateRules", "XnnpackRules", "rules_for"]
+__all__ = ["DetectedRules", "GpuDelegateRules", "XnnpackRules", "rules_for", "rules_named"]
 
 
 def rules_for(delegate: Delegate, adapter: str = "") -> FusionRules:
@@ -20,3 +21,17 @@ def rules_for(delegate: Delegate, adapter: str = "") -> FusionRules:
     'xnnpack-1'
     """
     return XnnpackRules() if delegate == "cpu" else GpuDelegateRules(adapter)
+
+
+def rules_named(version: str, delegate: Delegate, adapter: str = "") -> FusionRules:
+    """Return the rules that a table or a predictor names: detected ones, or the delegate's own.
+
+    >>> rules_named("detected-4089ba8a chains conv2d>relu,relu6", "gpu").chains
+    True
+
+    Raises:
+        GraphError: the version is not one of detected rules, though it begins like one.
+    """
+    if version.startswith(PREFIX):
+        return DetectedRules.from_version(version)
+    return rules_for(delegate, adapter)
