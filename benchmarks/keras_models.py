@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from latlas.console import emit, table
-from latlas.predictor.evaluation import metrics
 from latlas.predictor.fit import fit
+from latlas.predictor.metrics import metrics
 from latlas.predictor.observations import observe
 from latlas.profiler.fold import fold
 from latlas.profiler.reference import reference_graph
@@ -117,7 +117,7 @@ def main() -> None:
         inside = sum(n["low_ms"] <= n[key] <= n["high_ms"] for n in networks) / len(networks)
         document[title] = {"mape": quality.mape, "within10": quality.within10, "covered": inside}
         lines.append(
-            f"{title}: MAPE {quality.mape:.1f}%, {quality.within10:.0f}% within 10%, "
+            f"{title}: MAPE {quality.mape:.1%}, {quality.within10:.0%} within 10%, "
             f"{inside:.0%} inside their 90% interval, n {len(networks)}"
         )
     rows = [
