@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import GraphBuilder
-from latlas.profiler.ops import Shape
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
-from latlas.search.spaces.blockwise import BlockwiseSpace
+from latlas.search.spaces.layerwise import LayerwiseSpace
 
 
 class Layer(NamedTuple):
@@ -39,7 +37,7 @@ CHOICES = tuple(Choice(kernel, expansion) for kernel in (3, 5, 7) for expansion 
 
 
 @dataclass(frozen=True)
-class FairnasSpace(BlockwiseSpace):
+class FairnasSpace(LayerwiseSpace):
     """FairNAS's space at one resolution, width and number of classes.
 
     >>> FairnasSpace().size
@@ -47,16 +45,8 @@ class FairnasSpace(BlockwiseSpace):
     """
 
     name: ClassVar[str] = "fairnas"
-
-    @property
-    def choices(self) -> tuple[int, ...]:
-        """Number of choices of every gene."""
-        return (len(CHOICES),) * len(LAYERS)
-
-    @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        """One gene for each layer, none for stem and tail."""
-        return ((), *((position,) for position in range(len(LAYERS))), ())
+    layers = LAYERS
+    layer_choices = CHOICES
 
     def encode(self, layers: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Return the chromosome of (expansion, kernel) pairs.
@@ -64,21 +54,7 @@ class FairnasSpace(BlockwiseSpace):
         Raises:
             SearchError: a layer is not among the choices.
         """
-        try:
-            genes = tuple(CHOICES.index(Choice(kernel, e)) for e, kernel in layers)
-        except ValueError as error:
-            raise SearchError(f"not an architecture of FairNAS's space: {layers}") from error
-        if len(genes) != len(LAYERS):
-            raise SearchError(f"FairNAS's space has {len(LAYERS)} layers, not {len(genes)}")
-        return genes
-
-    def input_shape(self, index: int, values: Sequence[int]) -> Shape:
-        """Return the shape that a block reads; it does not depend on genes."""
-        if index == 0:
-            return 1, self.resolution, self.resolution, self.channels
-        before = LAYERS[: index - 1]
-        side = self.side([2, *(layer.stride for layer in before)])
-        return 1, side, side, self.scaled(before[-1].filters if before else 16)
+        return self.genes_of([(kernel, e) for e, kernel in layers])
 
     def append(self, b: GraphBuilder, x: int, index: int, values: Sequence[int]) -> int:
         """Append the stem, a searchable layer or the tail."""
