@@ -132,7 +132,7 @@ class LatencyPredictor:
 
         Args:
             graphs: networks in either form; a target of int8 runs those of float32 quantised.
-            accept_unknown: estimate unknown kernels by like ones of other classes, instead of raising.
+            accept_unknown: estimate unknown kernels by those of other classes, instead of raising.
 
         Raises:
             UnknownKernelError: a network has kernels that nothing is known about.
