@@ -143,11 +143,22 @@ class LatencyPredictor:
         return self.predict_kernels(networks, accept_unknown=accept_unknown)
 
     def predict_kernels(
-        self, networks: Sequence[Sequence[Kernel]], *, accept_unknown: bool = False
+        self,
+        networks: Sequence[Sequence[Kernel]],
+        *,
+        accept_unknown: bool = False,
+        estimates: KernelEstimates | None = None,
     ) -> list[Prediction]:
-        """Predict whole networks that are split into kernels; the rest is as for `predict`."""
+        """Predict whole networks that are split into kernels; the rest is as for `predict`.
+
+        Args:
+            networks: kernels in execution order, by network.
+            accept_unknown: as for `predict`.
+            estimates: what `estimate` gave for all of these kernels, where it was asked already.
+        """
         flat = [kernel for kernels in networks for kernel in kernels]
-        estimates = self.estimate(flat)
+        if estimates is None:
+            estimates = self.estimate(flat)
         if not accept_unknown:
             self.require_known(flat, estimates.source)
         lengths = np.array([len(kernels) for kernels in networks], np.int64)

@@ -124,14 +124,15 @@ def main(
 def _names_of(models: Sequence[Path], observations: Observations) -> set[str]:
     """Return the names that a table has for models, which are known by their kernels."""
     from latlas.profiler.errors import UsageError
-    from latlas.profiler.fold import fold
     from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
+    from latlas.profiler.quantise import for_precision
 
-    rules = rules_for(observations.target.delegate, observations.target.adapter)
+    target = observations.target
+    rules = rules_for(target.delegate, target.adapter)
     names: set[str] = set()
     for path, graph in load_models(models).items():
-        kernels = split(fold(graph), rules)
+        kernels = split(for_precision(graph, target.precision), rules)
         found = {network.name for network in observations.networks if network.kernels == kernels}
         if not found:
             raise UsageError(

@@ -24,7 +24,7 @@ from latlas.console import (
 
 if TYPE_CHECKING:
     from latlas.predictor.coverage import KernelShare
-    from latlas.predictor.predictor import LatencyPredictor
+    from latlas.predictor.predictor import KernelEstimates, LatencyPredictor
     from latlas.profiler.graph import Graph
     from latlas.profiler.kernel import Kernel
 
@@ -103,8 +103,11 @@ def _documents(
             graphs = load_models(files[start : start + BATCH], input_shape)
             precision = predictor.target.precision
             networks = [split(for_precision(graph, precision), rules) for graph in graphs.values()]
-            predictions = predictor.predict_kernels(networks, accept_unknown=True)
-            shares = _shares(predictor, networks)
+            estimates = predictor.estimate([k for kernels in networks for k in kernels])
+            predictions = predictor.predict_kernels(
+                networks, accept_unknown=True, estimates=estimates
+            )
+            shares = _shares(networks, estimates)
             for (name, graph), prediction, kernels in zip(
                 graphs.items(), predictions, shares, strict=True
             ):
@@ -120,16 +123,15 @@ def _documents(
 
 
 def _shares(
-    predictor: LatencyPredictor, networks: Sequence[Sequence[Kernel]]
+    networks: Sequence[Sequence[Kernel]], estimates: KernelEstimates
 ) -> Iterator[tuple[KernelShare, ...]]:
     from latlas.predictor.coverage import kernel_shares
 
-    latency_us, source = predictor.kernels_us([k for kernels in networks for k in kernels])
     start = 0
     for kernels in networks:
-        part = slice(start, start + len(kernels))
-        start = part.stop
-        yield kernel_shares(kernels, latency_us[part], source[part])
+        part = estimates[start : start + len(kernels)]
+        start += len(kernels)
+        yield kernel_shares(kernels, part.latency_us, part.source)
 
 
 def _coverage(kernels: Sequence[KernelShare]) -> dict[str, Any]:
@@ -204,6 +206,12 @@ def _text(predictor: LatencyPredictor, documents: Sequence[dict[str, Any]], kern
     lines.append(table((*header, "MAdds M", "stored params"), rows))
     if any(d["estimate"] for d in documents):
         lines.append("~ an estimate: it has kernels that nothing is known about")
+    for d in documents:
+        if d["extrapolated"]:
+            lines.append(
+                f"{d['model']}: {len(d['extrapolated'])} predicted kernel(s) lie outside the range "
+                "of those measured (--json names them)"
+            )
     if len(documents) == 1 or kernels:
         for d in documents:
             lines += ["", f"{d['model']}: {d['kernels']} kernels", _coverage_table(d["coverage"])]
