@@ -153,7 +153,10 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     first = len(graph.inputs)
     if len(group) == 1:  # nearly all of them, so worth a short way
         node = graph.nodes[group[0]]
-        op, shapes = canonical(*_squared(node, graph.input_shapes(node)))
+        op, shapes = node.op, graph.input_shapes(node)
+        if graph.is_float:  # TFLite has no square of int8
+            op, shapes = _squared(node, shapes)
+        op, shapes = canonical(op, shapes)
         kernel = Kernel(shapes, (Node(op, tuple(range(len(shapes))), f"{op.name}_0"),))
         if graph.is_float:
             return kernel

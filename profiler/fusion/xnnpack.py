@@ -91,7 +91,7 @@ class XnnpackRules:
         """
         op = kernel.op
         if isinstance(op, BatchMatmul):
-            return 2 if op.adj_x else 1
+            return 2 if op.adj_x and kernel.dtype != "int8" else 1
         if isinstance(op, Select):
             return 2
         if not isinstance(op, Binary) or op.activation == "none" or len(kernel.nodes) > 1:
@@ -124,6 +124,10 @@ def _is_taken(graph: Graph, node: Node) -> bool:
         return True
     if isinstance(op, Activation):
         return op.kind not in _OWN_ACTIVATIONS
+    if isinstance(op, BatchMatmul) and op.adj_x:
+        return False
+    if isinstance(op, Binary) and op.kind in ("maximum", "minimum"):
+        return False
     return not (isinstance(op, Softmax) or (isinstance(op, Pool) and op.kind == "average"))
 
 
