@@ -54,7 +54,12 @@ def main() -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             open_runner(
-                DeviceChoice("local", (target.delegate,), target.threads, target.cores)
+                DeviceChoice(
+                    delegates=(target.delegate,),
+                    precision="int8" if target.precision == "int8" else "",
+                    threads=target.threads,
+                    cores=target.cores,
+                )
             ) as runner,
         ):
             target.require_same(runner.target, f"the table {arguments.table}")

@@ -83,7 +83,12 @@ def main() -> None:
     models = {path.name.partition(".tflite")[0]: path.read_bytes() for path in paths}
     reference = to_tflite(fold(reference_graph()))
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    choice = DeviceChoice("local", (target.delegate,), target.threads, target.cores)
+    choice = DeviceChoice(
+        delegates=(target.delegate,),
+        precision="int8" if target.precision == "int8" else "",
+        threads=target.threads,
+        cores=target.cores,
+    )
     for process in range(arguments.processes):
         with open_runner(choice) as runner:
             for name in random.Random(process).sample(list(models), len(models)):
