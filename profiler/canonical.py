@@ -104,11 +104,14 @@ def _as_rows(shape: Shape) -> Shape:
 
 
 def _binary(op: Binary, shapes: tuple[Shape, ...]) -> _Form:
-    ranks = {*map(len, shapes), len(op.constant or ())}
-    if max(ranks) == MAP_RANK or ranks <= {0, 1, 2}:
+    constant = op.constant or ()
+    rank = max(*map(len, shapes), len(constant))
+    if rank == MAP_RANK:
+        shapes = tuple([_padded(s, MAP_RANK) if len(s) == 2 else s for s in shapes])
+    elif rank <= 2 and (len(constant) < 2 or constant[0] == 1):
         shapes = tuple([(s[0], 1, 1, s[1]) if len(s) == 2 else s for s in shapes])
     else:
-        merged = _merged((*shapes, op.constant or ()))
+        merged = _merged((*shapes, constant))
         if op.constant is not None:
             op = replace(op, constant=_without_leading_ones(merged[-1]))
         shapes = tuple([_padded(shape, MAP_RANK) for shape in merged[: len(shapes)]])

@@ -165,6 +165,21 @@ def test_the_training_form_is_refused() -> None:
         split(b.build(b.batch_norm(0)), rules_for("cpu"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2x1,1x1x2x1 | binary kind=add @0,1 | @2",
+        "1x1x2x3,2x3 | binary kind=mul @0,1 | @2",
+        "2x3 | binary kind=add constant=2x3 @0 | @1",
+        "2x3,1x3 | binary kind=sub @0,1 | @2",
+    ],
+)
+def test_broadcasting_between_ranks_survives_the_spelling(text: str) -> None:
+    graph = Graph.from_text(text)
+    (kernel,) = split(graph, rules_for("cpu"))
+    assert math.prod(kernel.graph.shapes[-1]) == math.prod(graph.shapes[-1])
+
+
 @pytest.mark.parametrize("delegate", ["cpu", "gpu"])
 @given(graph=graphs(most=10))
 def test_kernels_of_any_network(delegate: Delegate, graph: Graph) -> None:
