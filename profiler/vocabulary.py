@@ -44,6 +44,9 @@ _SPATIAL: tuple[Callable[[GraphBuilder], int], ...] = (
     lambda b: b.slice(0, (0, 0, 0, 0), (1, b.shape(0)[1] - 1, b.shape(0)[2] - 1, b.shape(0)[3])),
 )
 
+_NOT_OF_INT8 = frozenset({"square", "sqrt", "rsqrt", "pow"})
+"""Types that TFLite has not in int8, or runs on positive numbers only, which random ones are not."""
+
 _ON_INT8: tuple[Callable[[GraphBuilder], int], ...] = (
     lambda b: b.quantize(0),
     lambda b: b.dequantize(0),
@@ -67,7 +70,8 @@ def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
     for size, channels in MAPS[2::4]:
         kernels += _rare(size, channels)
     if precision == "int8":
-        kernels = [*map(quantise_kernel, kernels), *_int8_only()]
+        kernels = [quantise_kernel(each) for each in kernels if each.type not in _NOT_OF_INT8]
+        kernels += _int8_only()
     return list(dict.fromkeys(kernels))
 
 
