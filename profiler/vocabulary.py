@@ -45,7 +45,7 @@ _SPATIAL: tuple[Callable[[GraphBuilder], int], ...] = (
 )
 
 _NOT_OF_INT8 = frozenset({"square", "sqrt", "rsqrt", "pow"})
-"""Types that TFLite has not in int8, or runs on positive numbers only, which random ones are not."""
+"""Types that TFLite has not in int8, or runs on positive numbers only, unlike random ones."""
 
 _ON_INT8: tuple[Callable[[GraphBuilder], int], ...] = (
     lambda b: b.quantize(0),
