@@ -92,7 +92,9 @@ def main() -> None:
     paths = [arguments.data / name for name in (recordings.KERNELS, recordings.MODELS)]
     absent = [path for path in paths if not path.is_file()]
     if absent:
-        sys.exit(f"absent, so there is nothing to evaluate: {', '.join(map(str, absent))}")
+        print(f"absent: {', '.join(map(str, absent))}; both files are needed", file=sys.stderr)
+        emit({}, arguments.json, "nothing to evaluate")
+        return
     kernels, models = map(recordings.read_rows, paths)
     document = {}
     for device in recordings.devices(kernels, models):
