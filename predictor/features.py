@@ -18,7 +18,7 @@ from latlas.predictor.sizes import sizes
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.target import Target
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the columns do: a predictor file of another version is refused."""
 
 NAMES = (

@@ -21,6 +21,7 @@ from latlas.profiler.ops import (
     Mean,
     Op,
     Pool,
+    Reduce,
     Shape,
 )
 
@@ -127,6 +128,8 @@ def _operator(op: Op, shape: Shape) -> tuple[int, Window]:
         return kind, (*op.kernel, op.stride[0], op.dilation[0], sum(op.padding), groups)
     if isinstance(op, FullyConnected):
         return FULLY_CONNECTED, _NO_WINDOW
+    if isinstance(op, Reduce):  # over any axes: what is read is what is computed
+        return MEAN, _NO_WINDOW
     if isinstance(op, Mean):
         return MEAN, (*shape[1:3], 1, 1, 0, 1)
     if isinstance(op, Pool):
