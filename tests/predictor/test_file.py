@@ -165,7 +165,7 @@ def test_encrypted_and_oddly_packed_members(tmp_path: Path, saved: Path) -> None
 
 CHANGES: dict[str, Any] = {
     "format": "another",
-    "version": 3,
+    "version": 4,
     "features": 99,
     "target": {"device": "x"},
     "rules": "xnnpack-0",
