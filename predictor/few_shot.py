@@ -178,7 +178,7 @@ def fit_few(
     if len(items) < MIN_NETWORKS:
         raise PredictorError(
             f"{len(items)} networks were measured on {observations.target} whose kernels all "
-            f"sources know, a transfer needs {MIN_NETWORKS}: measure more"
+            f"sources know, a transfer needs {MIN_NETWORKS}: measure more (a larger --few-shot)"
             + "".join(f"; {name} has {text}" for name, text in list(common.left_out.items())[:1])
         )
     latency_us = np.array([own[common.names[item]].latency_us for item in items])
