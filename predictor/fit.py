@@ -18,7 +18,6 @@ from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
-from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
 
 TREES = 60
@@ -68,10 +67,9 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         )
     training = _training(known, observations)
     forests = {name: part.grow(slice(None), trees, seed) for name, part in training.items()}
-    rules = rules_for(target.delegate, target.adapter).version
     plain = LatencyPredictor(
         target,
-        rules,
+        observations.rules.version,
         dict(known.latency_us),
         forests,
         {},

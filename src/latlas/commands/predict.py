@@ -92,11 +92,10 @@ def _documents(
     """Read and predict models batch by batch, unknown kernels accepted."""
     from tqdm import tqdm
 
-    from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
     from latlas.profiler.quantise import for_precision
 
-    rules = rules_for(predictor.target.delegate, predictor.target.adapter)
+    rules = predictor.rules
     files = model_files(models)
     with tqdm(total=len(files), unit="model", disable=None if len(files) >= MANY else True) as bar:
         for start in range(0, len(files), BATCH):
