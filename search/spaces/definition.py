@@ -371,7 +371,12 @@ _TAIL_KINDS: dict[str, _Kind] = {
     "scale": _SWITCH,
     "dropout": _number(0, 0.99),
 }
-_BLOCK_KEYS = (*_KINDS, CHOICES, "repeat", "genes")
+BLOCK_KEYS = (*_KINDS, CHOICES, "repeat", "genes")
+"""Keys of a block."""
+
+TAIL_KEYS = tuple(_TAIL_KINDS)
+"""Keys of the tail."""
+
 _MAY_REPEAT = ("filters", "layers")
 """Choices that may be the same twice: rounding makes narrow widths coincide."""
 
@@ -418,7 +423,7 @@ def _blocks(
     value: object, defaults: Mapping[str, Any], before: Sequence[Block], where: str
 ) -> list[Block]:
     """Return a block as often as it repeats, checked against those before it."""
-    table = _table(value, where, _BLOCK_KEYS)
+    table = _table(value, where, BLOCK_KEYS)
     repeat, genes = table.get("repeat", 1), table.get("genes", "separate")
     if not _integer(1, MAX_BLOCKS).fits(repeat):
         raise _wrong(where, "repeat", f"an integer, 1 to {MAX_BLOCKS}", table)
