@@ -63,9 +63,10 @@ def overlaps(left: Boxes, right: Boxes) -> NDArray[np.float32]:
     """
     low = np.maximum(left[:, None, :2], right[None, :, :2])
     high = np.minimum(left[:, None, 2:], right[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    shared: NDArray[np.float32] = np.prod(np.maximum(high - low, 0), axis=2)
     union = _area(left)[:, None] + _area(right)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratio: NDArray[np.float32] = shared / np.maximum(union, _SMALLEST)
+    return ratio
 
 
 def match(boxes: Boxes, anchors: Boxes, threshold: float = 0.5) -> NDArray[np.int64]:
@@ -104,7 +105,7 @@ def suppress(
 
 def _centered(boxes: Boxes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     low, high = boxes[..., :2], boxes[..., 2:]
-    middle: NDArray[np.float32] = (low + high) / 2
+    middle: NDArray[np.float32] = np.float32(0.5) * (low + high)
     size: NDArray[np.float32] = np.maximum(high - low, _SMALLEST)
     return middle, size
 
