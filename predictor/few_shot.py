@@ -36,9 +36,7 @@ from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.predictor.transfer import Prior, Sources, View
 from latlas.profiler.errors import PredictorError
-from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.target import Target
 
 _NOISE = 2e-3
 _LEARNED_ON = 100
@@ -93,8 +91,13 @@ class FewShotFit:
     left_out: Mapping[str, str]
 
 
-def check_sources(sources: Sequence[LatencyPredictor], target: Target) -> None:
+def check_sources(sources: Sequence[LatencyPredictor], rules_version: str, precision: str) -> None:
     """Raise `PredictorError` unless predictors can be sources for a target.
+
+    Args:
+        sources: predictors of other devices.
+        rules_version: fusion rules of the target.
+        precision: of the target.
 
     Raises:
         PredictorError: there is none; or one is itself transferred, of another precision, or of a
@@ -102,20 +105,19 @@ def check_sources(sources: Sequence[LatencyPredictor], target: Target) -> None:
     """
     if not sources:
         raise PredictorError("a transfer needs tables or predictors of other devices: give --from")
-    rules = rules_for(target.delegate, target.adapter).version
     for source in sources:
         of = f"the source {source.target}"
         if source.mixture is not None:
             raise PredictorError(f"{of} was itself transferred: give its own sources instead")
-        if source.target.precision != target.precision:
+        if source.target.precision != precision:
             raise PredictorError(
-                f"{of} is of {source.target.precision}, the new device of {target.precision}: "
+                f"{of} is of {source.target.precision}, the new device of {precision}: "
                 "measure both in the same precision"
             )
-        if source.rules_version != rules:
+        if source.rules_version != rules_version:
             raise PredictorError(
                 f"{of} splits networks by the fusion rules {source.rules_version}, the new device "
-                f"by {rules}: give tables of a {target.delegate} delegate of these rules"
+                f"by {rules_version}: give tables of a delegate of these rules"
             )
 
 
@@ -170,7 +172,7 @@ def fit_few(
         PredictorError: there are too few networks whose kernels the sources know, or the sources
             are not of the target's kind.
     """
-    check_sources(sources, observations.target)
+    check_sources(sources, observations.rules.version, observations.target.precision)
     own = {network.name: network for network in observations.networks}
     everything = dict(networks or {}) | {name: each.kernels for name, each in own.items()}
     common = _Common.of(sources, everything)

@@ -18,15 +18,16 @@ from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import Intervals
 from latlas.predictor.mixture import Mixture
 from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.residency import Residency
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
-from latlas.profiler.fusion import rules_for
+from latlas.profiler.fusion import rules_named
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
-VERSION = 3
+VERSION = 4
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
@@ -71,6 +72,10 @@ def _to_parts(predictor: LatencyPredictor) -> tuple[dict[str, Any], dict[str, ND
         },
         "intervals": {
             name: getattr(predictor.intervals, name) for name in ("measured", "doubt", "networks")
+        },
+        "residency": {
+            name: getattr(predictor.residency, name)
+            for name in ("capacity_mb", "weights_us", "maps_us")
         },
         "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
@@ -167,12 +172,12 @@ def _from_parts(
             f"{VERSION}.{features.VERSION}: fit it again from its table"
         )
     target = Target.from_json(header["target"])
-    rules = rules_for(target.delegate).version
-    if header["rules"] != rules:
+    try:
+        rules = rules_named(str(header["rules"]), target.delegate).version
+    except GraphError as problem:
         raise PredictorError(
-            f"{path} was fitted with the fusion rules {header['rules']}, this latlas has {rules}: "
-            "fit it again from its table"
-        )
+            f"{path} cannot be used: {problem}; fit it again from its table"
+        ) from problem
     table_us = arrays["table_us"]
     kernels = [Kernel.from_text(text) for text in header["kernels"]]
     mixture = _mixture(header, arrays, path)
@@ -191,8 +196,15 @@ def _from_parts(
     intervals = Intervals(measured, doubt, int(terms["networks"]))
     numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
     numbers += measured, doubt, intervals.networks
+    terms = header["residency"]
+    capacity_mb, weights_us, maps_us = (
+        float(terms[name]) for name in ("capacity_mb", "weights_us", "maps_us")
+    )
+    numbers += weights_us, maps_us
     if not all(0 <= number <= MAX_US for number in numbers):
         raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
+    if not 1e-3 <= capacity_mb <= 1e6:
+        raise PredictorError(f"{path} is damaged: a cache of {capacity_mb} MB")
     return LatencyPredictor(
         target,
         rules,
@@ -203,6 +215,7 @@ def _from_parts(
         intervals,
         _ranges([str(kind) for kind in header["ranged"]], arrays["ranges"], path),
         _similar(arrays["similar"], path),
+        Residency(capacity_mb, weights_us, maps_us),
         mixture,
     )
 

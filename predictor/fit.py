@@ -19,7 +19,6 @@ from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
-from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
 
 TREES = 60
@@ -76,10 +75,9 @@ def fit(
         )
     training = _training(known, observations, mixture)
     forests = {name: part.grow(slice(None), trees, seed) for name, part in training.items()}
-    rules = rules_for(target.delegate, target.adapter).version
     plain = LatencyPredictor(
         target,
-        rules,
+        observations.rules.version,
         dict(known.latency_us),
         forests,
         {},
@@ -87,14 +85,18 @@ def fit(
         ranges={name: _range(part.x) for name, part in training.items()},
         similar=_similar(known, observations, seed, mixture),
         mixture=mixture,
+        residency=known.residency,
     )
     networks, sums = [], []
+    unknown: set[Kernel] = set()
     for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
-        latency_us, source = plain.kernels_us(network.kernels)
+        latency_us, source = plain.network_us(network.kernels)
+        unknown.update(network.kernels[index] for index in np.flatnonzero(source == UNKNOWN))
         if not (source == UNKNOWN).any():
             networks.append(network)
             sums.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
+    _require_known(observations, len(networks), unknown)
     whole = np.asarray(sums, np.float64).reshape(-1, 3)
     calibration = fit_calibration(*whole.T)
     folds = _left_out(plain, training, networks, whole, trees, seed)
@@ -103,6 +105,23 @@ def fit(
         calibration=calibration,
         intervals=folds.intervals(),
         type_error=folds.type_error(),
+    )
+
+
+def _require_known(observations: Observations, known: int, unknown: set[Kernel]) -> None:
+    """Raise `PredictorError` where only unknown kernels leave too few networks."""
+    total = len(observations.networks)
+    if known >= MIN_NETWORKS or total < MIN_NETWORKS:
+        return
+    counts = Counter(map(kernel_class, unknown))
+    classes = ", ".join(f"{name} ({count})" for name, count in counts.most_common(5))
+    more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+    raise PredictorError(
+        f"{total - known} of {total} whole networks hold kernels that nothing is known about, and "
+        f"a calibration needs {MIN_NETWORKS} others: a class of kernels is learned from "
+        f"{MIN_KERNELS} at least, and too few were measured of {classes}{more}, for example "
+        f"{min(kernel.text for kernel in unknown)!r:.200}; profile more of them into the table "
+        "(--models with these models, more --samples, a larger --budget)"
     )
 
 
@@ -210,11 +229,11 @@ def _left_out(
             sum_us, count, truth_us = whole[index]
             measured.append(np.log((a * sum_us + b * count + c) / truth_us))
             estimate = without.estimate(networks[index].kernels)
-            total = float(estimate.latency_us.sum())
+            total = float(without.sums_us(estimate, np.array([len(estimate.source)]))[0])
             if (estimate.source == UNKNOWN).any() or total <= 0:
                 continue
             error = np.log((a * total + b * count + c) / truth_us)
-            found.append((error, estimate.latency_us @ estimate.spread / total))
+            found.append((error, estimate.latency_us @ estimate.spread / estimate.latency_us.sum()))
     columns = np.asarray(found, np.float64).reshape(-1, 2).T
     return _Folds(residuals, np.array(measured), columns[0], columns[1])
 

@@ -10,6 +10,7 @@ MoGA maximises parameters, as a stand-in for what a network can learn, beside ac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +27,17 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from latlas.profiler.errors import SearchError
 from latlas.search.crowding import crowding_distance, normalise_weights
-from latlas.search.pareto import Direction, minimised
+from latlas.search.objectives import (
+    DEFAULT_OBJECTIVES,
+    Constraint,
+    Objective,
+    objective_values,
+)
+from latlas.search.pareto import minimised
 from latlas.search.protocols import Genes, Trial
+
+_FAILED = 1e9
+"""Violation of what failed: more than any constraint is broken by."""
 
 CROSSOVERS = {"uniform": UniformCrossover, "one-point": SinglePointCrossover}
 
@@ -62,8 +72,8 @@ class WeightedNSGA2:
 
     Args:
         choices: number of choices of every gene.
-        weights: of accuracy, latency and parameters in the crowding distance, of any scale.
-        directions: "min" or "max" for the same three.
+        objectives: at least one; their weights are those of the crowding distance.
+        constraints: an architecture that breaks one loses to every one that breaks them less.
         population: architectures per generation.
         seed: of everything random.
         mutation: probability that a gene of a child is resampled; None is one gene a child.
@@ -75,7 +85,8 @@ class WeightedNSGA2:
 
     >>> searcher = WeightedNSGA2([3, 3, 3], population=4)
     >>> batch = searcher.ask()
-    >>> searcher.tell([Trial(genes, 0.9, 1.0 + sum(genes), 100.0) for genes in batch])
+    >>> found = {"accuracy": 0.9, "latency_ms": 1.0, "params": 100.0}
+    >>> searcher.tell([Trial(genes, found) for genes in batch])
     >>> len(searcher.ask())
     4
     """
@@ -83,8 +94,8 @@ class WeightedNSGA2:
     def __init__(
         self,
         choices: Sequence[int],
-        weights: Sequence[float] = (2.0, 2.0, 1.0),
-        directions: Sequence[Direction] = ("max", "min", "max"),
+        objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
+        constraints: Sequence[Constraint] = (),
         *,
         population: int = 40,
         seed: int = 0,
@@ -93,8 +104,8 @@ class WeightedNSGA2:
         crossover_rate: float = 0.9,
     ) -> None:
         self.choices = tuple(int(number) for number in choices)
-        self.weights = tuple(normalise_weights(weights).tolist())
-        self.directions = tuple(directions)
+        self.objectives = tuple(objectives)
+        self.constraints = tuple(constraints)
         self.population = population
         self.seed = seed
         self.mutation = 1 / max(len(self.choices), 1) if mutation is None else mutation
@@ -111,8 +122,8 @@ class WeightedNSGA2:
         """What it asks for depends on this and on what it is told, as plain values."""
         return {
             "kind": "weighted-nsga2",
-            "weights": list(self.weights),
-            "directions": list(self.directions),
+            "objectives": [asdict(one) for one in self.objectives],
+            "constraints": [asdict(one) for one in self.constraints],
             "population": self.population,
             "seed": self.seed,
             "mutation": self.mutation,
@@ -145,11 +156,14 @@ class WeightedNSGA2:
                 f"tell takes the {len(asked or ())} architectures that ask returned, in their "
                 f"order, not {len(trials)} others: call ask, evaluate all of it, then tell"
             )
-        values = minimised([trial.objectives for trial in trials], self.directions)
+        values = minimised(
+            objective_values(trials, self.objectives), [one.direction for one in self.objectives]
+        )
         failed = ~np.isfinite(values).all(axis=1) | np.array([bool(one.error) for one in trials])
+        broken = [sum(limit.violation(one) for limit in self.constraints) for one in trials]
         # pymoo compares violations before objectives, so a failure's numbers do not matter.
         self._infills.set("F", np.where(failed[:, None], 0.0, values))
-        self._infills.set("G", failed[:, None].astype(np.float64))
+        self._infills.set("G", np.where(failed, _FAILED, np.minimum(broken, _FAILED))[:, None])
         for one in self._infills:
             one.evaluated.update({"F", "G"})
         self._algorithm.tell(infills=self._infills)
@@ -158,8 +172,9 @@ class WeightedNSGA2:
     def _check(self) -> None:
         if not self.choices or min(self.choices) < 1:
             raise SearchError(f"every gene has at least one choice, not {self.choices}")
-        if len(self.weights) != 3 or len(self.directions) != 3:
-            raise SearchError("accuracy, latency and parameters need three weights and directions")
+        if not self.objectives:
+            raise SearchError("a search needs at least one objective")
+        normalise_weights([one.weight for one in self.objectives])
         if self.population < 2:
             raise SearchError(f"a population is at least 2, not {self.population}")
         if not (0 <= self.mutation <= 1 and 0 <= self.crossover_rate <= 1):
@@ -168,7 +183,7 @@ class WeightedNSGA2:
             raise SearchError(f"crossover is one of {sorted(CROSSOVERS)}, not {self.crossover!r}")
 
     def _set_up(self) -> Any:
-        weights = self.weights
+        weights = [one.weight for one in self.objectives]
 
         def crowding(values: NDArray[np.float64], **_: Any) -> NDArray[np.float64]:
             return crowding_distance(values, weights)
@@ -183,7 +198,7 @@ class WeightedNSGA2:
         )
         problem = Problem(
             n_var=len(self.choices),
-            n_obj=3,
+            n_obj=len(self.objectives),
             n_ieq_constr=1,
             xl=0,
             xu=np.array(self.choices) - 1,

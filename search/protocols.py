@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,30 +51,42 @@ class AccuracyOracle(Protocol):
 
 @dataclass(frozen=True)
 class Trial:
-    """One architecture that was tried. What was tried and failed has an `error` and NaNs.
+    """One architecture that was tried. What was tried and failed has an `error`.
 
     Attributes:
         genes: the architecture.
-        accuracy: fraction of images classified correctly.
-        latency_ms: latency in milliseconds, of the study's target.
-        params: learned numbers of the network.
+        values: what is known of it: ``accuracy`` (fraction of images classified correctly),
+            ``latency_ms`` (of the first target), ``latency_ms@NAME`` (of every further one),
+            ``params`` (learned numbers), ``madds``; NaN where it could not be found out.
         error: why it failed, or "".
         generation: in which batch it was asked for, counted from 0.
         seconds: its share of the time that evaluating the batch took.
     """
 
     genes: Genes
-    accuracy: float
-    latency_ms: float
-    params: float
+    values: Mapping[str, float]
     error: str = ""
     generation: int = 0
     seconds: float = 0.0
 
+    def value(self, metric: str) -> float:
+        """Return the value of a metric, NaN where it is unknown."""
+        return self.values.get(metric, math.nan)
+
     @property
-    def objectives(self) -> tuple[float, float, float]:
-        """Accuracy, latency in milliseconds, parameters."""
-        return self.accuracy, self.latency_ms, self.params
+    def accuracy(self) -> float:
+        """Fraction of images classified correctly."""
+        return self.value("accuracy")
+
+    @property
+    def latency_ms(self) -> float:
+        """Latency in milliseconds, of the first target."""
+        return self.value("latency_ms")
+
+    @property
+    def params(self) -> float:
+        """Learned numbers of the network."""
+        return self.value("params")
 
 
 class Searcher(Protocol):

@@ -29,11 +29,8 @@ from latlas.profiler.count import count
 from latlas.profiler.errors import DeviceError, SearchError, TargetMismatchError, UsageError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.journal import JournalWriter, read_journal
-from latlas.search.pareto import Direction, pareto_front
+from latlas.search.objectives import DEFAULT_OBJECTIVES, Objective, front_of
 from latlas.search.protocols import AccuracyOracle, Genes, Searcher, SearchSpace, Trial
-
-DIRECTIONS: tuple[Direction, ...] = ("max", "min", "max")
-"""Accuracy, latency, and parameters, which MoGA maximises."""
 
 LatencyFunction = Callable[[Sequence[Genes]], ArrayLike]
 """Architectures to latencies in milliseconds, shape (architectures,)."""
@@ -180,9 +177,7 @@ def record_of(trial: Trial) -> dict[str, Any]:
 
     return {
         "genes": list(trial.genes),
-        "accuracy": number(trial.accuracy),
-        "latency_ms": number(trial.latency_ms),
-        "params": number(trial.params),
+        "values": {metric: number(value) for metric, value in trial.values.items()},
         "error": trial.error,
         "generation": trial.generation,
         "seconds": trial.seconds,
@@ -209,24 +204,13 @@ def trial_of(record: Mapping[str, Any], path: Path) -> Trial:
     try:
         return Trial(
             genes=tuple(int(gene) for gene in record["genes"]),
-            accuracy=number(record["accuracy"]),
-            latency_ms=number(record["latency_ms"]),
-            params=number(record["params"]),
+            values={str(name): number(value) for name, value in record["values"].items()},
             error=str(record["error"]),
             generation=int(record["generation"]),
             seconds=float(record["seconds"]),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as problem:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as problem:
         raise SearchError(f"{path} has a line that is no trial: {problem!r}") from problem
-
-
-def front_of(trials: Sequence[Trial], directions: Sequence[Direction] = DIRECTIONS) -> list[Trial]:
-    """Return the trials that no other dominates, the most accurate first."""
-    known = [trial for trial in trials if not trial.error]
-    if not known:
-        return []
-    front = pareto_front([trial.objectives for trial in known], directions)
-    return sorted((known[i] for i in front), key=lambda trial: (-trial.accuracy, trial.latency_ms))
 
 
 def run(
@@ -238,7 +222,7 @@ def run(
     params: ParamsFunction | None = None,
     *,
     evaluations: int,
-    directions: Sequence[Direction] = DIRECTIONS,
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
     chunk: int = 8,
     progress: bool = True,
 ) -> list[Trial]:
@@ -252,7 +236,7 @@ def run(
         latency_ms: gives their latencies in milliseconds.
         params: counts their parameters; None counts those of the decoded network.
         evaluations: how many architectures to try.
-        directions: of accuracy, latency and parameters, for the front.
+        objectives: of the front.
         chunk: how many are evaluated at a time, and at most lost when the process is killed.
         progress: whether to show it on stderr.
 
@@ -305,7 +289,7 @@ def run(
             generation += 1
             if len(known) >= evaluations and replayed.issuperset(known):
                 break
-        front = front_of(list(known.values()), directions)
+        front = front_of(list(known.values()), objectives)
         study.write_front(front, space)
     return front
 
@@ -335,10 +319,16 @@ def _evaluate(
                 for trial in _evaluate([one], space, accuracy, latency_ms, params, generation)
             ]
         text = f"{type(problem).__name__}: {problem}"[:500]
-        return [Trial(genes[0], math.nan, math.nan, math.nan, text, generation)]
+        return [Trial(genes[0], {}, text, generation)]
     seconds = round((time.perf_counter() - began) / len(genes), 4)
     return [
-        Trial(one, score, latency, size, _fault(score, latency, size), generation, seconds)
+        Trial(
+            one,
+            {"accuracy": score, "latency_ms": latency, "params": size},
+            _fault(score, latency, size),
+            generation,
+            seconds,
+        )
         for one, score, latency, size in zip(
             genes, scores.tolist(), latencies.tolist(), sizes, strict=True
         )

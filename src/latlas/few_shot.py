@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from latlas.predictor.predictor import LatencyPredictor
     from latlas.profiler.graph import Graph
     from latlas.profiler.jobs import CampaignJob
-    from latlas.profiler.kernel import Kernel
+    from latlas.profiler.kernel import FusionRules, Kernel
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.target import Delegate
+    from latlas.search.spaces import Space
 
 POOL = 60
 """So many random networks at least to choose from, where the sources bring none."""
@@ -44,6 +45,23 @@ class SourceTables:
         """``int8`` where all sources are of it, else empty."""
         kinds = {predictor.target.precision for predictor in self.predictors}
         return "int8" if kinds == {"int8"} else ""
+
+    def rules(self, delegate: Delegate, adapter: str = "") -> FusionRules:
+        """Return the fusion rules of a new device: those that a source was split by, if detected.
+
+        Raises:
+            UsageError: there is no source.
+        """
+        from latlas.profiler.errors import UsageError
+        from latlas.profiler.fusion import rules_for, rules_named
+        from latlas.profiler.fusion.detected import PREFIX
+
+        if not self.predictors:
+            raise UsageError("--few-shot needs tables of other devices: give --from once for each")
+        version = self.predictors[0].rules_version
+        if version.startswith(PREFIX):
+            return rules_named(version, delegate, adapter)
+        return rules_for(delegate, adapter)
 
 
 @dataclass(frozen=True)
@@ -149,13 +167,15 @@ def plan_few(
     Raises:
         PredictorError: there are too few networks whose kernels the sources know.
     """
-    from latlas.predictor.few_shot import plan
+    from latlas.predictor.few_shot import check_sources, plan
     from latlas.profiler import plan as planning
     from latlas.profiler.jobs import CampaignJob
     from latlas.profiler.quantise import for_precision
     from latlas.profiler.workload import NETWORK_EFFORT
 
     (delegate,) = choice.delegates
+    rules = sources.rules(delegate)
+    check_sources(sources.predictors, rules.version, choice.precision)
     measured = {m.name: m.to_graph() for m in known if m.unit == "network" and m.summary}
     failed = {m.name for m in known if m.unit == "network" and not m.summary}
     graphs = {
@@ -168,7 +188,7 @@ def plan_few(
         return FewShotJobs(None, tuple(measured), (), 0.0)
     chosen = plan(
         sources.predictors,
-        split_networks(graphs, delegate, choice.precision),
+        split_networks(graphs, rules, choice.precision),
         missing,
         measured=measured,
         seed=seed,
@@ -184,14 +204,12 @@ def plan_few(
 
 
 def split_networks(
-    networks: Mapping[str, Graph], delegate: Delegate, precision: str
+    networks: Mapping[str, Graph], rules: FusionRules, precision: str
 ) -> dict[str, tuple[Kernel, ...]]:
     """Return the kernels of networks in the target's precision, by name."""
-    from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
     from latlas.profiler.quantise import for_precision
 
-    rules = rules_for(delegate)
     return {name: split(for_precision(graph, precision), rules) for name, graph in networks.items()}
 
 
@@ -219,7 +237,9 @@ def measure_few(
 
     with open_runner(choice) as runner:
         say(f"target: {runner.target}")
-        check_sources(sources.predictors, runner.target)
+        target = runner.target
+        rules = sources.rules(target.delegate, target.adapter)
+        check_sources(sources.predictors, rules.version, target.precision)
         planned = plan_few(
             *(sources, networks, count, choice, known_measurements(folder)),
             listed=runner.lists_operators,
@@ -228,7 +248,9 @@ def measure_few(
         say(planned.text)
         if not planned.jobs:
             return {"plan": planned.to_json(), "report": None, "failed": []}
-        report, failed = measure(runner, folder, planned.jobs, seed, None, warmup_ms)
+        report, failed = measure(
+            *(runner, folder, planned.jobs, seed, None, warmup_ms), fusion_rules=rules.version
+        )
     say(report_text(folder, report))
     if report.interrupted:
         raise KeyboardInterrupt
@@ -256,35 +278,35 @@ def fit_table(
     from latlas.profiler.table import Table
 
     observations = observe(Table.open(folder))
-    target = observations.target
-    check_sources(sources.predictors, target)
-    others = split_networks(networks, target.delegate, target.precision)
+    precision = observations.target.precision
+    check_sources(sources.predictors, observations.rules.version, precision)
+    others = split_networks(networks, observations.rules, precision)
     return fit_few(observations, sources.predictors, others, seed=seed)
 
 
 def pool_of(
     sources: SourceTables,
-    space: str | None,
+    space: Space | None,
+    general: bool,
     models: Mapping[str, Graph],
-    resolution: int | None,
     count: int,
     seed: int,
 ) -> dict[str, Graph]:
     """Return the networks to choose from: of a space, models, or those that the sources measured.
 
-    Where there is none of these, they are random networks of every family.
-
-    Raises:
-        UsageError: there is no such space.
+    With `general`, or where there is none of these, they are random networks of every family.
     """
-    from latlas.commands.profile import GENERAL, space_networks
+    from latlas.commands.profile import space_networks
+    from latlas.profiler.samples.networks import designed_networks
 
-    if space is None and not models and len(sources.networks) > count:
-        return dict(sources.networks)
-    if space is None and models:
-        return dict(models)
     drawn = max(POOL, EACH * count)
-    return space_networks(space or GENERAL, resolution or 224, drawn, seed) | dict(models)
+    if space is not None:
+        return space_networks(space, drawn, seed) | dict(models)
+    if models and not general:
+        return dict(models)
+    if not general and len(sources.networks) > count:
+        return dict(sources.networks)
+    return designed_networks(drawn, seed) | dict(models)
 
 
 def with_precision(choice: DeviceChoice, sources: SourceTables) -> DeviceChoice:

@@ -2,9 +2,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from trials import trial_with
 
 from latlas.profiler.errors import SearchError
 from latlas.search.nsga2 import WeightedNSGA2, resample_genes
+from latlas.search.objectives import DEFAULT_OBJECTIVES, Constraint, Objective, objective_values
 from latlas.search.pareto import hypervolume
 from latlas.search.protocols import Genes, Trial
 
@@ -15,7 +17,7 @@ def trial(genes: Genes) -> Trial:
     """A conflict: larger genes are more accurate and slower, even ones have more parameters."""
     array = np.array(genes)
     accuracy = 0.5 + 0.4 * float(np.sqrt(array / 11).mean())
-    return Trial(genes, accuracy, 1 + float((array**2).mean()), float((array % 2 == 0).sum()))
+    return trial_with(genes, accuracy, 1 + float((array**2).mean()), float((array % 2 == 0).sum()))
 
 
 def generations(searcher: WeightedNSGA2, number: int) -> list[list[Genes]]:
@@ -58,7 +60,7 @@ def test_ask_repeats_itself_until_told() -> None:
 
 def test_it_beats_random_search() -> None:
     def volume(all_genes: Sequence[Genes]) -> float:
-        values = [trial(genes).objectives for genes in all_genes]
+        values = objective_values([trial(genes) for genes in all_genes], DEFAULT_OBJECTIVES)
         return hypervolume(values, ["max", "min", "max"], [0.5, 60.0, -1.0])
 
     searched = [
@@ -70,11 +72,11 @@ def test_it_beats_random_search() -> None:
 
 def test_directions_are_followed() -> None:
     def mean_latency(direction: str) -> float:
-        directions = ("max", direction, "max")
-        searcher = WeightedNSGA2(CHOICES, (0, 1, 0), directions, population=16)  # type: ignore[arg-type]
+        objectives = [Objective("latency_ms", direction)]  # type: ignore[arg-type]
+        searcher = WeightedNSGA2(CHOICES, objectives, population=16)
         for _ in range(12):
             batch = searcher.ask()
-            searcher.tell([Trial(g, 0.5, 1.0 + sum(g), 1.0) for g in batch])
+            searcher.tell([trial_with(g, latency_ms=1.0 + sum(g)) for g in batch])
         return float(np.mean([sum(genes) for genes in searcher.ask()]))
 
     assert mean_latency("min") < 50 < 100 < mean_latency("max")
@@ -85,15 +87,23 @@ def test_failures_do_not_breed() -> None:
     for _ in range(6):
         batch = searcher.ask()
         # Whatever starts with 0 fails; the objectives it reports must not matter.
-        searcher.tell([Trial(g, 0.9, 1.0, 1e9, error="" if g[0] else "broken") for g in batch])
+        searcher.tell([trial_with(g, 0.9, 1.0, 1e9, error="" if g[0] else "broken") for g in batch])
     assert np.mean([genes[0] for genes in searcher.ask()]) > 0.9
+
+
+def test_constraints_come_before_objectives() -> None:
+    constraints = [Constraint("latency_ms", "max", 30.0)]
+    searcher = WeightedNSGA2(CHOICES, constraints=constraints, population=16)
+    for _ in range(15):
+        searcher.tell([trial(genes) for genes in searcher.ask()])
+    latencies = [trial(genes).latency_ms for genes in searcher.ask()]
+    assert np.mean(np.array(latencies) <= 30) > 0.8
 
 
 def test_all_failed_is_survived() -> None:
     searcher = WeightedNSGA2(CHOICES, population=4)
     for _ in range(3):
-        nan = float("nan")
-        searcher.tell([Trial(genes, nan, nan, nan, "broken") for genes in searcher.ask()])
+        searcher.tell([trial_with(genes, error="broken") for genes in searcher.ask()])
     assert len(searcher.ask()) == 4
 
 
@@ -130,7 +140,8 @@ def test_misuse_is_refused() -> None:
     for bad in (
         {"choices": ()},
         {"choices": (0,)},
-        {"choices": (2,), "weights": (1, 1)},
+        {"choices": (2,), "objectives": ()},
+        {"choices": (2,), "objectives": [Objective("accuracy", "max", 0.0)]},
         {"choices": (2,), "population": 1},
         {"choices": (2,), "mutation": 2.0},
         {"choices": (2,), "crossover": "no"},

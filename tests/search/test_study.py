@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from trials import trial_with
 
 from latlas.profiler.errors import DeviceError, SearchError
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.search.nsga2 import WeightedNSGA2
+from latlas.search.objectives import front_of
 from latlas.search.protocols import Genes, Trial
-from latlas.search.study import Study, front_of, run
+from latlas.search.study import Study, run
 
 SETTINGS = {"space": "tiny", "searcher": {"seed": 1}}
 CHOICES = (4,) * 6
@@ -98,7 +100,7 @@ def test_in_pieces_is_the_same_as_at_once(tmp_path: Path) -> None:
 
 def test_a_shorter_front_removes_networks_that_left_it(tmp_path: Path) -> None:
     study = Study.create(tmp_path / "s", SETTINGS)
-    trials = [Trial((i,) * 6, 0.5, 1.0, 1.0) for i in range(3)]
+    trials = [trial_with((i,) * 6, 0.5, 1.0, 1.0) for i in range(3)]
     study.write_front(trials, TinySpace())
     study.write_front(trials[:1], TinySpace())
     assert [p.name for p in (tmp_path / "s/architectures").iterdir()] == ["1.txt"]
@@ -106,7 +108,7 @@ def test_a_shorter_front_removes_networks_that_left_it(tmp_path: Path) -> None:
 
 def test_models_of_networks_that_left_their_place_are_removed(tmp_path: Path) -> None:
     study = Study.create(tmp_path / "s", SETTINGS)
-    trials = [Trial((i,) * 6, 0.5, 1.0, 1.0) for i in range(3)]
+    trials = [trial_with((i,) * 6, 0.5, 1.0, 1.0) for i in range(3)]
     study.write_front(trials, TinySpace())
     folder = tmp_path / "s/architectures"
     for rank in (1, 2, 3):
@@ -181,8 +183,8 @@ def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == 12
     record = json.loads(whole.splitlines()[0])
     endless = [
-        json.dumps(record | {name: "endless"}).replace('"endless"', "1e999").encode() + b"\n"
-        for name in ("generation", "params")
+        json.dumps(record | damage).replace('"endless"', "1e999").encode() + b"\n"
+        for damage in ({"generation": "endless"}, {"values": {"params": "endless"}}, {"values": 3})
     ]
     for damaged in (b'{"genes": 3}\n', *endless):
         path.write_bytes(damaged)
@@ -224,7 +226,7 @@ def test_a_full_disk_is_said_and_nothing_is_half_written(
 SLOW = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/search"]
 from test_study import FakeOracle, search
 class Slow(FakeOracle):
     def evaluate(self, genes):
@@ -238,7 +240,7 @@ search(Path({folder!r}), Slow(), 48, chunk=2)
 
 def test_killed_and_resumed(tmp_path: Path) -> None:
     folder, log = tmp_path / "killed", tmp_path / "log"
-    script = SLOW.format(tests=str(Path(__file__).parent), log=str(log), folder=str(folder))
+    script = SLOW.format(tests=str(Path(__file__).parents[1]), log=str(log), folder=str(folder))
     history = folder / "history.jsonl"
     for wanted in (6, 20):
         process = subprocess.Popen([sys.executable, "-c", script])

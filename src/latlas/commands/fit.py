@@ -16,6 +16,7 @@ from latlas.console import (
     input_shapes_option,
     json_option,
     load_models,
+    space_options,
     table,
 )
 from latlas.targets import DeviceChoice, target_options
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from latlas.predictor.few_shot import FewShotFit
     from latlas.predictor.predictor import LatencyPredictor
     from latlas.profiler.graph import Graph
+    from latlas.search.spaces import Space
+
+GENERAL = "general"
+"""The space of no search: random networks of every family."""
 
 
 @click.command("fit")
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 4096),
     help="--few-shot: height and width of the input of the space's networks, by default 224.",
 )
+@space_options
 @click.option(
     "--warmup-ms",
     type=click.FloatRange(0, 1e5),
@@ -87,6 +93,9 @@ def main(
     space: str | None,
     models: tuple[Path, ...],
     resolution: int | None,
+    width: float | None,
+    classes: int | None,
+    settings: tuple[str, ...],
     warmup_ms: float | None,
     input_shape: tuple[str, ...],
     choice: DeviceChoice,
@@ -105,13 +114,14 @@ def main(
     """
     from latlas.few_shot import open_sources
 
+    sized = resolution is not None or width is not None or classes is not None or bool(settings)
     if count is None:
         measuring = {
             "--table": new is not None,
             "--plan": only_plan,
             "--space": space is not None,
             "--models": bool(models),
-            "--resolution": resolution is not None,
+            "--resolution, --width, --classes or --set": sized,
             "--warmup-ms": warmup_ms is not None,
             "--input-shape": bool(input_shape),
             "--device and its options": choice != DeviceChoice(),
@@ -122,14 +132,25 @@ def main(
         known = open_sources(sources, seed) if sources else None
         _fit(folder, known, known.networks if known else {}, output, seed, {}, as_json)
         return
-    _require_measuring(folder, sources, new, only_plan, space, resolution)
+    _require_measuring(folder, sources, new, only_plan, space, sized)
     from latlas.few_shot import measure_few, plan_few, pool_of, with_precision
+    from latlas.search.spaces import open_space, parse_settings
 
     if not only_plan:
         output = _required(output)
     known = open_sources(sources, seed)
     choice = with_precision(choice, known)
-    pool = pool_of(known, space, load_models(models, input_shape), resolution, count, seed)
+    opened: Space | None = None
+    if space is not None and space != GENERAL:
+        opened = open_space(
+            space,
+            resolution=resolution or 224,
+            width=1.0 if width is None else width,
+            classes=classes or 1000,
+            settings=parse_settings(settings),
+        )
+    loaded = load_models(models, input_shape)
+    pool = pool_of(known, opened, space == GENERAL, loaded, count, seed)
     if only_plan:
         planned = plan_few(known, pool, count, choice, known_measurements(new), seed=seed)
         emit({"plan": planned.to_json()}, as_json, planned.text)
@@ -155,7 +176,7 @@ def _require_measuring(
     new: Path | None,
     only_plan: bool,
     space: str | None,
-    resolution: int | None,
+    sized: bool,
 ) -> None:
     from latlas.profiler.errors import UsageError
 
@@ -168,8 +189,11 @@ def _require_measuring(
         )
     if new is None and not only_plan:
         raise UsageError("say where the figures go: --table tables/NAME (or --plan to see a plan)")
-    if resolution is not None and space in (None, "general"):
-        raise UsageError("--resolution is that of the networks of a --space that is searched")
+    if sized and space in (None, GENERAL):
+        raise UsageError(
+            "--resolution, --width, --classes and --set are for the networks of a search space: "
+            "give one with --space"
+        )
 
 
 def _required(output: Path | None) -> Path:
@@ -217,7 +241,8 @@ def _text(predictor: LatencyPredictor, few: FewShotFit | None, document: dict[st
         (kind, n["kernels"], f"{n['error']:.1%}" if n["error"] is not None else "look-up only")
         for kind, n in document["types"].items()
     ]
-    lines = [f"target: {predictor.target}"]
+    rules = predictor.rules_version.split(" ")[0]
+    lines = [f"target: {predictor.target}, fusion rules {rules}"]
     if rows:
         lines.append(table(("kernel type", "measured", "error when left out"), rows))
     lines.append(
@@ -287,6 +312,7 @@ def describe(predictor: LatencyPredictor) -> dict[str, Any]:
     kernels = Counter(kernel_class(kernel) for kernel in predictor.table_us)
     return {
         "target": predictor.target.to_json(),
+        "fusion_rules": predictor.rules_version,
         "types": {
             kind: {"kernels": count, "error": predictor.type_error.get(kind)}
             for kind, count in sorted(kernels.items())

@@ -11,12 +11,14 @@ import click
 
 from latlas.campaigns import Order, Outcome, Planned, known_measurements, report_text, run_campaigns
 from latlas.console import (
+    FILE,
     FOLDER,
     emit,
     input_shapes_option,
     json_option,
     load_models,
     parse_duration,
+    space_options,
     table,
 )
 from latlas.targets import DeviceChoice, devices_options
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     from latlas.campaigns import Measure
     from latlas.profiler.campaign import CampaignReport
     from latlas.profiler.graph import Graph
+    from latlas.profiler.kernel import FusionRules
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.plan import Plan, PlannedJob
     from latlas.profiler.runner import Runner
     from latlas.profiler.target import Delegate
     from latlas.profiler.workload import Workload
     from latlas.rounds import RoundsPlan
+    from latlas.search.spaces import Space
 
 MIN_NETWORKS = 30
 """Whole networks of a space that are measured: a calibration needs them."""
@@ -45,27 +49,17 @@ LISTED_SAMPLES, UNLISTED_SAMPLES = 100, 600
 where they do not."""
 
 
-def space_networks(space: str, resolution: int, networks: int, seed: int) -> dict[str, Graph]:
-    """Return random networks of a space that together hold each of its choices.
-
-    Those of the space ``general`` have resolutions of their own.
-
-    Raises:
-        UsageError: there is no such space.
-    """
-    if space == GENERAL:
-        from latlas.profiler.samples.networks import designed_networks
-
-        return designed_networks(networks, seed)
+def space_networks(space: Space, networks: int, seed: int) -> dict[str, Graph]:
+    """Return random networks of a space that together hold each of its choices."""
     from latlas.search.cover import covering_genes
-    from latlas.search.spaces import open_space
+    from latlas.search.spaces import label_of
 
-    opened = open_space(space, resolution=resolution)
     # Whole rounds: every choice of every gene is then in equally many networks.
-    most = max(opened.choices)
+    most = max(space.choices)
     rounds = -(-networks // most) * most
-    genes = covering_genes(opened.choices, rounds, seed)
-    return {f"{space}-{seed}-{i:03d}": opened.decode(each) for i, each in enumerate(genes)}
+    genes = covering_genes(space.choices, rounds, seed)
+    label = label_of(space)
+    return {f"{label}-{seed}-{i:03d}": space.decode(each) for i, each in enumerate(genes)}
 
 
 def make_workload(
@@ -77,12 +71,14 @@ def make_workload(
     precision: str = "fp32",
     samples: int | None = None,
     seed: int = 0,
+    rules: FusionRules | None = None,
 ) -> Workload:
     """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
 
     With the `precision` ``int8``, networks of float32 are quantised. `listed` says whether the
     target lists operators, None for what is usual on the delegate; `samples` is how many of the
-    networks' kernels are measured alone at most, None for all, and `seed` decides which.
+    networks' kernels are measured alone at most, None for all, and `seed` decides which. `rules`
+    split the networks instead of the delegate's own.
     """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
@@ -90,6 +86,7 @@ def make_workload(
     return workload(
         networks,
         "gpu" if delegate == "gpu" else "cpu",
+        rules=rules,
         precision=precision,
         samples=samples,
         seed=seed,
@@ -99,24 +96,50 @@ def make_workload(
     )
 
 
-def space_blocks(space: str, resolution: int) -> list[Graph]:
+def load_rules(path: Path, choice: DeviceChoice) -> FusionRules:
+    """Return the fusion rules of a file.
+
+    Raises:
+        UsageError: it is no rule file, or its rules are not those of what is chosen.
+    """
+    from latlas.profiler.errors import UsageError
+    from latlas.profiler.fusion import rules_file
+    from latlas.profiler.fusion.detected import INT8
+
+    found = rules_file.load(path)
+    if set(choice.delegates) != {found.target.delegate}:
+        raise UsageError(
+            f"{path} holds the rules of {found.target}, not of --delegate "
+            f"{','.join(choice.delegates)}: give --delegate {found.target.delegate}, and profile "
+            "other delegates by a command of their own"
+        )
+    if choice.precision == "int8":
+        raise UsageError(f"{path}: {INT8}")
+    return found.rules
+
+
+def space_blocks(space: Space) -> list[Graph]:
     """Return every choice of every block of a space.
 
     Raises:
-        UsageError: there is no such space, or its networks are no chains of blocks.
+        UsageError: its networks are no chains of blocks, or there are too many blocks.
     """
-    from latlas.predictor.blocks import blocks_of
-    from latlas.predictor.genes import BlockSpace
+    from latlas.predictor.blocks import blocks_of, count_blocks
+    from latlas.predictor.genes import MAX_TUPLES, BlockSpace
     from latlas.profiler.errors import UsageError
-    from latlas.search.spaces import open_space
 
-    opened = open_space(space, resolution=resolution)
-    if not isinstance(opened, BlockSpace):
+    if not isinstance(space, BlockSpace):
         raise UsageError(
-            f"--granularity block: the networks of {space} are no chains of blocks; measure its "
-            "kernels (--granularity kernel)"
+            f"--granularity block: the networks of {space.name} are no chains of blocks; measure "
+            "its kernels (--granularity kernel)"
         )
-    return [block for _, _, block in blocks_of(opened)]
+    count = count_blocks(space)
+    if count > MAX_TUPLES:
+        raise UsageError(
+            f"--granularity block: {space.name} has {count:,} blocks, more than {MAX_TUPLES:,}; "
+            "measure its kernels (--granularity kernel)"
+        )
+    return [block for _, _, block in blocks_of(space) if block.nodes]
 
 
 def make_block_workload(
@@ -214,6 +237,7 @@ def make_plan(
     help="Height and width of the input of the space's networks, by default 224; general ones "
     "have their own.",
 )
+@space_options
 @click.option(
     "--runs",
     type=click.IntRange(1, 100_000),
@@ -233,6 +257,12 @@ def make_plan(
     type=click.FloatRange(0, 1e5),
     help="Phones: milliseconds of untimed runs of a model; if unset, as many as it needs.",
 )
+@click.option(
+    "--fusion-rules",
+    "rules_file",
+    type=FILE,
+    help="Split networks by this file of `latlas fusion detect`, not by the delegate's own rules.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @input_shapes_option
 @json_option
@@ -248,9 +278,13 @@ def main(
     networks: int | None,
     rounds: int | None,
     resolution: int | None,
+    width: float | None,
+    classes: int | None,
+    settings: tuple[str, ...],
     runs: int,
     min_ms: float,
     warmup_ms: float | None,
+    rules_file: Path | None,
     seed: int,
     input_shape: tuple[str, ...],
     as_json: bool,
@@ -264,15 +298,21 @@ def main(
     """
     from latlas.profiler.errors import UsageError
     from latlas.profiler.fusion import rules_for
+    from latlas.profiler.samples.networks import designed_networks
     from latlas.rounds import POOL, plan_rounds, run_rounds
+    from latlas.search.spaces import open_space, parse_settings
 
     if space is None and not models:
         raise UsageError(
             "say what to measure: --space general for any model, --space moga, --models FOLDER, "
             "or a space and models"
         )
-    if space == GENERAL and resolution is not None:
-        raise UsageError("the networks of --space general have resolutions of their own")
+    sized = resolution is not None or width is not None or classes is not None or bool(settings)
+    if sized and space in (None, GENERAL):
+        raise UsageError(
+            "--resolution, --width, --classes and --set are for the networks of a search space: "
+            f"{'models' if space is None else 'those of --space general'} have sizes of their own"
+        )
     if folder is None and not only_plan:
         raise UsageError("say where the figures go: --table tables/NAME (or --plan to see a plan)")
     if granularity == "block" and (space is None or models):
@@ -281,19 +321,40 @@ def main(
         raise UsageError("--granularity block is for float networks: measure int8 kernels instead")
     if granularity == "block" and rounds is not None:
         raise UsageError("--rounds chooses kernels or networks: leave --granularity block away")
-    blocks = space_blocks(space, resolution or 224) if space and granularity == "block" else None
+    if granularity == "block" and rules_file is not None:
+        raise UsageError("--fusion-rules split kernels: leave --granularity block away")
+    opened: Space | None = None
+    if space is not None and space != GENERAL:
+        opened = open_space(
+            space,
+            resolution=resolution or 224,
+            width=1.0 if width is None else width,
+            classes=classes or 1000,
+            settings=parse_settings(settings),
+        )
+    if opened is None and granularity == "block":
+        raise UsageError("--granularity block: the networks of general are no chains of blocks")
+    blocks = space_blocks(opened) if opened is not None and granularity == "block" else None
     usual = GENERAL_NETWORKS if space == GENERAL else MIN_NETWORKS
     wanted = usual if networks is None else networks
     drawn: dict[str, Graph] = {}
     if space is not None:
-        drawn = space_networks(space, resolution or 224, POOL * wanted if rounds else wanted, seed)
+        count = POOL * wanted if rounds else wanted
+        drawn = (
+            designed_networks(count, seed)
+            if opened is None
+            else space_networks(opened, count, seed)
+        )
     loaded = load_models(models, input_shape)
     if rounds and space is None:
         wanted = len(loaded)
     choice = choice.fitted(drawn.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
+    detected = None if rules_file is None else load_rules(rules_file, choice)
 
     def lists(delegate: Delegate, listed: bool | None) -> bool:
+        if detected is not None:
+            return False  # they do not say which listed times are a kernel's
         return delegate == "cpu" if listed is None else listed
 
     def most(delegate: Delegate, listed: bool | None) -> int | None:
@@ -306,12 +367,13 @@ def main(
         own = loaded | (drawn if lists(delegate, listed) else dict(islice(drawn.items(), wanted)))
         alone = most(delegate, listed) if lists(delegate, listed) else None
         work = make_workload(
-            own, delegate, runs, min_ms, lists(delegate, listed), choice.precision, alone, seed
+            *(own, delegate, runs, min_ms, lists(delegate, listed), choice.precision, alone, seed),
+            rules=detected,
         )
         return plan_rounds(
             work,
             rounds or 1,
-            rules_for(delegate, adapter),
+            detected or rules_for(delegate, adapter),
             networks=wanted,
             samples=most(delegate, listed),
             listed=lists(delegate, listed),
@@ -326,7 +388,7 @@ def main(
         else:
             work = make_workload(
                 *(drawn | loaded, delegate, runs, min_ms, lists(delegate, listed)),
-                *(choice.precision, most(delegate, listed), seed),
+                *(choice.precision, most(delegate, listed), seed, detected),
             )
         chosen, left_out = make_plan(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
@@ -344,7 +406,7 @@ def main(
     ) -> list[Any]:
         target = runner.target
         chosen = in_rounds(target.delegate, runner.lists_operators, target.adapter)
-        return run_rounds(chosen, target, folder, measure, say)
+        return run_rounds(chosen, folder, measure, say)
 
     if only_plan:
         plans = {name: plan(name, known_measurements(folder), None) for name in choice.delegates}
@@ -362,6 +424,7 @@ def main(
         seed,
         budget_s,
         warmup_ms,
+        detected.version if detected else None,
         go_on if rounds else None,
     )
     outcomes, interrupted = run_campaigns(choice, folder, order)

@@ -321,9 +321,13 @@ def run_search(
         SearchError: the folder holds another study.
     """
     from latlas.search.nsga2 import WeightedNSGA2
+    from latlas.search.objectives import DEFAULT_OBJECTIVES
     from latlas.search.study import Study, run
 
-    searcher = WeightedNSGA2(space.choices, weights, population=population, seed=seed)
+    objectives = [
+        replace(one, weight=weight) for one, weight in zip(DEFAULT_OBJECTIVES, weights, strict=True)
+    ]
+    searcher = WeightedNSGA2(space.choices, objectives, population=population, seed=seed)
     study = Study.create(
         folder,
         {

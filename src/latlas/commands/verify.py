@@ -123,8 +123,8 @@ def verify(
     from latlas.profiler.quantise import for_precision
     from latlas.profiler.runner import Effort
     from latlas.profiler.table import Table
+    from latlas.search.objectives import front_of
     from latlas.search.plot import plot_study
-    from latlas.search.study import front_of
 
     target = target_of(study)
     target.require_same(runner.target, f"this machine, to verify {study.folder},")
