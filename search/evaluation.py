@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,6 +63,23 @@ Measure = Callable[[Sequence[Genes]], Sequence[Outcome]]
 
 Sizes = Callable[[Genes], Mapping[str, float]]
 """Counts what an architecture has: ``params``, ``madds``."""
+
+
+class Site(Protocol):
+    """A place where one metric can be found out: a predictor, a phone, a process that trains."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its figures depend on, as plain values; a latency's holds its ``target``."""
+        ...
+
+    def measure(self, genes: Sequence[Genes]) -> Sequence[Outcome]:
+        """Find the metric out for some architectures, in their order.
+
+        Raises:
+            LatlasError: one of `NOT_THE_CANDIDATE`.
+        """
+        ...
 
 
 class Pool(Protocol):
