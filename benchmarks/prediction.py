@@ -30,7 +30,6 @@ from latlas.predictor.genes import compile_genes
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.fold import fold
-from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.table import Table
@@ -69,7 +68,7 @@ def per_second(count: int, work: Callable[[], object]) -> float:
 
 def naive(predictor: LatencyPredictor, graphs: Sequence[Graph]) -> None:
     """Predict one network after the other, kernel by kernel."""
-    rules = rules_for(predictor.target.delegate)
+    rules = predictor.rules
     for graph in graphs:
         kernels = split(fold(graph), rules)
         total_us = sum(float(predictor.kernels_us([kernel])[0][0]) for kernel in kernels)

@@ -165,8 +165,15 @@ def evaluate(
 
     Raises:
         TargetMismatchError: the observations are of another target.
+        PredictorError: their kernels were split by other fusion rules.
     """
     observations.target.require_same(predictor.target, "the predictor to evaluate")
+    rules = observations.rules.version
+    if predictor.rules_version != rules:
+        raise PredictorError(
+            f"the predictor splits networks by the fusion rules {predictor.rules_version!r:.80}, "
+            f"the observations are of {rules!r:.80}: fit one on a table of the same rules"
+        )
     chosen = [n for n in observations.networks if names is None or n.name in names]
     latency_us, source = predictor.kernels_us([k for n in chosen for k in n.kernels])
     known = kernel_latencies(observations).latency_us

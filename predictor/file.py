@@ -19,7 +19,7 @@ from latlas.predictor.intervals import Intervals
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
-from latlas.profiler.fusion import rules_for
+from latlas.profiler.fusion import rules_named
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
@@ -140,12 +140,12 @@ def _from_parts(
             f"{VERSION}.{features.VERSION}: fit it again from its table"
         )
     target = Target.from_json(header["target"])
-    rules = rules_for(target.delegate).version
-    if header["rules"] != rules:
+    try:
+        rules = rules_named(str(header["rules"]), target.delegate).version
+    except GraphError as problem:
         raise PredictorError(
-            f"{path} was fitted with the fusion rules {header['rules']}, this latlas has {rules}: "
-            "fit it again from its table"
-        )
+            f"{path} cannot be used: {problem}; fit it again from its table"
+        ) from problem
     table_us = arrays["table_us"]
     kernels = [Kernel.from_text(text) for text in header["kernels"]]
     if table_us.dtype != np.float64 or table_us.shape != (len(kernels),) or not kernels:

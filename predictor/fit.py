@@ -18,7 +18,6 @@ from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
-from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
 
 TREES = 60
@@ -68,10 +67,9 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         )
     training = _training(known, observations)
     forests = {name: part.grow(slice(None), trees, seed) for name, part in training.items()}
-    rules = rules_for(target.delegate, target.adapter).version
     plain = LatencyPredictor(
         target,
-        rules,
+        observations.rules.version,
         dict(known.latency_us),
         forests,
         {},
@@ -80,12 +78,15 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         similar=_similar(known, observations, seed),
     )
     networks, sums = [], []
+    unknown: set[Kernel] = set()
     for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
         latency_us, source = plain.kernels_us(network.kernels)
+        unknown.update(network.kernels[index] for index in np.flatnonzero(source == UNKNOWN))
         if not (source == UNKNOWN).any():
             networks.append(network)
             sums.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
+    _require_known(observations, len(networks), unknown)
     whole = np.asarray(sums, np.float64).reshape(-1, 3)
     calibration = fit_calibration(*whole.T)
     folds = _left_out(plain, training, networks, whole, trees, seed)
@@ -94,6 +95,23 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         calibration=calibration,
         intervals=folds.intervals(),
         type_error=folds.type_error(),
+    )
+
+
+def _require_known(observations: Observations, known: int, unknown: set[Kernel]) -> None:
+    """Raise `PredictorError` where only unknown kernels leave too few networks."""
+    total = len(observations.networks)
+    if known >= MIN_NETWORKS or total < MIN_NETWORKS:
+        return
+    counts = Counter(map(kernel_class, unknown))
+    classes = ", ".join(f"{name} ({count})" for name, count in counts.most_common(5))
+    more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+    raise PredictorError(
+        f"{total - known} of {total} whole networks hold kernels that nothing is known about, and "
+        f"a calibration needs {MIN_NETWORKS} others: a class of kernels is learned from "
+        f"{MIN_KERNELS} at least, and too few were measured of {classes}{more}, for example "
+        f"{min(kernel.text for kernel in unknown)!r:.200}; profile more of them into the table "
+        "(--models with these models, more --samples, a larger --budget)"
     )
 
 

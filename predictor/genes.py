@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError
-from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.ops import Dequantize, Op, Quantize
@@ -184,7 +183,7 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
             (without groups, over its genes), or there are too many tuples of genes.
         UnknownKernelError: nothing is known about a kernel of the space.
     """
-    rules = rules_for(predictor.target.delegate)
+    rules = predictor.rules
 
     def kernels_of(graph: Graph) -> Counter[Kernel]:
         return Counter(split(for_precision(graph, predictor.target.precision), rules))

@@ -15,7 +15,7 @@ import numpy as np
 
 from latlas.predictor.calibration import MIN_NETWORKS
 from latlas.profiler.errors import GraphError, PredictorError, TableError
-from latlas.profiler.fusion import rules_for
+from latlas.profiler.fusion import rules_for, rules_named
 from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.measurement import Measurement
 from latlas.profiler.table import Table
@@ -60,6 +60,7 @@ class Observations:
         alone_us: time of an invocation of kernels that were measured alone, in microseconds.
         fixed_us: what an invocation costs beside its kernels, which is part of `alone_us`.
         left_out: networks whose times or listed times were not used, and why.
+        rules_version: fusion rules that the kernels were split by; empty for the delegate's own.
     """
 
     target: Target
@@ -67,6 +68,15 @@ class Observations:
     alone_us: Mapping[Kernel, float]
     fixed_us: float = 0.0
     left_out: Mapping[str, str] = field(default_factory=dict)
+    rules_version: str = ""
+
+    @property
+    def rules(self) -> FusionRules:
+        """The fusion rules that the kernels were split by."""
+        target = self.target
+        if not self.rules_version:
+            return rules_for(target.delegate, target.adapter)
+        return rules_named(self.rules_version, target.delegate, target.adapter)
 
     def without(self, names: Collection[str]) -> Observations:
         """Return the same without some networks, nor the times of kernels that they list."""
@@ -79,15 +89,15 @@ def observe(table: Table) -> Observations:
 
     Raises:
         TableError: a measurement is not of a kernel or a network.
-        PredictorError: the table was split by other fusion rules than today's.
+        PredictorError: the table was split by fusion rules that this latlas does not have.
     """
-    rules = rules_for(table.target.delegate, table.target.adapter)
-    if table.header.fusion_rules != rules.version:
+    target = table.target
+    try:
+        rules = rules_named(table.header.fusion_rules, target.delegate, target.adapter)
+    except GraphError as problem:
         raise PredictorError(
-            f"the table {table.folder} holds kernels of the fusion rules "
-            f"{table.header.fusion_rules!r}, this latlas has {rules.version!r}: profile into a "
-            "new table"
-        )
+            f"the table {table.folder} cannot be used: {problem}; profile into a new table"
+        ) from problem
     try:
         return _observe(table, rules)
     except GraphError as problem:
@@ -115,7 +125,7 @@ def _observe(table: Table, rules: FusionRules) -> Observations:
     }
     probes = [measurement for measurement in usable if measurement.unit == "probe"]
     fixed_us = fixed_cost_us(probes, min(alone_us.values(), default=0.0))
-    found = Observations(table.target, tuple(networks), alone_us, fixed_us, left_out)
+    found = Observations(table.target, tuple(networks), alone_us, fixed_us, left_out, rules.version)
     return found.without(disturbed)
 
 

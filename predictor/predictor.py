@@ -15,9 +15,9 @@ from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import UnknownKernelError
-from latlas.profiler.fusion import rules_for
+from latlas.profiler.fusion import rules_named
 from latlas.profiler.graph import Graph
-from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.quantise import for_precision
 from latlas.profiler.target import Target
 
@@ -116,6 +116,11 @@ class LatencyPredictor:
     )
 
     @property
+    def rules(self) -> FusionRules:
+        """The fusion rules that networks are split by."""
+        return rules_named(self.rules_version, self.target.delegate, self.target.adapter)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all that was learned: the same digest, the same latencies."""
         digest = hashlib.sha256(repr((self.target, self.rules_version, self.calibration)).encode())
@@ -138,7 +143,7 @@ class LatencyPredictor:
             UnknownKernelError: a network has kernels that nothing is known about.
             GraphError: a network holds int8 and the target does not.
         """
-        rules = rules_for(self.target.delegate, self.target.adapter)
+        rules = self.rules
         networks = [split(for_precision(graph, self.target.precision), rules) for graph in graphs]
         return self.predict_kernels(networks, accept_unknown=accept_unknown)
 

@@ -281,8 +281,8 @@ class TableWriter:
         if self.header.fusion_rules != fusion_rules:
             raise TableError(
                 f"the table {self.folder} holds kernels of the fusion rules "
-                f"{self.header.fusion_rules!r}, these are of {fusion_rules!r}: "
-                "choose another folder"
+                f"{self.header.fusion_rules!r:.80}, these are of {fusion_rules!r:.80}: "
+                "choose another folder, or the same rules (--fusion-rules)"
             )
 
     def next_attempt(self, job_id: str) -> int:

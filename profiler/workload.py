@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from latlas.profiler.count import count as count_graph
 from latlas.profiler.fold import fold
-from latlas.profiler.fusion import rules_for
+from latlas.profiler.fusion import DetectedRules, rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.jobs import CampaignJob
-from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.ops import format_shape
 from latlas.profiler.plan import KernelUse
 from latlas.profiler.quantise import for_precision, quantise
@@ -57,6 +57,7 @@ def workload(
     networks: Mapping[str, Graph],
     delegate: Delegate,
     *,
+    rules: FusionRules | None = None,
     precision: str = "fp32",
     vocabulary: bool = True,
     samples: int | None = None,
@@ -69,7 +70,8 @@ def workload(
 
     Args:
         networks: networks by name, in either form.
-        delegate: whose fusion rules split them.
+        delegate: that runs them.
+        rules: fusion rules that split them; by default the delegate's own.
         precision: of the target; for ``int8``, networks of float32 are quantised.
         vocabulary: add `vocabulary_kernels`, so that a predictor knows something about every
             operator and about sizes that these networks do not have.
@@ -77,15 +79,16 @@ def workload(
             (`sampler.designed_kernels`); None measures every distinct one.
         seed: of the sample.
         listed: whether the target lists the times of operators, so that networks are profiled; by
-            default as on this machine: on the CPU.
+            default as on this machine: on the CPU. With rules that were detected, not: they do
+            not say which of the listed times belong to a kernel.
         kernel_effort, network_effort: how long each is run.
 
     Raises:
-        GraphError: a network holds int8 and the target does not.
+        GraphError: a network holds int8 and the target does not, or the rules are none of int8.
     """
-    rules = rules_for(delegate)
     if listed is None:
-        listed = delegate == "cpu"
+        listed = delegate == "cpu" and not isinstance(rules, DetectedRules)
+    rules = rules or rules_for(delegate)
     folded = {name: for_precision(graph, precision) for name, graph in networks.items()}
     parts = {name: split(graph, rules) for name, graph in folded.items()}
     used = Counter(kernel for kernels in parts.values() for kernel in kernels)

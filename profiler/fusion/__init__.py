@@ -1,5 +1,6 @@
 """Which operators a delegate runs as one kernel."""
 
+from latlas.profiler.errors import GraphError
 from latlas.profiler.fusion.detected import PREFIX, DetectedRules
 from latlas.profiler.fusion.gpu import GpuDelegateRules
 from latlas.profiler.fusion.xnnpack import XnnpackRules
@@ -30,8 +31,14 @@ def rules_named(version: str, delegate: Delegate, adapter: str = "") -> FusionRu
     True
 
     Raises:
-        GraphError: the version is not one of detected rules, though it begins like one.
+        GraphError: there are no such rules.
     """
     if version.startswith(PREFIX):
         return DetectedRules.from_version(version)
-    return rules_for(delegate, adapter)
+    rules = rules_for(delegate, adapter)
+    if version != rules.version:
+        raise GraphError(
+            f"there are no fusion rules {version!r:.80}: this latlas has {rules.version!r} for the "
+            f"delegate {delegate}, and those that `latlas fusion detect` finds"
+        )
+    return rules

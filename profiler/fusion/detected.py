@@ -16,7 +16,7 @@ from itertools import pairwise
 from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel, op_type
-from latlas.profiler.ops import Conv2D, DepthwiseConv2D, Op, Shape, same_padding
+from latlas.profiler.ops import Constant, Conv2D, DepthwiseConv2D, Op, Shape, same_padding
 
 MOVERS = frozenset({"pad", "reshape"})
 """Types that only move data: one that merges with a neighbour costs nothing, and is no kernel."""
@@ -24,8 +24,13 @@ MOVERS = frozenset({"pad", "reshape"})
 PREFIX = "detected-"
 """How the versions of detected rules begin."""
 
-MAX_VERSION = 1 << 16
-"""Characters of a version."""
+MAX_VERSION = 1 << 19
+"""Characters of a version; no rule file holds pairs for more."""
+
+INT8 = (
+    "fusion rules are detected with float32 operators, and int8 networks are split by others: "
+    "leave the detected rules away, or use float32 networks"
+)
 
 _FLAGS = ("several-readers", "second-input", "broadcast", "chains")
 _PAIRS = re.compile("[a-z][a-z0-9_]{0,59}>[a-z0-9_,]+(;[a-z][a-z0-9_]{0,59}>[a-z0-9_,]+)*")
@@ -98,14 +103,23 @@ class DetectedRules:
         return frozenset()
 
     def groups(self, graph: Graph) -> list[tuple[int, ...]]:
-        """Return chains of nodes; one that only moves data and merges has none."""
-        taken = {i for i, node in enumerate(graph.nodes) if self._is_free(graph, i, node)}
+        """Return chains of nodes; one that only moves data and merges has none.
+
+        Raises:
+            GraphError: the graph is a quantised network.
+        """
+        if not graph.is_float:
+            raise GraphError(INT8)
+        first = len(graph.inputs)
+        stored = {i for i, node in enumerate(graph.nodes) if isinstance(node.op, Constant)}
+        values = {first + position for position in stored}
+        taken = stored | {i for i, node in enumerate(graph.nodes) if self._is_free(graph, i, node)}
         groups = []
         for root in range(len(graph.nodes)):
             if root in taken:
                 continue
             chain = [root]
-            while (follower := self._follower(graph, root, chain, taken)) is not None:
+            while (follower := self._follower(graph, chain, taken, values)) is not None:
                 chain.append(follower)
                 taken.add(follower)
             groups.append(tuple(chain))
@@ -123,8 +137,13 @@ class DetectedRules:
             count += sum(pair not in self.fused for pair in pairwise(parts))
         return count
 
-    def _follower(self, graph: Graph, root: int, chain: list[int], taken: set[int]) -> int | None:
-        """Return the node that merges into the end of a chain, if there is one."""
+    def _follower(
+        self, graph: Graph, chain: list[int], taken: set[int], stored: set[int]
+    ) -> int | None:
+        """Return the node that merges into the end of a chain, if there is one.
+
+        Values that are stored in the model are always ready, and no inputs.
+        """
         first, last = len(graph.inputs), graph.nodes[chain[-1]]
         if not self.chains and (len(chain) > 1 or _tail(last.op) != op_type(last.op)):
             return None
@@ -133,11 +152,12 @@ class DetectedRules:
             node = graph.nodes[reader]
             if reader in taken or (_tail(last.op), op_type(node.op)) not in self.fused:
                 continue
+            inputs = [other for other in node.inputs if other not in stored]
             equal = graph.shapes[value] == graph.shapes[first + reader]
-            if node.inputs[0] != value and not (self.second_input if equal else self.broadcast):
+            if inputs[0] != value and not (self.second_input if equal else self.broadcast):
                 continue
             # What else it reads must be there when the chain runs.
-            if all(other == value or other < first + root for other in node.inputs):
+            if all(other == value or other < first + chain[0] for other in inputs):
                 return reader
         return None
 

@@ -59,6 +59,7 @@ class Order:
         budget_s: seconds for each target, since a plan is an estimate; None is no limit.
         warmup_ms: milliseconds of untimed runs where every model gets a process of its own; None
             finds out how many a target needs.
+        fusion_rules: version of the rules that split the networks; None for the delegate's own.
         rounds: what goes on when all that is planned is measured: given a runner, the table's
             folder, what measures further jobs and what prints, returns a document.
     """
@@ -67,6 +68,7 @@ class Order:
     seed: int
     budget_s: float | None
     warmup_ms: float | None = None
+    fusion_rules: str | None = None
     rounds: Callable[[Runner, Path, Measure, Callable[[str], None]], list[Any]] | None = None
 
 
@@ -257,6 +259,7 @@ class _Device:
                 self.order.warmup_ms,
                 progress=self.bar(outcome),
                 stop=self.stop,
+                fusion_rules=self.order.fusion_rules,
             )
             failed.extend(unmeasured)
             outcome.report = outcome.report.and_then(report) if outcome.report else report
@@ -351,6 +354,7 @@ def measure(
     warmup_ms: float | None = None,
     progress: Callable[[int, int], Progress] | None = None,
     stop: threading.Event | None = None,
+    fusion_rules: str | None = None,
 ) -> tuple[CampaignReport, list[dict[str, Any]]]:
     """Run a campaign into a table, with its progress on stderr.
 
@@ -363,6 +367,7 @@ def measure(
         warmup_ms: as in `Order`.
         progress: makes a display, given the number of jobs already done and of all jobs.
         stop: set from another thread, ends it as Ctrl-C does.
+        fusion_rules: as in `Order`.
 
     Returns:
         The campaign's report, and the jobs that the table holds without a figure: id, verdict and
@@ -375,7 +380,9 @@ def measure(
     settings = CampaignSettings(seed=seed, warmup_ms=warmup_ms)
     if budget_s is not None:
         settings = replace(settings, max_s=budget_s, networks_first=MIN_NETWORKS)
-    report = Campaign(runner, folder, jobs, settings, progress=progress, stop=stop).run()
+    report = Campaign(
+        runner, folder, jobs, settings, fusion_rules=fusion_rules, progress=progress, stop=stop
+    ).run()
     ids = {job.id for job in jobs}
     failed = [
         {"id": m.id, "verdict": m.verdict, "reason": m.reason}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from latlas.predictor.active import Candidate
     from latlas.profiler.jobs import CampaignJob
     from latlas.profiler.kernel import FusionRules, Kernel
-    from latlas.profiler.target import Target
     from latlas.profiler.workload import Workload
 
 POOL = 3
@@ -43,6 +42,7 @@ class RoundsPlan:
         first: candidates in the start.
         batch: candidates of a round.
         uses: how often the networks that are not set aside run a kernel.
+        rules: that split networks into kernels.
     """
 
     start: Workload
@@ -52,6 +52,7 @@ class RoundsPlan:
     first: int
     batch: int
     uses: Mapping[Kernel, int]
+    rules: FusionRules
 
     @property
     def unit(self) -> str:
@@ -114,7 +115,7 @@ def plan_rounds(
     later |= {f"kernel:{kernel.text}" for kernel in secret}
     start = replace(work, jobs=tuple(job for job in work.jobs if job.id not in later))
     batch = max(1, -(-(most - first) // rounds))
-    return RoundsPlan(start, tuple(candidates), held_out, most, first, batch, uses)
+    return RoundsPlan(start, tuple(candidates), held_out, most, first, batch, uses, rules)
 
 
 def _designed(
@@ -134,13 +135,12 @@ def _kernel(job: CampaignJob) -> Kernel:
 
 
 def run_rounds(
-    plan: RoundsPlan, target: Target, folder: Path, measure: Measure, say: Callable[[str], None]
+    plan: RoundsPlan, folder: Path, measure: Measure, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Measure round by round into a table that holds the start.
 
     Args:
         plan: what can be measured.
-        target: what the table is of.
         folder: of the table.
         measure: measures jobs into the table.
         say: prints what a round found.
@@ -165,7 +165,7 @@ def run_rounds(
         active_rounds(
             lambda: observe(Table.open(folder)),
             measure_chosen,
-            _candidates(plan, target),
+            _candidates(plan),
             plan.held_out,
             plan.uses,
             first=plan.first,
@@ -191,12 +191,10 @@ def run_rounds(
     return found
 
 
-def _candidates(plan: RoundsPlan, target: Target) -> list[Candidate]:
+def _candidates(plan: RoundsPlan) -> list[Candidate]:
     from latlas.predictor.active import Candidate
-    from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
 
     if plan.unit == "kernel":
         return [Candidate(job.id, (_kernel(job),)) for job in plan.candidates]
-    rules = rules_for(target.delegate, target.adapter)
-    return [Candidate(job.id, split(job.graph, rules)) for job in plan.candidates]
+    return [Candidate(job.id, split(job.graph, plan.rules)) for job in plan.candidates]

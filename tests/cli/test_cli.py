@@ -511,7 +511,9 @@ def test_from_measuring_to_predicting(tmp_path: Path) -> None:
     with (tmp_path / "T" / JOURNAL).open("a") as journal:
         journal.write('{"type":"measurement","id":"torn')  # as a crash would leave it
     fitted = succeed("fit", "T", "-o", "p.latlas", cwd=tmp_path, code=LENIENT)
-    assert set(fitted) == {"target", "types", "calibration", "predictor", "bytes"}
+    assert set(fitted) == {
+        *("target", "fusion_rules", "types", "calibration", "predictor", "bytes")
+    }
     assert fitted["bytes"] == (tmp_path / "p.latlas").stat().st_size
     assert fitted["calibration"]["networks"] == 12
 

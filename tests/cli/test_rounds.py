@@ -101,7 +101,7 @@ def test_rounds_fill_the_table(listed: bool, tmp_path: Path) -> None:
         write(tmp_path, jobs)
         return True
 
-    rounds = run_rounds(plan, TARGET, tmp_path, measure, said.append)
+    rounds = run_rounds(plan, tmp_path, measure, said.append)
     assert [each["measured"] for each in rounds] == ([8, 10, 12] if listed else [20, 40, 60])
     assert rounds[-1]["why_last"] == "all that was planned is measured"
     assert len(said) == 3 and "set aside off by" in said[0]
@@ -111,5 +111,5 @@ def test_rounds_fill_the_table(listed: bool, tmp_path: Path) -> None:
 def test_a_budget_that_is_spent_ends_the_rounds(tmp_path: Path) -> None:
     plan = planned(listed=True)
     write(tmp_path, plan.start.jobs)
-    rounds = run_rounds(plan, TARGET, tmp_path, lambda jobs: False, lambda text: None)
+    rounds = run_rounds(plan, tmp_path, lambda jobs: False, lambda text: None)
     assert len(rounds) == 2 and rounds[0]["chosen"]

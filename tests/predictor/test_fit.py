@@ -103,3 +103,14 @@ def test_networks_count_although_some_of_their_kernels_were_not_measured(
         assert prediction.predicted_share > 0
         truth_ms = simulation.network_us(graph) / 1e3
         assert prediction.latency_ms == pytest.approx(truth_ms, rel=0.05)
+
+
+def test_networks_of_unknown_kernels_are_no_calibration(table: Table) -> None:
+    known = observe(table)
+    networks = tuple(replace(network, listed_us=None) for network in known.networks)
+    some = {k: us for k, us in known.alone_us.items() if not k.type.startswith("depthwise")}
+    with pytest.raises(PredictorError, match=r"12 of 12 .* depthwise_conv2d \(\d+\).*--models"):
+        fit(replace(known, networks=networks, alone_us=some), trees=5)
+    # Too few networks, whatever is known of their kernels, are told as such.
+    with pytest.raises(PredictorError, match="holds 0 whole networks"):
+        fit(replace(known, networks=networks[:4], alone_us=some), trees=5)

@@ -124,12 +124,10 @@ def main(
 def _names_of(models: Sequence[Path], observations: Observations) -> set[str]:
     """Return the names that a table has for models, which are known by their kernels."""
     from latlas.profiler.errors import UsageError
-    from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
     from latlas.profiler.quantise import for_precision
 
-    target = observations.target
-    rules = rules_for(target.delegate, target.adapter)
+    target, rules = observations.target, observations.rules
     names: set[str] = set()
     for path, graph in load_models(models).items():
         kernels = split(for_precision(graph, target.precision), rules)

@@ -35,7 +35,7 @@ def main(folder: Path, output: Path, seed: int, as_json: bool) -> None:
     calibration = predictor.calibration
     text = "\n".join(
         [
-            f"target: {predictor.target}",
+            f"target: {predictor.target}, fusion rules {predictor.rules_version.split(' ')[0]}",
             table(("kernel type", "measured", "error when left out"), rows),
             f"whole networks: {calibration.a:.3f} * sum + {calibration.b_us:.2f} us * kernels + "
             f"{calibration.c_us:.1f} us, error {calibration.error:.1%} on each of "
@@ -56,6 +56,7 @@ def describe(predictor: LatencyPredictor) -> dict[str, Any]:
     kernels = Counter(kernel_class(kernel) for kernel in predictor.table_us)
     return {
         "target": predictor.target.to_json(),
+        "fusion_rules": predictor.rules_version,
         "types": {
             kind: {"kernels": count, "error": predictor.type_error.get(kind)}
             for kind, count in sorted(kernels.items())

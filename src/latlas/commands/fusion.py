@@ -63,9 +63,9 @@ def detect(
 ) -> None:
     """Measure pairs of operators alone and joined, decide, and write a rule file.
 
-    `latlas fusion show FILE` explains it; tables are not split by it yet. Every model is compiled
-    once for each round: with all types that is 450 models, and under the default about 3,000 runs
-    of a second or less.
+    `latlas fusion show FILE` explains it, `latlas profile --fusion-rules FILE` splits networks by
+    it. Every model is compiled once for each round: with all types that is 450 models, and under
+    the default about 3,000 runs of a second or less.
     """
     from latlas.profiler.fusion import rules_file
     from latlas.profiler.fusion.bench import CampaignBench

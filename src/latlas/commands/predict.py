@@ -70,7 +70,7 @@ def main(
     if as_csv and as_json:
         raise UsageError("--csv or --json, not both")
     predictor = file.load(predictor_file)
-    documents = list(_documents(predictor, models, input_shape))
+    documents = list(_documents(predictor, models, input_shape, kernels))
     unknown = {d["model"]: d["unknown"] for d in documents if d["unknown"]}
     if unknown and not accept_unknown:
         raise _unknown_kernels(unknown, predictor)
@@ -80,23 +80,19 @@ def main(
     if as_csv:
         print(_csv(documents, kernels), end="")
         return
-    if not kernels:
-        for each in documents:
-            del each["kernel_list"]
     emit(document, as_json, "" if as_json else _text(predictor, documents, kernels))
 
 
 def _documents(
-    predictor: LatencyPredictor, models: Sequence[Path], input_shape: Sequence[str]
+    predictor: LatencyPredictor, models: Sequence[Path], input_shape: Sequence[str], listed: bool
 ) -> Iterator[dict[str, Any]]:
-    """Read and predict models batch by batch, unknown kernels accepted."""
+    """Read and predict models batch by batch, unknown kernels accepted; `listed` lists kernels."""
     from tqdm import tqdm
 
-    from latlas.profiler.fusion import rules_for
     from latlas.profiler.kernel import split
     from latlas.profiler.quantise import for_precision
 
-    rules = rules_for(predictor.target.delegate, predictor.target.adapter)
+    rules = predictor.rules
     files = model_files(models)
     with tqdm(total=len(files), unit="model", disable=None if len(files) >= MANY else True) as bar:
         for start in range(0, len(files), BATCH):
@@ -116,7 +112,7 @@ def _documents(
                     **asdict(prediction),
                     "unknown_share": prediction.unknown_share,
                     "estimate": bool(prediction.unknown),
-                    **_coverage(kernels),
+                    **_coverage(kernels, listed),
                     **_size(graph),
                 }
             bar.update(len(graphs))
@@ -134,13 +130,12 @@ def _shares(
         yield kernel_shares(kernels, part.latency_us, part.source)
 
 
-def _coverage(kernels: Sequence[KernelShare]) -> dict[str, Any]:
+def _coverage(kernels: Sequence[KernelShare], listed: bool) -> dict[str, Any]:
     from latlas.predictor.coverage import coverage_by_type
 
-    return {
-        "coverage": {kind: asdict(each) for kind, each in coverage_by_type(kernels).items()},
-        "kernel_list": [asdict(kernel) for kernel in kernels],
-    }
+    by_type = {kind: asdict(each) for kind, each in coverage_by_type(kernels).items()}
+    kernel_list = {"kernel_list": [asdict(kernel) for kernel in kernels]} if listed else {}
+    return {"coverage": by_type, **kernel_list}
 
 
 def _size(graph: Graph) -> dict[str, int]:

@@ -11,6 +11,7 @@ import click
 
 from latlas.campaigns import Order, Outcome, Planned, known_measurements, report_text, run_campaigns
 from latlas.console import (
+    FILE,
     FOLDER,
     emit,
     input_shapes_option,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from latlas.campaigns import Measure
     from latlas.profiler.campaign import CampaignReport
     from latlas.profiler.graph import Graph
+    from latlas.profiler.kernel import FusionRules
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.plan import Plan, PlannedJob
     from latlas.profiler.runner import Runner
@@ -77,12 +79,14 @@ def make_workload(
     precision: str = "fp32",
     samples: int | None = None,
     seed: int = 0,
+    rules: FusionRules | None = None,
 ) -> Workload:
     """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
 
     With the `precision` ``int8``, networks of float32 are quantised. `listed` says whether the
     target lists operators, None for what is usual on the delegate; `samples` is how many of the
-    networks' kernels are measured alone at most, None for all, and `seed` decides which.
+    networks' kernels are measured alone at most, None for all, and `seed` decides which. `rules`
+    split the networks instead of the delegate's own.
     """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
@@ -90,6 +94,7 @@ def make_workload(
     return workload(
         networks,
         "gpu" if delegate == "gpu" else "cpu",
+        rules=rules,
         precision=precision,
         samples=samples,
         seed=seed,
@@ -97,6 +102,28 @@ def make_workload(
         kernel_effort=Effort(min_runs=runs, min_ms=min_ms),
         network_effort=Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0),
     )
+
+
+def load_rules(path: Path, choice: DeviceChoice) -> FusionRules:
+    """Return the fusion rules of a file.
+
+    Raises:
+        UsageError: it is no rule file, or its rules are not those of what is chosen.
+    """
+    from latlas.profiler.errors import UsageError
+    from latlas.profiler.fusion import rules_file
+    from latlas.profiler.fusion.detected import INT8
+
+    found = rules_file.load(path)
+    if set(choice.delegates) != {found.target.delegate}:
+        raise UsageError(
+            f"{path} holds the rules of {found.target}, not of --delegate "
+            f"{','.join(choice.delegates)}: give --delegate {found.target.delegate}, and profile "
+            "other delegates by a command of their own"
+        )
+    if choice.precision == "int8":
+        raise UsageError(f"{path}: {INT8}")
+    return found.rules
 
 
 def space_blocks(space: str, resolution: int) -> list[Graph]:
@@ -233,6 +260,12 @@ def make_plan(
     type=click.FloatRange(0, 1e5),
     help="Phones: milliseconds of untimed runs of a model; if unset, as many as it needs.",
 )
+@click.option(
+    "--fusion-rules",
+    "rules_file",
+    type=FILE,
+    help="Split networks by this file of `latlas fusion detect`, not by the delegate's own rules.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @input_shapes_option
 @json_option
@@ -251,6 +284,7 @@ def main(
     runs: int,
     min_ms: float,
     warmup_ms: float | None,
+    rules_file: Path | None,
     seed: int,
     input_shape: tuple[str, ...],
     as_json: bool,
@@ -281,6 +315,8 @@ def main(
         raise UsageError("--granularity block is for float networks: measure int8 kernels instead")
     if granularity == "block" and rounds is not None:
         raise UsageError("--rounds chooses kernels or networks: leave --granularity block away")
+    if granularity == "block" and rules_file is not None:
+        raise UsageError("--fusion-rules split kernels: leave --granularity block away")
     blocks = space_blocks(space, resolution or 224) if space and granularity == "block" else None
     usual = GENERAL_NETWORKS if space == GENERAL else MIN_NETWORKS
     wanted = usual if networks is None else networks
@@ -292,8 +328,11 @@ def main(
         wanted = len(loaded)
     choice = choice.fitted(drawn.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
+    detected = None if rules_file is None else load_rules(rules_file, choice)
 
     def lists(delegate: Delegate, listed: bool | None) -> bool:
+        if detected is not None:
+            return False  # they do not say which listed times are a kernel's
         return delegate == "cpu" if listed is None else listed
 
     def most(delegate: Delegate, listed: bool | None) -> int | None:
@@ -306,12 +345,13 @@ def main(
         own = loaded | (drawn if lists(delegate, listed) else dict(islice(drawn.items(), wanted)))
         alone = most(delegate, listed) if lists(delegate, listed) else None
         work = make_workload(
-            own, delegate, runs, min_ms, lists(delegate, listed), choice.precision, alone, seed
+            *(own, delegate, runs, min_ms, lists(delegate, listed), choice.precision, alone, seed),
+            rules=detected,
         )
         return plan_rounds(
             work,
             rounds or 1,
-            rules_for(delegate, adapter),
+            detected or rules_for(delegate, adapter),
             networks=wanted,
             samples=most(delegate, listed),
             listed=lists(delegate, listed),
@@ -326,7 +366,7 @@ def main(
         else:
             work = make_workload(
                 *(drawn | loaded, delegate, runs, min_ms, lists(delegate, listed)),
-                *(choice.precision, most(delegate, listed), seed),
+                *(choice.precision, most(delegate, listed), seed, detected),
             )
         chosen, left_out = make_plan(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
@@ -344,7 +384,7 @@ def main(
     ) -> list[Any]:
         target = runner.target
         chosen = in_rounds(target.delegate, runner.lists_operators, target.adapter)
-        return run_rounds(chosen, target, folder, measure, say)
+        return run_rounds(chosen, folder, measure, say)
 
     if only_plan:
         plans = {name: plan(name, known_measurements(folder), None) for name in choice.delegates}
@@ -362,6 +402,7 @@ def main(
         seed,
         budget_s,
         warmup_ms,
+        detected.version if detected else None,
         go_on if rounds else None,
     )
     outcomes, interrupted = run_campaigns(choice, folder, order)

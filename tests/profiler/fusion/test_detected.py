@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_graphs import graphs
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
-from latlas.profiler.fusion import GpuDelegateRules, XnnpackRules, rules_named
-from latlas.profiler.fusion.detected import DetectedRules
+from latlas.profiler.fusion import GpuDelegateRules, XnnpackRules, rules_for, rules_named
+from latlas.profiler.fusion.detected import MOVERS, DetectedRules
 from latlas.profiler.fusion.probes import TYPES
-from latlas.profiler.graph import GraphBuilder
-from latlas.profiler.kernel import split
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.kernel import Kernel, op_type, split
+from latlas.profiler.ops import Constant
+from latlas.profiler.quantise import quantise
 from latlas.search import zoo
 
 CLIPS = frozenset(product(("conv2d", "depthwise_conv2d", "fully_connected"), ("relu", "relu6")))
@@ -150,3 +153,52 @@ def test_every_kernel_can_be_measured(fused: frozenset[tuple[str, str]], name: s
     for kernel in split(graph, rules):
         assert kernel.graph.outputs
         assert rules.operators(kernel) >= 1
+
+
+def test_what_is_stored_in_the_model_is_no_kernel() -> None:
+    b = GraphBuilder((1, 8, 8, 4))
+    x = b.add(b.apply(Constant((1, 8, 8, 4))), b.conv(0, 4, 1))
+    graph = b.build(b.concat([b.apply(Constant((1, 8, 8, 2))), b.hard_swish(x)], axis=3))
+    assert DetectedRules(frozenset()).groups(graph) == [(1,), (2,), (4,), (5,)]
+    # It is ready before anything runs, and takes no input's place.
+    pairs = frozenset({("conv2d", "add"), ("add", "hard_swish"), ("constant", "add")})
+    rules = DetectedRules(pairs)
+    assert rules.groups(graph) == [(1, 2, 4), (5,)]
+    assert [kernel.type for kernel in split(graph, rules)] == ["conv2d", "concat"]
+
+
+def test_int8_has_other_rules() -> None:
+    b = GraphBuilder((1, 8, 8, 4))
+    graph = quantise(b.build(b.conv(0, 4, 1)))
+    with pytest.raises(GraphError, match="int8"):
+        DetectedRules(CLIPS).groups(graph)
+
+
+def test_rules_by_name() -> None:
+    assert rules_named("xnnpack-1", "cpu").version == rules_for("cpu").version
+    assert rules_named("gpu-delegate-1", "gpu", "Adreno (TM) 640").version == "gpu-delegate-1"
+    for version, delegate in (("xnnpack-1", "gpu"), ("xnnpack-0", "cpu"), ("", "cpu")):
+        with pytest.raises(GraphError, match=f"no fusion rules '{version}'"):
+            rules_named(version, delegate)
+
+
+def test_the_longest_rules_that_a_file_can_hold_are_read_back() -> None:
+    types = ["t" * 56 + f"{number:04d}" for number in range(4000)]
+    rules = DetectedRules(frozenset(pairwise(types)))
+    assert DetectedRules.from_version(rules.version) == rules
+
+
+@given(graphs(), pairs, st.booleans(), st.booleans())
+@settings(max_examples=40)
+def test_every_operator_is_in_one_kernel_at_most(
+    graph: Graph, fused: frozenset[tuple[str, str]], readers: bool, chains: bool
+) -> None:
+    folded = fold(graph)
+    rules = DetectedRules(fused, readers, second_input=True, broadcast=True, chains=chains)
+    groups = rules.groups(folded)
+    positions = [position for group in groups for position in group]
+    assert len(set(positions)) == len(positions)
+    missing = set(range(len(folded.nodes))) - set(positions)
+    assert {op_type(folded.nodes[position].op) for position in missing} <= MOVERS | {"constant"}
+    for kernel in split(folded, rules):
+        assert Kernel.from_text(kernel.text) == kernel
