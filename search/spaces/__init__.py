@@ -17,6 +17,7 @@ from latlas.search.spaces.moga import MogaSpace
 from latlas.search.spaces.nasnet import NasnetSpace
 from latlas.search.spaces.settings import Settings, parse_settings
 from latlas.search.spaces.space import Space
+from latlas.search.spaces.toml_space import PREFIX, TomlSpace
 
 __all__ = [
     "SPACES",
@@ -26,6 +27,7 @@ __all__ = [
     "MogaSpace",
     "NasnetSpace",
     "Space",
+    "TomlSpace",
     "format_genes",
     "label_of",
     "open_space",
@@ -40,6 +42,7 @@ SPACES: dict[str, type[Space]] = {
     "moga": MogaSpace,
     "nasnet": NasnetSpace,
 }
+"""The spaces that need no file."""
 
 
 def open_space(
@@ -54,13 +57,14 @@ def open_space(
     """Return a search space by name.
 
     Args:
-        name: one of `SPACES`.
+        name: one of `SPACES`, or ``toml:FILE`` for a space that a file defines.
         resolution: height and width of the input.
         classes: number of classes.
         width: factor of the numbers of channels.
         channels: of the input.
         settings: what the space has beside these, as texts or as JSON holds them: of ``mnasnet``
-            ``blocks`` and ``widths``; of ``nasnet`` see `NasnetSpace.opened`.
+            ``blocks`` and ``widths``; of ``nasnet`` see `NasnetSpace.opened`;
+            of ``toml`` its ``definition``.
 
     >>> open_space("moga").size
     1283918464548864
@@ -69,10 +73,18 @@ def open_space(
 
     Raises:
         UsageError: there is no such space, or no such setting.
+        SearchError: the file is damaged.
     """
     common = {"resolution": resolution, "width": width, "classes": classes, "channels": channels}
+    if name.startswith(PREFIX):
+        Settings(name, settings or {}).require_known()
+        return TomlSpace.load(name.removeprefix(PREFIX), common)
+    if name == TomlSpace.family:
+        return TomlSpace.opened(Settings(name, settings or {}), common)
     if name not in SPACES:
-        raise UsageError(f"no search space {name!r:.200}; known are {', '.join(SPACES)}")
+        raise UsageError(
+            f"no search space {name!r:.200}; known are {', '.join(SPACES)} and toml:FILE"
+        )
     return SPACES[name].opened(Settings(name, settings or {}), common)
 
 
