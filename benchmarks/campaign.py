@@ -17,6 +17,7 @@ from latlas.commands.profile import make_workload, space_networks
 from latlas.console import emit, table
 from latlas.profiler.campaign import Campaign
 from latlas.profiler.runner import Effort
+from latlas.search.spaces import open_space
 from latlas.targets import DeviceChoice, open_local
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--delegate", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--kernels", type=int, default=300)
     arguments = parser.parse_args()
-    work = make_workload(space_networks("moga", 224, 12, 0), arguments.delegate, 20, 20.0)
+    work = make_workload(space_networks(open_space("moga"), 12, 0), arguments.delegate, 20, 20.0)
     effort = Effort(min_runs=20, min_ms=20.0)
     jobs = [replace(job, effort=effort) for job in work.jobs if job.unit == "kernel"]
     jobs = jobs[: arguments.kernels]

@@ -59,14 +59,12 @@ class Row:
 
 def jobs_of(arguments: argparse.Namespace) -> list[CampaignJob]:
     """Return kernels, blocks, networks to calibrate on and networks held out."""
-    networks = space_networks(arguments.space, arguments.resolution, arguments.networks, 0)
+    space = open_space(arguments.space, resolution=arguments.resolution)
+    networks = space_networks(space, arguments.networks, 0)
     runs, min_ms = arguments.runs, arguments.min_ms
     kernels = make_workload(networks, "cpu", runs, min_ms)
-    blocks = make_block_workload(
-        space_blocks(arguments.space, arguments.resolution), networks, runs, min_ms
-    )
+    blocks = make_block_workload(space_blocks(space), networks, runs, min_ms)
     jobs = {job.id: job for job in (*blocks.jobs, *kernels.jobs)}  # networks with their profile
-    space = open_space(arguments.space, resolution=arguments.resolution)
     effort = Effort(min_runs=runs, min_ms=5 * min_ms, warmup_ms=20.0)
     held_out = [
         CampaignJob(f"{HELD_OUT}:{i}", f"{space.name}-{i}", HELD_OUT, graph, effort)

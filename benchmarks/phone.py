@@ -44,6 +44,7 @@ from latlas.profiler.journal import read_journal
 from latlas.profiler.runner import Effort
 from latlas.profiler.table import JOURNAL
 from latlas.profiler.tflite.writer import to_tflite
+from latlas.search.spaces import open_space
 
 DEFAULTS = 30
 """Kernels that are also measured with the tool's default settings, one adb call each."""
@@ -105,7 +106,7 @@ def last_core() -> str:
 
 
 def kernel_jobs(count: int) -> list[CampaignJob]:
-    work = make_workload(space_networks("moga", 224, 12, 0), "cpu", 20, 20.0)
+    work = make_workload(space_networks(open_space("moga"), 12, 0), "cpu", 20, 20.0)
     effort = Effort(min_runs=20, min_ms=20.0)
     return [replace(job, effort=effort) for job in work.jobs if job.unit == "kernel"][:count]
 

@@ -8,6 +8,7 @@ other spaces, and there are more blocks than kernels.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,6 +27,11 @@ from latlas.profiler.target import Target
 
 _Signature = tuple[Shape, tuple[tuple[Op, tuple[int, ...]], ...]]
 """A block: the shape that it reads, and its nodes, whose inputs are counted from that value."""
+
+
+def count_blocks(space: BlockSpace) -> int:
+    """Return how many blocks `blocks_of` yields."""
+    return sum(math.prod(space.choices[at] for at in group) for group in space.groups)
 
 
 def blocks_of(space: BlockSpace) -> Iterator[tuple[int, tuple[int, ...], Graph]]:
@@ -91,6 +97,9 @@ class BlockTable:
         tables: list[list[tuple[float, float]]] = [[] for _ in space.groups]
         missing = []
         for index, values, block in blocks_of(space):
+            if not block.nodes:  # a layer that is left out
+                tables[index].append((0.0, 0.0))
+                continue
             time_us = self.blocks_us.get(signature_of(fold(block)))
             if time_us is None:
                 missing.append((index, values))

@@ -5,6 +5,7 @@ Layer norm, attention and gelu are spelled as TensorFlow's converter spells them
 
 from __future__ import annotations
 
+from latlas.profiler.layer_norm import layer_norm
 from latlas.profiler.ops import (
     Activation,
     BatchMatmul,
@@ -30,7 +31,7 @@ def transformer(s: Sketch, x: int) -> int:
     ratio, act = s.pick((2, 3, 4, 4)), s.pick(("gelu", "gelu", "gelu_tanh", "relu"))
     for _ in range(min(max(2, s.operators // 30), 5)):
         x = _encoder(s, x, heads, ratio * width, act)
-    x = _layer_norm(s, x)
+    x = layer_norm(s.b, x)
     x = s.b.apply(Reduce("mean", (1,), keepdims=False), x)
     return s.b.fully_connected(x, s.between(10, 1500))
 
@@ -67,22 +68,10 @@ def _global(s: Sketch, x: int, heads: int) -> int:
 
 
 def _encoder(s: Sketch, x: int, heads: int, hidden: int, act: str) -> int:
-    x = s.b.add(x, _attention(s, _layer_norm(s, x), heads))
-    y = _dense(s, _layer_norm(s, x), hidden)
+    x = s.b.add(x, _attention(s, layer_norm(s.b, x), heads))
+    y = _dense(s, layer_norm(s.b, x), hidden)
     y = s.b.apply(Activation("gelu_tanh"), y) if act == "gelu_tanh" else s.activate(y, act)
     return s.b.add(x, _dense(s, y, s.b.shape(x)[-1]))
-
-
-def _layer_norm(s: Sketch, x: int) -> int:
-    last = len(s.b.shape(x)) - 1
-    mean = s.b.apply(Reduce("mean", (last,)), x)
-    spread = s.b.apply(Binary("squared_difference"), x, mean)
-    variance = s.b.apply(Reduce("mean", (last,)), spread)
-    scale = s.b.apply(Activation("rsqrt"), s.b.apply(Binary("add", value=1e-6), variance))
-    scale = s.b.apply(Binary("mul", constant=s.b.shape(x)[-1:]), scale)
-    shift = s.b.mul(s.b.apply(Activation("neg"), mean), scale)
-    shift = s.b.apply(Binary("add", constant=s.b.shape(x)[-1:]), shift)
-    return s.b.add(s.b.mul(x, scale), shift)
 
 
 def _attention(s: Sketch, x: int, heads: int) -> int:

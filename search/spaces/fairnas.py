@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from latlas.profiler.graph import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
+from latlas.search.protocols import Genes
 from latlas.search.spaces.layerwise import LayerwiseSpace
 
 
@@ -44,7 +45,7 @@ class FairnasSpace(LayerwiseSpace):
     609359740010496
     """
 
-    name: ClassVar[str] = "fairnas"
+    family: ClassVar[str] = "fairnas"
     layers = LAYERS
     layer_choices = CHOICES
 
@@ -55,6 +56,20 @@ class FairnasSpace(LayerwiseSpace):
             SearchError: a layer is not among the choices.
         """
         return self.genes_of([(kernel, e) for e, kernel in layers])
+
+    def describe(self, genes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Return the (expansion, kernel) pairs of a chromosome.
+
+        Raises:
+            SearchError: the genes are not of this space.
+        """
+        self.require(genes)
+        return tuple([(CHOICES[gene].expansion, CHOICES[gene].kernel) for gene in genes])
+
+    @property
+    def references(self) -> dict[str, Genes]:
+        """The authors' networks."""
+        return {name: self.encode(layers) for name, layers in ARCHITECTURES.items()}
 
     def append(self, b: GraphBuilder, x: int, index: int, values: Sequence[int]) -> int:
         """Append the stem, a searchable layer or the tail."""

@@ -1,14 +1,17 @@
-"""The factorised hierarchical search space of MnasNet (Tan et al. 2019): 7 blocks of 432 options.
+"""The factorised hierarchical search space of MnasNet (Tan et al. 2019): blocks of 432 options.
 
 All layers of a block are alike; its first one has the block's stride. Six decisions make a block:
-operator, kernel, squeeze-and-excitation, skip, filters and layers, so that a chromosome is 42
-integers. What the paper leaves open is decided thus:
+operator, kernel, squeeze-and-excitation, skip, filters and layers, so that a chromosome of the 7
+blocks is 42 integers. What the paper leaves open is decided thus:
 
 - Four operators give its 432 options: convolution, depthwise separable convolution, and inverted
   bottlenecks of expansion 3 and 6.
 - Filters are 0.75, 1 and 1.25 times MobileNetV2's, rounded as there, so that some choices of the
   narrow blocks coincide; layers are one fewer, as many and one more than MobileNetV2's, but at
   least one.
+- The paper counts 432^5 networks, of five blocks; its own networks have seven. Five blocks are
+  MobileNetV2's with those of one resolution made one: their layers together, and the filters of
+  the one with more layers.
 - A pooling skip adds the input after a 3x3 average pooling of the layer's stride; like the identity
   it is there only where it fits: the identity at stride 1, both where channels stay.
 """
@@ -16,22 +19,19 @@ integers. What the paper leaves open is decided thus:
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.ops import Shape
-from latlas.search.blocks import (
-    classifier,
-    conv_bn,
-    depthwise_bn,
-    round_channels,
-    separable,
-    squeeze_excite,
-)
+from latlas.search.blocks import classifier, conv_bn, round_channels
+from latlas.search.protocols import Genes
 from latlas.search.spaces.blockwise import BlockwiseSpace
+from latlas.search.spaces.layer import Layer, append_layer
+from latlas.search.spaces.settings import Settings
 
 OPERATORS = ("conv", "separable", "mbconv3", "mbconv6")
 KERNELS = (3, 5)
@@ -44,9 +44,31 @@ BASE_FILTERS = (16, 24, 32, 64, 96, 160, 320)
 BASE_LAYERS = (1, 2, 3, 4, 3, 3, 1)
 """MobileNetV2's blocks."""
 
-FILTERS = tuple(
-    tuple(round_channels(factor * base) for factor in (0.75, 1.0, 1.25)) for base in BASE_FILTERS
-)
+
+class BaseBlock(NamedTuple):
+    """A block of MobileNetV2, from which a searched one departs."""
+
+    filters: int
+    layers: int
+    stride: int
+
+
+SKELETONS: dict[int, tuple[BaseBlock, ...]] = {
+    5: tuple(map(BaseBlock, (16, 24, 32, 64, 160), (1, 2, 3, 7, 4), (1, 2, 2, 2, 2))),
+    7: tuple(map(BaseBlock, BASE_FILTERS, BASE_LAYERS, STRIDES)),
+}
+"""The blocks by their number."""
+
+
+def multiplied(blocks: int) -> tuple[tuple[int, ...], ...]:
+    """Return 0.75, 1 and 1.25 times the filters of every block of a skeleton."""
+    return tuple(
+        tuple(round_channels(factor * base.filters) for factor in (0.75, 1.0, 1.25))
+        for base in SKELETONS[blocks]
+    )
+
+
+FILTERS = multiplied(7)
 PUBLISHED_FILTERS = (
     *((16, 16, 24), (24, 24, 32), (24, 32, 40), (48, 64, 80)),
     *((72, 96, 120, 112), (120, 160, 200, 192), (240, 320, 400)),
@@ -56,6 +78,8 @@ PUBLISHED_FILTERS = (
 DECISIONS = 6
 """Genes of a block: operator, kernel, squeeze-and-excitation, skip, filters, layers."""
 _FILTERS = 4
+_MAX_WIDTHS, _MAX_FILTERS = 16, 4096
+_WIDTHS = re.compile(r"[0-9]{1,4}(?:,[0-9]{1,4})*(?:/[0-9]{1,4}(?:,[0-9]{1,4})*)*")
 
 
 class Block(NamedTuple):
@@ -74,15 +98,85 @@ class MnasnetSpace(BlockwiseSpace):
     """MnasNet's space at one resolution, width and number of classes.
 
     Attributes:
-        filters: what every block may choose from; `PUBLISHED_FILTERS` holds the authors' networks.
+        filters: what every block may choose from, of 5 or 7 blocks; `PUBLISHED_FILTERS` holds the
+            authors' networks.
 
     >>> MnasnetSpace().size == 432**7
+    True
+    >>> MnasnetSpace(filters=multiplied(5)).size == 432**5
     True
     """
 
     filters: tuple[tuple[int, ...], ...] = FILTERS
 
-    name: ClassVar[str] = "mnasnet"
+    family: ClassVar[str] = "mnasnet"
+
+    @classmethod
+    def opened(cls, settings: Settings, common: Mapping[str, Any]) -> Self:
+        """Return the space with these settings.
+
+        Args:
+            settings: ``blocks`` (5 or 7), and ``widths``: ``multipliers``, ``published`` or the
+                filters of every block, e.g. ``16,24/24,32/…``.
+            common: resolution, width, classes and channels.
+
+        Raises:
+            UsageError: there is no such setting, or its value is impossible.
+        """
+        settings.require_known("blocks", "widths")
+        blocks = settings.integer("blocks", 7, 5, 7)
+        if blocks not in SKELETONS:
+            raise settings.fail("blocks", "5 or 7")
+        widths = settings.values.get("widths", "multipliers")
+        if widths == "multipliers":
+            return cls(**common, filters=multiplied(blocks))
+        if widths == "published":
+            if blocks != len(PUBLISHED_FILTERS):
+                raise settings.fail("widths", "multipliers or a list where blocks is 5")
+            return cls(**common, filters=PUBLISHED_FILTERS)
+        filters = _read_widths(widths)
+        if len(filters) != blocks:
+            raise settings.fail(
+                "widths",
+                f"multipliers, published, or up to {_MAX_WIDTHS} filters (1 to {_MAX_FILTERS}) "
+                f"for each of {blocks} blocks, e.g. 16,24/24,32/…",
+            )
+        return cls(**common, filters=filters)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Blocks and widths, as `opened` reads them."""
+        blocks = len(self.filters)
+        if blocks in SKELETONS and self.filters == multiplied(blocks):
+            return {"blocks": blocks, "widths": "multipliers"}
+        if self.filters == PUBLISHED_FILTERS:
+            return {"blocks": blocks, "widths": "published"}
+        return {
+            "blocks": blocks,
+            "widths": "/".join(",".join(map(str, filters)) for filters in self.filters),
+        }
+
+    @property
+    def skeleton(self) -> tuple[BaseBlock, ...]:
+        """The blocks from which those of this space depart.
+
+        Raises:
+            SearchError: there is no skeleton of so many blocks.
+        """
+        if len(self.filters) not in SKELETONS:
+            raise SearchError(f"MnasNet's space has 5 or 7 blocks, not {len(self.filters)}")
+        return SKELETONS[len(self.filters)]
+
+    @property
+    def references(self) -> dict[str, Genes]:
+        """The authors' networks, where this space holds their widths."""
+        found = {}
+        for name, blocks in ARCHITECTURES.items():
+            try:
+                found[name] = self.encode(blocks)
+            except SearchError:
+                continue  # its widths are not among the choices
+        return found
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -104,10 +198,12 @@ class MnasnetSpace(BlockwiseSpace):
         Raises:
             SearchError: it is not in this space.
         """
-        if len(blocks) != len(STRIDES):
-            raise SearchError(f"MnasNet's space has {len(STRIDES)} blocks, not {len(blocks)}")
+        if len(blocks) != len(self.skeleton):
+            raise SearchError(
+                f"this space of MnasNet's has {len(self.skeleton)} blocks, not {len(blocks)}"
+            )
         genes: list[int] = []
-        for index, block in enumerate(blocks):
+        for index, (block, base) in enumerate(zip(blocks, self.skeleton, strict=True)):
             try:
                 genes += [
                     OPERATORS.index(block.operator),
@@ -115,20 +211,46 @@ class MnasnetSpace(BlockwiseSpace):
                     SQUEEZE_EXCITE.index(block.squeeze_excite),
                     SKIPS.index(block.skip),
                     self.filters[index].index(block.filters),
-                    _layers(index).index(block.layers),
+                    _layers(base).index(block.layers),
                 ]
             except ValueError as error:
                 raise SearchError(
                     f"block {index + 1} is not in this space ({error}): {block}; it chooses from "
-                    f"the filters {self.filters[index]} and the layers {_layers(index)}"
+                    f"the filters {self.filters[index]} and the layers {_layers(base)}"
                 ) from error
         return tuple(genes)
+
+    def describe(self, genes: Sequence[int]) -> tuple[Block, ...]:
+        """Return the blocks of a chromosome.
+
+        Raises:
+            SearchError: the genes are not of this space.
+        """
+        self.require(genes)
+        starts = range(0, len(genes), DECISIONS)
+        return tuple(
+            [
+                self._block(index, genes[start : start + DECISIONS])
+                for index, start in enumerate(starts)
+            ]
+        )
+
+    def _block(self, index: int, values: Sequence[int]) -> Block:
+        op, kernel, squeezed, skip, filters, layers = values
+        return Block(
+            OPERATORS[op],
+            KERNELS[kernel],
+            SQUEEZE_EXCITE[squeezed],
+            SKIPS[skip],
+            self.filters[index][filters],
+            _layers(self.skeleton[index])[layers],
+        )
 
     def input_shape(self, index: int, values: Sequence[int]) -> Shape:
         """Return the shape that a block reads: the block before decides on its channels."""
         if index == 0:
             return 1, self.resolution, self.resolution, self.channels
-        side = self.side([2, *STRIDES[: index - 1]])
+        side = self.side([2, *(base.stride for base in self.skeleton[: index - 1])])
         filters = 32 if index == 1 else self.filters[index - 2][values[0]]
         return 1, side, side, self.scaled(filters)
 
@@ -136,53 +258,46 @@ class MnasnetSpace(BlockwiseSpace):
         """Append the stem, a block or the tail."""
         if index == 0:
             return conv_bn(b, x, self.scaled(32), 3, stride=2, act="relu")
-        if index > len(STRIDES):
+        if index > len(self.skeleton):
             return classifier(b, b.mean(conv_bn(b, x, 1280, 1, act="relu")), self.classes)
-        op, kernel, squeezed, skip, filters, layers = values[-DECISIONS:]
-        block = Block(
-            OPERATORS[op],
-            KERNELS[kernel],
-            SQUEEZE_EXCITE[squeezed],
-            SKIPS[skip],
-            self.scaled(self.filters[index - 1][filters]),
-            _layers(index - 1)[layers],
-        )
+        block = self._block(index - 1, values[-DECISIONS:])
         for layer in range(block.layers):
-            x = _append_layer(b, x, block, STRIDES[index - 1] if layer == 0 else 1)
+            stride = self.skeleton[index - 1].stride if layer == 0 else 1
+            x = append_layer(b, x, _layer(block, self.scaled(block.filters), stride))
         return x
 
 
-def _layers(index: int) -> tuple[int, int, int]:
-    base = BASE_LAYERS[index]
-    return max(base - 1, 1), base, base + 1
+def _layers(base: BaseBlock) -> tuple[int, int, int]:
+    return max(base.layers - 1, 1), base.layers, base.layers + 1
 
 
-def _append_layer(b: GraphBuilder, x: int, block: Block, stride: int) -> int:
-    channels = b.shape(x)[3]
-    squeezed = max(1, int(channels * block.squeeze_excite)) if block.squeeze_excite else 0
-    if block.operator == "conv":
-        y = conv_bn(b, x, block.filters, block.kernel, stride=stride, act="relu")
-        if squeezed:
-            y = squeeze_excite(b, y, squeezed, act="relu", gate="logistic")
-    elif block.operator == "separable":
-        y = separable(
-            *(b, x, block.filters, block.kernel),
-            stride=stride,
-            act="relu",
-            se_channels=squeezed,
-            se_gate="logistic",
-        )
-    else:
-        y = conv_bn(b, x, channels * int(block.operator[-1]), 1, act="relu")
-        y = depthwise_bn(b, y, block.kernel, stride=stride, act="relu")
-        if squeezed:
-            y = squeeze_excite(b, y, squeezed, act="relu", gate="logistic")
-        y = conv_bn(b, y, block.filters, 1)
-    if block.skip == "none" or channels != block.filters:
-        return y
-    if block.skip == "pool":
-        return b.add(b.average_pool(x, 3, stride=stride), y)
-    return b.add(x, y) if stride == 1 else y
+def _layer(block: Block, filters: int, stride: int) -> Layer:
+    bottleneck = block.operator.startswith("mbconv")
+    return Layer(
+        "mbconv" if bottleneck else cast(Literal["conv", "separable"], block.operator),
+        filters,
+        block.kernel,
+        stride,
+        expansion=int(block.operator[-1]) if bottleneck else 1,
+        se=block.squeeze_excite,
+        se_of="input",
+        gate="logistic",
+        skip=cast(Literal["none", "identity", "pool"], block.skip),
+    )
+
+
+def _read_widths(text: object) -> tuple[tuple[int, ...], ...]:
+    """Return the filters of every block, or nothing where the text is malformed."""
+    if not isinstance(text, str) or len(text) > 2000 or not _WIDTHS.fullmatch(text):
+        return ()
+    filters = tuple(
+        [tuple([int(number) for number in block.split(",")]) for block in text.split("/")]
+    )
+    fit = all(
+        len(block) <= _MAX_WIDTHS and min(block) >= 1 and max(block) <= _MAX_FILTERS
+        for block in filters
+    )
+    return filters if fit else ()
 
 
 ARCHITECTURES: dict[str, tuple[Block, ...]] = {

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from latlas.profiler.graph import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
+from latlas.search.protocols import Genes
 from latlas.search.spaces.layerwise import LayerwiseSpace
 
 
@@ -54,7 +55,7 @@ class MogaSpace(LayerwiseSpace):
     1283918464548864
     """
 
-    name: ClassVar[str] = "moga"
+    family: ClassVar[str] = "moga"
     layers = LAYERS
     layer_choices = CHOICES
 
@@ -65,6 +66,21 @@ class MogaSpace(LayerwiseSpace):
             SearchError: a layer is not among the choices.
         """
         return self.genes_of([(k, e, se) for e, k, se in layers])
+
+    def describe(self, genes: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+        """Return the (expansion, kernel, squeeze-and-excitation) triples of a chromosome.
+
+        Raises:
+            SearchError: the genes are not of this space.
+        """
+        self.require(genes)
+        chosen = [CHOICES[gene] for gene in genes]
+        return tuple([(one.expansion, one.kernel, int(one.squeeze_excite)) for one in chosen])
+
+    @property
+    def references(self) -> dict[str, Genes]:
+        """The authors' networks."""
+        return {name: self.encode(layers) for name, layers in ARCHITECTURES.items()}
 
     def append(self, b: GraphBuilder, x: int, index: int, values: Sequence[int]) -> int:
         """Append the stem, a searchable layer or the tail."""

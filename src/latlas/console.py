@@ -72,6 +72,29 @@ def input_shapes_option(command: F) -> F:
     )(command)
 
 
+def space_options(command: F) -> F:
+    """Add ``--width``, ``--classes`` and ``--set``, which say which form of a space is meant.
+
+    The command takes them as ``width``, ``classes`` (None where not given) and ``settings``, the
+    texts that `latlas.search.spaces.parse_settings` reads.
+    """
+    command = click.option(
+        "--set",
+        "settings",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="What else the space can be told, e.g. N=4 or F=44 of nasnet; may be given again.",
+    )(command)
+    command = click.option(
+        "--classes", type=click.IntRange(1, 1_000_000), help="Classes, by default 1000."
+    )(command)
+    return click.option(
+        "--width",
+        type=click.FloatRange(0.01, 100),
+        help="Factor of the space's numbers of channels, by default 1.",
+    )(command)
+
+
 def model_files(paths: Sequence[Path]) -> list[Path]:
     """Return .tflite files, and those in folders, each once.
 

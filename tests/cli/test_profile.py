@@ -93,6 +93,40 @@ def test_blocks_of_a_space_are_planned() -> None:
             plan(*arguments)
 
 
+def test_forms_of_a_space_are_profiled() -> None:
+    form = ["--resolution", 32, "--width", 0.5, "--classes", 10]
+    found = plan("--space", "nasnet", *form, "--set", "N=1", "--set", "F=12 kind=b")
+    assert found["jobs"]["network"] == 39
+    for arguments, words in (
+        (["--space", "nasnet", "--set", "M=1"], "no setting 'M'; known are kind, N, F"),
+        (["--space", "nasnet", "--set", "N"], "KEY=VALUE"),
+        (["--space", "general", "--width", 2], "those of --space general have sizes of their own"),
+        (["--models", ".", "--set", "N=1"], "models have sizes of their own"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            plan(*arguments)
+
+
+def test_a_space_in_a_file_is_profiled(tmp_path: Path) -> None:
+    space = f"toml:{Path(__file__).parents[2] / 'examples' / 'mobilenet_v3.toml'}"
+    found = plan("--space", space, "--resolution", 32)
+    assert found["jobs"]["network"] == 36
+    blocks = plan("--space", space, "--resolution", 32, "--granularity", "block")
+    # From stem to tail. A block that is left out is not measured, and equal ones once.
+    assert blocks["jobs"]["block"] == 1 + 9 + 9 + 18 + 18 + 6 + 18 + 12 + 4 + 4 + 1
+    huge = tmp_path / "huge.toml"
+    block = """[[blocks]]
+operator = ["conv", "separable", "mbconv3", "mbconv6"]
+kernel = [1, 3, 5, 7, 9, 11, 13, 15]
+se = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+filters = [8, 16, 24, 32, 40, 48, 56, 64]
+layers = [1, 2, 3, 4, 5, 6, 7, 8]
+"""
+    huge.write_text(f'name = "huge"\n{block}{block}{block}')
+    with pytest.raises(UsageError, match="huge has 278,536 blocks, more than 200,000"):
+        plan("--space", f"toml:{huge}", "--resolution", 32, "--granularity", "block")
+
+
 def test_only_spaces_that_have_a_supernet_are_searched(tmp_path: Path) -> None:
     command = ["--space", "fairnas", "--latency", "nothing", "-o", str(tmp_path / "study")]
     with pytest.raises(UsageError, match="only --space moga can be searched"):

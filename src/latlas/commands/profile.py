@@ -18,6 +18,7 @@ from latlas.console import (
     json_option,
     load_models,
     parse_duration,
+    space_options,
     table,
 )
 from latlas.targets import DeviceChoice, devices_options
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from latlas.profiler.target import Delegate
     from latlas.profiler.workload import Workload
     from latlas.rounds import RoundsPlan
+    from latlas.search.spaces import Space
 
 MIN_NETWORKS = 30
 """Whole networks of a space that are measured: a calibration needs them."""
@@ -47,27 +49,17 @@ LISTED_SAMPLES, UNLISTED_SAMPLES = 100, 600
 where they do not."""
 
 
-def space_networks(space: str, resolution: int, networks: int, seed: int) -> dict[str, Graph]:
-    """Return random networks of a space that together hold each of its choices.
-
-    Those of the space ``general`` have resolutions of their own.
-
-    Raises:
-        UsageError: there is no such space.
-    """
-    if space == GENERAL:
-        from latlas.profiler.samples.networks import designed_networks
-
-        return designed_networks(networks, seed)
+def space_networks(space: Space, networks: int, seed: int) -> dict[str, Graph]:
+    """Return random networks of a space that together hold each of its choices."""
     from latlas.search.cover import covering_genes
-    from latlas.search.spaces import open_space
+    from latlas.search.spaces import label_of
 
-    opened = open_space(space, resolution=resolution)
     # Whole rounds: every choice of every gene is then in equally many networks.
-    most = max(opened.choices)
+    most = max(space.choices)
     rounds = -(-networks // most) * most
-    genes = covering_genes(opened.choices, rounds, seed)
-    return {f"{space}-{seed}-{i:03d}": opened.decode(each) for i, each in enumerate(genes)}
+    genes = covering_genes(space.choices, rounds, seed)
+    label = label_of(space)
+    return {f"{label}-{seed}-{i:03d}": space.decode(each) for i, each in enumerate(genes)}
 
 
 def make_workload(
@@ -126,24 +118,28 @@ def load_rules(path: Path, choice: DeviceChoice) -> FusionRules:
     return found.rules
 
 
-def space_blocks(space: str, resolution: int) -> list[Graph]:
+def space_blocks(space: Space) -> list[Graph]:
     """Return every choice of every block of a space.
 
     Raises:
-        UsageError: there is no such space, or its networks are no chains of blocks.
+        UsageError: its networks are no chains of blocks, or there are too many blocks.
     """
-    from latlas.predictor.blocks import blocks_of
-    from latlas.predictor.genes import BlockSpace
+    from latlas.predictor.blocks import blocks_of, count_blocks
+    from latlas.predictor.genes import MAX_TUPLES, BlockSpace
     from latlas.profiler.errors import UsageError
-    from latlas.search.spaces import open_space
 
-    opened = open_space(space, resolution=resolution)
-    if not isinstance(opened, BlockSpace):
+    if not isinstance(space, BlockSpace):
         raise UsageError(
-            f"--granularity block: the networks of {space} are no chains of blocks; measure its "
-            "kernels (--granularity kernel)"
+            f"--granularity block: the networks of {space.name} are no chains of blocks; measure "
+            "its kernels (--granularity kernel)"
         )
-    return [block for _, _, block in blocks_of(opened)]
+    count = count_blocks(space)
+    if count > MAX_TUPLES:
+        raise UsageError(
+            f"--granularity block: {space.name} has {count:,} blocks, more than {MAX_TUPLES:,}; "
+            "measure its kernels (--granularity kernel)"
+        )
+    return [block for _, _, block in blocks_of(space) if block.nodes]
 
 
 def make_block_workload(
@@ -241,6 +237,7 @@ def make_plan(
     help="Height and width of the input of the space's networks, by default 224; general ones "
     "have their own.",
 )
+@space_options
 @click.option(
     "--runs",
     type=click.IntRange(1, 100_000),
@@ -281,6 +278,9 @@ def main(
     networks: int | None,
     rounds: int | None,
     resolution: int | None,
+    width: float | None,
+    classes: int | None,
+    settings: tuple[str, ...],
     runs: int,
     min_ms: float,
     warmup_ms: float | None,
@@ -298,15 +298,21 @@ def main(
     """
     from latlas.profiler.errors import UsageError
     from latlas.profiler.fusion import rules_for
+    from latlas.profiler.samples.networks import designed_networks
     from latlas.rounds import POOL, plan_rounds, run_rounds
+    from latlas.search.spaces import open_space, parse_settings
 
     if space is None and not models:
         raise UsageError(
             "say what to measure: --space general for any model, --space moga, --models FOLDER, "
             "or a space and models"
         )
-    if space == GENERAL and resolution is not None:
-        raise UsageError("the networks of --space general have resolutions of their own")
+    sized = resolution is not None or width is not None or classes is not None or bool(settings)
+    if sized and space in (None, GENERAL):
+        raise UsageError(
+            "--resolution, --width, --classes and --set are for the networks of a search space: "
+            f"{'models' if space is None else 'those of --space general'} have sizes of their own"
+        )
     if folder is None and not only_plan:
         raise UsageError("say where the figures go: --table tables/NAME (or --plan to see a plan)")
     if granularity == "block" and (space is None or models):
@@ -317,12 +323,28 @@ def main(
         raise UsageError("--rounds chooses kernels or networks: leave --granularity block away")
     if granularity == "block" and rules_file is not None:
         raise UsageError("--fusion-rules split kernels: leave --granularity block away")
-    blocks = space_blocks(space, resolution or 224) if space and granularity == "block" else None
+    opened: Space | None = None
+    if space is not None and space != GENERAL:
+        opened = open_space(
+            space,
+            resolution=resolution or 224,
+            width=1.0 if width is None else width,
+            classes=classes or 1000,
+            settings=parse_settings(settings),
+        )
+    if opened is None and granularity == "block":
+        raise UsageError("--granularity block: the networks of general are no chains of blocks")
+    blocks = space_blocks(opened) if opened is not None and granularity == "block" else None
     usual = GENERAL_NETWORKS if space == GENERAL else MIN_NETWORKS
     wanted = usual if networks is None else networks
     drawn: dict[str, Graph] = {}
     if space is not None:
-        drawn = space_networks(space, resolution or 224, POOL * wanted if rounds else wanted, seed)
+        count = POOL * wanted if rounds else wanted
+        drawn = (
+            designed_networks(count, seed)
+            if opened is None
+            else space_networks(opened, count, seed)
+        )
     loaded = load_models(models, input_shape)
     if rounds and space is None:
         wanted = len(loaded)

@@ -140,12 +140,14 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
     from latlas.profiler.campaign import Campaign, CampaignSettings
     from latlas.profiler.errors import PredictorError
     from latlas.profiler.table import Table
+    from latlas.search.spaces import open_space
 
     _step(f"profile: kernels and networks of MoGA's space on this machine's {delegate.upper()}")
     folder = output / "tables" / delegate
     path = output / f"{delegate}.latlas"
     which = 0 if delegate == "cpu" else 1
-    networks = space_networks("moga", scale.resolution, scale.networks[which], seed=0)
+    space = open_space("moga", resolution=scale.resolution)
+    networks = space_networks(space, scale.networks[which], seed=0)
     work = make_workload(networks, delegate, scale.runs[which], scale.min_ms[which])
     settings = CampaignSettings(patience_s=scale.patience_s, max_s=scale.max_s[which])
     # The most useful jobs that should fit, with networks among them; the clock has the last word.

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +13,11 @@ from hypothesis import strategies as st
 from latlas.profiler.count import count
 from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.kernel import split
+from latlas.profiler.ops import Concat, Mean, Op, Pool, Reduce
+from latlas.profiler.tflite.reader import read_tflite
+from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.spaces import NasnetSpace
 from latlas.search.spaces.nasnet import NASNET_A, OPERATORS, STACKINGS, Combination
 
@@ -52,3 +63,75 @@ def test_genes_and_cells() -> None:
         SMALL.decode((2,) * 50)  # the first state has two inputs to read, 0 and 1
     with pytest.raises(SearchError, match="not a cell"):
         SMALL.encode((cell[0]._replace(left_operator="conv_9x9"), *cell[1:]), cell)
+
+
+@pytest.mark.parametrize("kind", ["b", "c"])
+def test_spaces_of_nasnet_b_and_c(kind: Literal["b", "c"]) -> None:
+    space = replace(SMALL, kind=kind)
+    inputs, states = (4, 4) if kind == "b" else (2, 5)
+    cell = math.prod((inputs + b) ** 2 for b in range(states)) * (13**2 * 4) ** states
+    assert space.size == cell**2
+    for genes in space.sample(4, seed=0):
+        graph = fold(space.decode(genes))
+        assert read_tflite(to_tflite(graph)) == graph
+        for delegate in ("cpu", "gpu"):
+            kernels = split(graph, rules_for(delegate))
+            assert sum(count(kernel.graph).madds for kernel in kernels) == count(graph).madds
+
+
+def test_every_state_of_nasnet_b_goes_to_the_next_cell() -> None:
+    space = replace(SMALL, kind="b", stem_reductions=0)
+    # A cell whose new state i comes from input i alone: the four paths never meet but at the end.
+    cell = tuple(Combination(i, i, "max_3x3", "max_3x3", "add") for i in range(4))
+    graph = space.decode(space.encode(cell, cell))
+    pools = [node.op for node in graph.nodes if isinstance(node.op, Pool)]
+    assert len(pools) == 5 * 4 * 2
+    assert sum(pool.stride == (2, 2) for pool in pools) == 2 * 4 * 2
+    joined = [node for node in graph.nodes if isinstance(node.op, Concat)]
+    assert [len(node.inputs) for node in joined] == [4]
+    # What reads the first input only leaves the other three paths out, but for the last cell's.
+    alone = tuple(Combination(0, 0, "max_3x3", "max_3x3", "add") for _ in range(4))
+    graph = space.decode(space.encode(alone, alone))
+    assert sum(isinstance(node.op, Pool) for node in graph.nodes) == 4 * 2 + 4 * 2
+
+
+@pytest.mark.parametrize(
+    ("combine", "mean"),
+    [("add_layer_norm", Reduce("mean", (1, 2, 3))), ("add_instance_norm", Mean())],
+)
+def test_normalised_additions(combine: str, mean: Op) -> None:
+    space = replace(SMALL, kind="c")
+    plain = tuple(Combination(0, 1, "identity", "identity", "add") for _ in range(5))
+    normalised = tuple(one._replace(combine=combine) for one in plain)
+    graph = space.decode(space.encode(normalised, plain))
+    # Mean and variance of 5 states in 3 normal cells; the classifier takes a mean, too.
+    found = [node.op for node in graph.nodes].count(mean)
+    assert found == 2 * 5 * 3 + (combine == "add_instance_norm")
+    more = count(graph).params - count(space.decode(space.encode(plain, plain))).params
+    assert more == 5 * 2 * (12 + 24 + 48)
+    with pytest.raises(SearchError, match="nasnet is 50 integers"):
+        SMALL.encode(normalised, plain)
+
+
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["a", "b", "c"]))
+def test_mutations_are_of_three_kinds(seed: int, kind: Literal["a", "b", "c"]) -> None:
+    space = replace(SMALL, kind=kind)
+    rng = np.random.default_rng(seed)
+    (genes,) = space.sample(1, seed)
+    changed = Counter[int]()
+    for _ in range(30):
+        other = space.mutate(genes, rng)
+        space.require(other)
+        (place,) = [i for i, (a, b) in enumerate(zip(genes, other, strict=True)) if a != b]
+        changed[place % 5] += 1
+    assert changed[0] + changed[1] > 1
+    assert changed[2] + changed[3] > 1
+    assert changed[4] > 1
+
+
+def test_width_multiplies_filters() -> None:
+    wide = replace(SMALL, width=2.0)
+    genes = SMALL.sample(1, seed=0)[0]
+    assert wide.decode(genes) == replace(SMALL, filters=24, stem_filters=64).decode(genes)
+    assert replace(SMALL, width=0.1).scaled(12) == 8
+    assert replace(SMALL, width=1.5).scaled(44) == 64

@@ -1,0 +1,563 @@
+"""The definition of a block space in TOML, checked. docs/spaces.md is its reference.
+
+A file is input from outside: whatever it holds, reading it takes bounded time and memory, and
+raises `SearchError` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+from latlas.profiler.errors import SearchError
+from latlas.search.spaces.layer import Layer
+
+MAX_BYTES = 64 * 1024
+"""Largest definition that is read."""
+
+MAX_BLOCKS, MAX_LAYERS, MAX_FILTERS = 200, 400, 16384
+"""Blocks of a space, layers of its deepest network, channels of a layer."""
+
+MAX_VALUES, MAX_CHOICES = 64, 1024
+"""Values of a key, and choices of a gene."""
+
+_MAX_DOTS = 200  # tomllib takes quadratic time for dotted keys
+_OPERATOR = re.compile(r"conv|separable|identity|mbconv([0-9]{1,2}(?:\.[0-9]{1,3})?)?")
+_NAME = re.compile("[a-z][a-z0-9_]{0,39}")
+_ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh", "elu")
+_GATES = ("hard_sigmoid", "logistic")
+_SKIPS = ("none", "identity", "pool")
+_SE_OF = ("gated", "input")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All that a definition says about a block once every choice is made.
+
+    `Layer` has the meaning of what is not said here.
+
+    Attributes:
+        operator: one of `Layer`'s; ``mbconv`` may have its expansion behind it.
+        skip: by default the identity for ``mbconv`` and none for others.
+        layers: equal layers one after the other; the first has the stride.
+        scale: whether the space's width applies to the filters.
+    """
+
+    operator: str
+    filters: int
+    kernel: int = 3
+    expansion: float | None = None
+    se: float = 0.0
+    skip: str | None = None
+    layers: int = 1
+    activation: str = "relu"
+    stride: int = 1
+    se_of: str = "gated"
+    se_divisor: int = 1
+    se_activation: str = "relu"
+    gate: str = "hard_sigmoid"
+    pointwise_activation: str = "none"
+    scale: bool = True
+
+    def layer(self, filters: int, stride: int) -> Layer:
+        """Return one layer, of so many filters and this stride."""
+        kind = "mbconv" if self.operator.startswith("mbconv") else self.operator
+        suffix = self.operator.removeprefix("mbconv") if kind == "mbconv" else ""
+        skip = self.skip or ("identity" if kind == "mbconv" else "none")
+        return Layer(
+            cast(Literal["conv", "separable", "mbconv", "identity"], kind),
+            filters,
+            self.kernel,
+            stride,
+            expansion=float(suffix or self.expansion or 1),
+            se=self.se,
+            se_of=cast(Literal["input", "gated"], self.se_of),
+            se_divisor=self.se_divisor,
+            act=self.activation,
+            se_act=self.se_activation,
+            gate=self.gate,
+            pointwise_act=self.pointwise_activation,
+            skip=cast(Literal["none", "identity", "pool"], skip),
+        )
+
+
+class Decision(NamedTuple):
+    """What is chosen: values of a key, or for ``choices`` tables of several keys."""
+
+    key: str
+    values: tuple[Any, ...]
+
+    def apply(self, options: Options, choice: int) -> Options:
+        """Return options with a choice made."""
+        value = self.values[choice]
+        return replace(options, **(dict(value) if self.key == CHOICES else {self.key: value}))
+
+    def decides(self, key: str) -> bool:
+        """Return whether the value of a key depends on this choice."""
+        if self.key == CHOICES:
+            return any(key == name for table in self.values for name, _ in table)
+        return self.key == key
+
+
+CHOICES = "choices"
+DECISIONS = (
+    *(CHOICES, "operator", "kernel", "expansion", "se", "skip", "filters", "layers"),
+    "activation",
+)
+"""What may be chosen, in the order of genes; in a joint gene the last one changes fastest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a space: fixed where nothing is decided.
+
+    Attributes:
+        options: what is fixed.
+        decisions: what is chosen.
+        joint: whether one gene chooses all of it.
+    """
+
+    options: Options
+    decisions: tuple[Decision, ...]
+    joint: bool
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of choices of its genes."""
+        counts = tuple([len(decision.values) for decision in self.decisions])
+        return (math.prod(counts),) if self.joint and counts else counts
+
+    def picks(self, values: Sequence[int]) -> list[int]:
+        """Return the choice of every decision, given the values of its genes."""
+        if not self.joint:
+            return list(values)
+        picks = []
+        rest = values[0] if values else 0
+        for decision in reversed(self.decisions):
+            rest, pick = divmod(rest, len(decision.values))
+            picks.append(pick)
+        return picks[::-1]
+
+    def values(self, picks: Sequence[int]) -> tuple[int, ...]:
+        """Return the values of its genes, given the choice of every decision."""
+        if not self.joint or not picks:
+            return tuple(picks)
+        value = 0
+        for decision, pick in zip(self.decisions, picks, strict=True):
+            value = value * len(decision.values) + pick
+        return (value,)
+
+    def chosen(self, values: Sequence[int]) -> Options:
+        """Return what the values of its genes make of it."""
+        options = self.options
+        for decision, pick in zip(self.decisions, self.picks(values), strict=True):
+            options = decision.apply(options, pick)
+        return options
+
+    @property
+    def filters_gene(self) -> int | None:
+        """Which of its genes decides how many channels it writes; None where none does."""
+        for position, decision in enumerate(self.decisions):
+            if decision.decides("filters"):
+                return 0 if self.joint else position
+        return None
+
+    def filters_of(self, value: int | None) -> tuple[int, bool]:
+        """Return the filters that `filters_gene` chooses, and whether the width applies to them."""
+        gene, options = self.filters_gene, self.options
+        if value is not None and gene is not None:
+            if self.joint:
+                options = self.chosen((value,))
+            else:
+                options = self.decisions[gene].apply(options, value)
+        return options.filters, options.scale
+
+    def all_filters(self) -> set[tuple[int, bool]]:
+        """Return all that it may write."""
+        found = [self.options]
+        for decision in self.decisions:
+            if decision.decides("filters"):
+                found = [decision.apply(self.options, pick) for pick in range(len(decision.values))]
+        return {(options.filters, options.scale) for options in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What stands behind the blocks: global average pooling and the classifier.
+
+    Attributes:
+        features: filters of a 1x1 convolution without batch norm between the two; 0 for none.
+        bias: whether that has a bias.
+        activation: behind it.
+        scale: whether the space's width applies to its filters.
+        dropout: rate of the dropout before the classifier.
+    """
+
+    features: int = 0
+    bias: bool = True
+    activation: str = "hard_swish"
+    scale: bool = False
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A block space, at any resolution, width and number of classes.
+
+    Attributes:
+        name: what it is called.
+        blocks: from the first on; those that repeat are written out.
+        tail: what stands behind them.
+        text: the file's content as JSON with sorted keys, without notes.
+    """
+
+    name: str
+    blocks: tuple[Block, ...]
+    tail: Tail
+    text: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The file's content, without notes."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+def load_definition(path: str | Path) -> Definition:
+    """Read a definition from a file.
+
+    Raises:
+        SearchError: the file cannot be read, or `parse_definition` refuses it.
+    """
+    where = _printable(str(path))
+    path = Path(path)
+    try:
+        if not path.is_file():  # a pipe or a device might never end
+            raise SearchError(f"no file {where}: name the TOML file of a search space")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise SearchError(f"cannot read {where}: {reason}") from problem
+    return parse_definition(data, where)
+
+
+def parse_definition(data: bytes, where: str = "space") -> Definition:
+    """Read a definition. Everything is checked; an unknown key is an error, since a typo may be.
+
+    Args:
+        data: TOML in UTF-8, at most 64 KiB.
+        where: what messages call it.
+
+    >>> blocks = '[[blocks]]\\noperator = "mbconv6"\\nfilters = 24\\nkernel = [3, 5]'
+    >>> definition = parse_definition(b'name = "mine"\\n' + blocks.encode())
+    >>> [block.counts for block in definition.blocks]
+    [(2,)]
+
+    Raises:
+        SearchError: it is no definition; the message names the key, what was expected and what
+            was got.
+    """
+    if len(data) > MAX_BYTES:
+        raise SearchError(f"{where}: longer than {MAX_BYTES} bytes; is it the right file?")
+    try:
+        text = data.decode()
+        if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
+            raise SearchError(f"{where}: a line with more than {_MAX_DOTS} dots; break it up")
+        document = tomllib.loads(text.replace("\r\n", "\n"))
+    except (ValueError, RecursionError) as problem:
+        raise SearchError(f"{where}: not TOML: {ascii(str(problem))[1:200]}") from problem
+    return check_definition(document, where)
+
+
+def check_definition(document: object, where: str = "space") -> Definition:
+    """Read a definition that is a dictionary, as TOML or JSON give it.
+
+    Args:
+        document: the dictionary.
+        where: what messages call it.
+
+    Raises:
+        SearchError: as of `parse_definition`.
+    """
+    table = _table(document, where, ("name", "notes", "defaults", "blocks", "tail"))
+    if not isinstance(table.get("name"), str) or not _NAME.fullmatch(table["name"]):
+        raise _wrong(where, "name", "small letters, digits and _, at most 40", table)
+    if not isinstance(table.get("notes", ""), str):
+        raise _wrong(where, "notes", "text", table)
+    defaults = _fixed(table.get("defaults", {}), f"{where}: defaults")
+    rows = table.get("blocks")
+    if not isinstance(rows, list) or not rows:
+        raise _wrong(where, "blocks", "tables, each [[blocks]]", table)
+    blocks: list[Block] = []
+    for number, row in enumerate(rows, 1):
+        blocks += _blocks(row, defaults, blocks, f"{where}: block {number}")
+        if len(blocks) > MAX_BLOCKS:
+            raise SearchError(f"{where}: more than {MAX_BLOCKS} blocks")
+    depth = sum(_most_layers(block) for block in blocks)
+    if depth > MAX_LAYERS:
+        raise SearchError(f"{where}: up to {depth} layers, more than {MAX_LAYERS}")
+    if not any(block.decisions for block in blocks):
+        raise SearchError(
+            f"{where}: nothing is to be chosen: give a key of a block several values, e.g. "
+            "kernel = [3, 5]"
+        )
+    tail = _tail(table.get("tail", {}), f"{where}: tail")
+    kept = {key: value for key, value in table.items() if key != "notes"}
+    return Definition(table["name"], tuple(blocks), tail, json.dumps(kept, sort_keys=True))
+
+
+class _Kind(NamedTuple):
+    """What the value of a key may be."""
+
+    fits: Callable[[Any], bool]
+    expected: str
+
+
+def _integer(low: int, high: int) -> _Kind:
+    return _Kind(
+        lambda value: type(value) is int and low <= value <= high, f"an integer, {low} to {high}"
+    )
+
+
+def _number(low: float, high: float) -> _Kind:
+    return _Kind(
+        lambda value: type(value) in (int, float) and low <= value <= high,
+        f"a number, {low:g} to {high:g}",
+    )
+
+
+def _word(known: Sequence[str]) -> _Kind:
+    return _Kind(
+        lambda value: isinstance(value, str) and value in known, f"one of {', '.join(known)}"
+    )
+
+
+_SWITCH = _Kind(lambda value: isinstance(value, bool), "true or false")
+
+_KINDS: dict[str, _Kind] = {
+    "operator": _Kind(
+        lambda value: isinstance(value, str) and _OPERATOR.fullmatch(value) is not None,
+        "conv, separable, mbconv, mbconv with its expansion (mbconv6) or identity",
+    ),
+    "kernel": _Kind(
+        lambda value: type(value) is int and 1 <= value <= 31 and value % 2 == 1,
+        "an odd integer, 1 to 31",
+    ),
+    "expansion": _number(0.1, 32),
+    "se": _number(0, 1),
+    "skip": _word(_SKIPS),
+    "filters": _integer(1, MAX_FILTERS),
+    "layers": _integer(1, 64),
+    "activation": _word(_ACTIVATIONS),
+    "stride": _integer(1, 4),
+    "se_of": _word(_SE_OF),
+    "se_divisor": _integer(1, 64),
+    "se_activation": _word(_ACTIVATIONS),
+    "gate": _word(_GATES),
+    "pointwise_activation": _word(_ACTIVATIONS),
+    "scale": _SWITCH,
+}
+_TAIL_KINDS: dict[str, _Kind] = {
+    "features": _integer(0, MAX_FILTERS),
+    "bias": _SWITCH,
+    "activation": _word(_ACTIVATIONS),
+    "scale": _SWITCH,
+    "dropout": _number(0, 0.99),
+}
+_BLOCK_KEYS = (*_KINDS, CHOICES, "repeat", "genes")
+_MAY_REPEAT = ("filters", "layers")
+"""Choices that may be the same twice: rounding makes narrow widths coincide."""
+
+
+def _printable(text: str) -> str:
+    return ascii(text[:200])[1:-1]
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):  # a number of thousands of digits, a table that deep
+        return f"one too large to show ({type(value).__name__})"
+
+
+def _wrong(where: str, key: str, expected: str, table: Mapping[str, Any]) -> SearchError:
+    got = _shown(table[key]) if key in table else "nothing"
+    return SearchError(f"{where}: {key} must be {expected}, got {got}")
+
+
+def _table(value: object, where: str, known: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SearchError(f"{where}: must be a table, got {_shown(value)}")
+    for key in value:
+        if key not in known:
+            raise SearchError(f"{where}: unknown key {_shown(key)}; known are {', '.join(known)}")
+    return value
+
+
+def _fixed(value: object, where: str, kinds: Mapping[str, _Kind] = _KINDS) -> dict[str, Any]:
+    """Return a table in which every key has one value."""
+    table = _table(value, where, tuple(kinds))
+    for key in table:
+        if not kinds[key].fits(table[key]):
+            raise _wrong(where, key, kinds[key].expected, table)
+    return table
+
+
+def _tail(value: object, where: str) -> Tail:
+    return Tail(**_fixed(value, where, _TAIL_KINDS))
+
+
+def _blocks(
+    value: object, defaults: Mapping[str, Any], before: Sequence[Block], where: str
+) -> list[Block]:
+    """Return a block as often as it repeats, checked against those before it."""
+    table = _table(value, where, _BLOCK_KEYS)
+    repeat, genes = table.get("repeat", 1), table.get("genes", "separate")
+    if not _integer(1, MAX_BLOCKS).fits(repeat):
+        raise _wrong(where, "repeat", f"an integer, 1 to {MAX_BLOCKS}", table)
+    if genes not in ("separate", "joint"):
+        raise _wrong(where, "genes", "separate or joint", table)
+    if not isinstance(table.get(CHOICES, []), list):
+        raise _wrong(where, CHOICES, "a list of tables", table)
+    decisions = tuple([_decision(key, table, where) for key in DECISIONS if _chosen(key, table)])
+    decided = {key for key in _KINDS for decision in decisions if decision.decides(key)}
+    fixed = _fixed(
+        {key: value for key, value in table.items() if key in _KINDS and not _chosen(key, table)},
+        where,
+    )
+    for decision in decisions:
+        if decision.key == CHOICES:
+            for key in table:
+                if key in _KINDS and decision.decides(key):
+                    raise SearchError(f"{where}: {key} is in choices and beside them: remove one")
+    options = dict(defaults) | fixed
+    _require_everywhere("operator", options, decisions, where)
+    _require_everywhere("filters", options, decisions, where)
+    for key in decided:  # a placeholder: whatever is decided replaces it
+        options.setdefault(key, {"operator": "conv", "filters": 1}.get(key))
+    plain = {key: value for key, value in options.items() if value is not None}
+    first = Block(Options(**plain), decisions, genes == "joint")
+    if max(first.counts, default=1) > MAX_CHOICES:
+        raise SearchError(
+            f"{where}: a gene of {max(first.counts)} choices, more than {MAX_CHOICES}: write "
+            'genes = "separate", or fewer choices'
+        )
+    left_out = _check_operators(first, where)
+    blocks: list[Block] = []
+    for number in range(repeat):
+        block = first if number == 0 else replace(first, options=replace(first.options, stride=1))
+        if left_out:
+            _check_identity(block, left_out, [*before, *blocks], where)
+        blocks.append(block)
+    return blocks
+
+
+def _chosen(key: str, table: Mapping[str, Any]) -> bool:
+    return key in DECISIONS and isinstance(table.get(key), list)
+
+
+def _decision(key: str, table: Mapping[str, Any], where: str) -> Decision:
+    values: list[Any] = table[key]
+    if not 1 <= len(values) <= MAX_VALUES:
+        raise SearchError(f"{where}: {key} has 1 to {MAX_VALUES} values, not {len(values)}")
+    if key == CHOICES:
+        tables = [_fixed(one, f"{where}: choice {n}") for n, one in enumerate(values, 1)]
+        for number, one in enumerate(tables, 1):
+            if "stride" in one or "scale" in one:
+                raise SearchError(
+                    f"{where}: choice {number}: stride and scale cannot be chosen; write them "
+                    "beside choices"
+                )
+        values = [tuple(sorted(one.items())) for one in tables]
+    else:
+        for value in values:
+            if not _KINDS[key].fits(value):
+                raise SearchError(
+                    f"{where}: every {key} must be {_KINDS[key].expected}, got {_shown(value)}"
+                )
+    if len(set(values)) < len(values) and key not in _MAY_REPEAT:
+        raise SearchError(f"{where}: {key} has a value twice: {_shown(table[key])}")
+    return Decision(key, tuple(values))
+
+
+def _require_everywhere(
+    key: str, options: Mapping[str, Any], decisions: Sequence[Decision], where: str
+) -> None:
+    """Raise unless a key has a value whatever is chosen."""
+    for decision in decisions:
+        if decision.key == key or (
+            decision.key == CHOICES and all(key in dict(table) for table in decision.values)
+        ):
+            return
+    if key not in options:
+        raise SearchError(f"{where}: {key} is missing")
+
+
+def _alternatives(block: Block) -> list[Options]:
+    """Return the block with every one of its ``choices``, and with every operator.
+
+    Nothing else matters for what fits together, so that the many combinations need not be tried.
+    """
+    found = [block.options]
+    for decision in block.decisions:
+        if decision.key in (CHOICES, "operator"):
+            picks = range(len(decision.values))
+            found = [decision.apply(options, pick) for options in found for pick in picks]
+    return found
+
+
+def _check_operators(block: Block, where: str) -> set[tuple[int, bool]]:
+    """Raise unless operators and expansions fit together.
+
+    Returns:
+        The filters, and whether they are scaled, with which the block may be an identity.
+    """
+    expands = any(decision.key == "expansion" for decision in block.decisions)
+    chosen = any(decision.key == "filters" for decision in block.decisions)
+    left_out: set[tuple[int, bool]] = set()
+    for options in _alternatives(block):
+        suffix = options.operator.removeprefix("mbconv")
+        given = expands or options.expansion is not None
+        if not suffix and not given:
+            raise SearchError(
+                f"{where}: expansion is missing: mbconv needs it, or write it behind, as mbconv6"
+            )
+        if suffix[:1].isdigit() and given:
+            raise SearchError(
+                f"{where}: {options.operator} says its expansion: remove the key expansion"
+            )
+        if suffix[:1].isdigit() and not _KINDS["expansion"].fits(float(suffix)):
+            expected = _KINDS["expansion"].expected
+            raise SearchError(f"{where}: expansion of {options.operator} must be {expected}")
+        if options.operator == "identity":
+            left_out |= block.all_filters() if chosen else {(options.filters, options.scale)}
+    return left_out
+
+
+def _check_identity(
+    block: Block, writes: set[tuple[int, bool]], before: Sequence[Block], where: str
+) -> None:
+    """Raise unless a block may be left out: it would write what it reads."""
+    if block.options.stride != 1:
+        raise SearchError(f"{where}: an identity has stride 1, not {block.options.stride}")
+    reads = before[-1].all_filters() if before else set()
+    if writes != reads or len(reads) != 1:
+        raise SearchError(
+            f"{where}: the filters of an identity must be those of the block before, "
+            f"{sorted(reads) or 'but there is none'}, not {sorted(writes)} (filters, scale)"
+        )
+
+
+def _most_layers(block: Block) -> int:
+    found = [options.layers for options in _alternatives(block)]
+    for decision in block.decisions:
+        if decision.key == "layers":
+            found += decision.values
+    return max(found)
