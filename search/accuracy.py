@@ -6,19 +6,19 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.profiler.errors import LatlasError, UsageError
+from latlas.profiler.errors import UsageError
+from latlas.search.evaluation import Outcome, measure_with
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
+from latlas.search.searchers import plugin
 from latlas.search.significance import chance_level, is_above_chance
 from latlas.search.spaces import MogaSpace
 
@@ -65,6 +65,14 @@ class AccuracySource(Protocol):
         """
         ...
 
+    def report(self, oracle: Any) -> dict[str, Any]:
+        """Return what the accuracies of the opened oracle are worth; ``text`` are lines of it."""
+        ...
+
+    def test(self, oracle: Any, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies on data that the search does not see; NaN where there are none."""
+        ...
+
 
 def open_accuracy(choice: AccuracyChoice) -> AccuracySource:
     """Return the source that a user names.
@@ -76,10 +84,33 @@ def open_accuracy(choice: AccuracyChoice) -> AccuracySource:
     if opener := KINDS.get(kind):
         return opener(choice)
     if colon:
+        plugin(choice.text)
         return PlugIn(choice.text, choice.space)
     raise UsageError(
         f"--accuracy {choice.text!r:.200}: known are {', '.join(KINDS)} and package.module:Name"
     )
+
+
+@dataclass(frozen=True)
+class AccuracySite:
+    """An opened source as a `Site` of an evaluation."""
+
+    source: AccuracySource
+    oracle: AccuracyOracle
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The source's."""
+        return self.source.identity
+
+    def measure(self, genes: Sequence[Genes]) -> Sequence[Outcome]:
+        return measure_with(self.oracle.evaluate, "accuracy")(genes)
+
+
+@contextmanager
+def accuracy_site(source: AccuracySource) -> Iterator[AccuracySite]:
+    """Open a source, as a worker does."""
+    yield AccuracySite(source, source.open())
 
 
 @dataclass(frozen=True)
@@ -98,6 +129,14 @@ class SupernetSource:
         oracle = self._untrained()
         oracle.supernet.fit(oracle.dataset, self.choice.folder)
         return oracle
+
+    def report(self, oracle: SupernetOracle) -> dict[str, Any]:
+        """Say whether its accuracies and its ranking differ from chance."""
+        return supernet_quality(oracle)
+
+    def test(self, oracle: SupernetOracle, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies on the test images."""
+        return np.array(oracle.supernet.correct(genes, oracle.dataset.test).mean(axis=1))
 
     def _untrained(self) -> SupernetOracle:
         from latlas.search.data import digits
@@ -131,7 +170,7 @@ KINDS: dict[str, Callable[[AccuracyChoice], AccuracySource]] = {"supernet": open
 
 @dataclass(frozen=True)
 class PlugIn:
-    """Accuracies from the user's code: see `load_plug_in`.
+    """Accuracies from the user's code, named ``package.module:Name``.
 
     A class is called with the space and gives an `AccuracyOracle`; an object with ``evaluate`` is
     one; a function takes the genes of one architecture and returns its accuracy.
@@ -143,8 +182,11 @@ class PlugIn:
     @property
     def identity(self) -> dict[str, Any]:
         """Its name, and what it says of itself in ``identity``."""
-        oracle = self.open()
-        return {"kind": "plug-in", "name": self.name, "own": getattr(oracle, "identity", None)}
+        return {
+            "kind": "plug-in",
+            "name": self.name,
+            "own": getattr(self.open(), "identity", None),
+        }
 
     def open(self) -> AccuracyOracle:
         """Import it.
@@ -152,13 +194,17 @@ class PlugIn:
         Raises:
             UsageError: it cannot be imported, or cannot be called.
         """
-        found = load_plug_in(self.name, "--accuracy")
-        oracle: Any = found(self.space) if isinstance(found, type) else found
-        if hasattr(oracle, "evaluate"):
-            return oracle  # type: ignore[no-any-return]
-        if callable(oracle):
-            return _Function(oracle)
-        raise UsageError(f"--accuracy {self.name} is neither a function nor has it evaluate(genes)")
+        found: Any = plugin(self.name)
+        oracle = found(self.space) if isinstance(found, type) else found
+        return oracle if hasattr(oracle, "evaluate") else _Function(oracle)
+
+    def report(self, oracle: Any) -> dict[str, Any]:
+        """Return nothing: what it is worth, its author knows."""
+        return {}
+
+    def test(self, oracle: Any, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return NaNs."""
+        return np.full(len(genes), np.nan)
 
 
 @dataclass(frozen=True)
@@ -170,31 +216,6 @@ class _Function:
 
     def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
         return np.array([self.function(one) for one in genes], np.float64)
-
-
-def load_plug_in(name: str, option: str) -> Any:
-    """Import what ``package.module:Name`` names; the current folder is looked into as well.
-
-    Args:
-        name: of the plug-in.
-        option: that it was given to, for messages.
-
-    >>> load_plug_in("math:sqrt", "--accuracy")(4.0)
-    2.0
-
-    Raises:
-        UsageError: there is none.
-    """
-    module, _, attribute = name.partition(":")
-    here = os.getcwd()  # noqa: PTH109 (an entry of sys.path is a text)
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except LatlasError:
-        raise
-    except Exception as problem:  # it runs the user's module
-        raise UsageError(f"{option} {name}: {type(problem).__name__}: {problem}") from problem
 
 
 def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:

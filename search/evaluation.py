@@ -25,7 +25,7 @@ NOT_THE_CANDIDATE = (DeviceError, TargetMismatchError, UsageError, MemoryError)
 """With one of these the next architecture would fail just the same."""
 
 MAX_CHUNK = 64
-QUICK_S = 0.25
+QUICK_S = 0.1
 """Calls that take less are made with twice as many architectures the next time."""
 SLOW_S = 1.0
 """Calls that take longer are made with half as many, so that little is lost at a kill."""
@@ -152,6 +152,7 @@ class InProcess:
 
     def __init__(self, measures: Mapping[str, Measure]) -> None:
         self.measures = measures
+        self._latest_first = list(measures)[::-1]
         self._waiting: dict[str, deque[Task]] = {metric: deque() for metric in measures}
         self._chunk = dict.fromkeys(measures, 1)
 
@@ -160,7 +161,7 @@ class InProcess:
             self._waiting[task.metric].append(task)
 
     def finished(self) -> Iterator[tuple[Task, Outcome]]:
-        while metric := next((m for m in reversed(self.measures) if self._waiting[m]), ""):
+        while metric := next((name for name in self._latest_first if self._waiting[name]), ""):
             waiting, chunk = self._waiting[metric], self._chunk[metric]
             tasks = [waiting.popleft() for _ in range(min(chunk, len(waiting)))]
             began = time.perf_counter()

@@ -159,7 +159,7 @@ class WeightedNSGA2:
         values = minimised(
             objective_values(trials, self.objectives), [one.direction for one in self.objectives]
         )
-        known = np.isfinite(values).all(axis=1)
+        known = np.asarray(np.isfinite(values).all(axis=1))
         broken = np.array(
             [sum(limit.violation(one) for limit in self.constraints) for one in trials]
         )

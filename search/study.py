@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -30,6 +30,8 @@ from latlas.profiler.journal import JournalWriter, read_journal
 from latlas.search.evaluation import Evaluator
 from latlas.search.objectives import DEFAULT_OBJECTIVES, Constraint, Objective, front_of
 from latlas.search.protocols import Genes, Searcher, SearchSpace, Trial
+
+T = TypeVar("T")
 
 GIVE_UP_AFTER = 8
 """A search whose first so many architectures all fail is not begun."""
@@ -105,6 +107,39 @@ class Study:
         if not isinstance(settings, dict):
             raise SearchError(f"{path} is not a JSON object")
         return cls(folder, settings)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the study optimises; MoGA's objectives where its settings say nothing.
+
+        Raises:
+            SearchError: the settings are damaged.
+        """
+        if "objectives" not in self.settings:
+            return DEFAULT_OBJECTIVES
+        return self._settings_of("objectives", Objective)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """What the study's front keeps.
+
+        Raises:
+            SearchError: the settings are damaged.
+        """
+        return self._settings_of("constraints", Constraint)
+
+    def _settings_of(self, name: str, kind: Callable[..., T]) -> tuple[T, ...]:
+        """Return what the settings list under a name."""
+        found = self.settings.get(name, [])
+        try:
+            for each in found:
+                if not isinstance(each.get("weight", each.get("limit")), int | float):
+                    raise TypeError("a number is missing")
+            return tuple([kind(**each) for each in found])
+        except (AttributeError, TypeError, SearchError) as problem:
+            raise SearchError(
+                f"{self.folder / 'study.json'}: {found!r:.200} are no {name}: {problem}"
+            ) from problem
 
     @property
     def history(self) -> list[Trial]:
