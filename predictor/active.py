@@ -94,7 +94,7 @@ def held_out_errors(
         if network.listed_us is None:
             errors[network.name] = abs(prediction.latency_ms * 1e3 / network.latency_us - 1)
             continue
-        latency_us, _ = predictor.kernels_us(network.kernels)
+        latency_us, _ = predictor.network_us(network.kernels)
         listed_us = np.asarray(network.listed_us)
         known = np.isfinite(listed_us)
         off_us = np.abs(latency_us[known] - listed_us[known]).sum()

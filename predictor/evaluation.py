@@ -176,7 +176,7 @@ def evaluate(
         )
     chosen = [n for n in observations.networks if names is None or n.name in names]
     latency_us, source = predictor.kernels_us([k for n in chosen for k in n.kernels])
-    known = kernel_latencies(observations).latency_us
+    known = kernel_latencies(observations, predictor.residency).latency_us
     accepted: list[tuple[NetworkObservation, Mapping[str, TypeCoverage]]] = []
     refused = []
     kernels: dict[Kernel, KernelResult] = {}

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.predictor.implementation import implementation
-from latlas.predictor.sizes import sizes
+from latlas.predictor.sizes import Sizes, sizes
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.target import Target
 
-VERSION = 3
+VERSION = 4
 """Changes whenever the columns do: a predictor file of another version is refused."""
 
 NAMES = (
@@ -39,6 +39,7 @@ NAMES = (
     "log_imbalance",
     "slices_mod_2",
     "slices_mod_4",
+    "columns_mod_2",
     "kernel_height",
     "kernel_width",
     "stride",
@@ -65,14 +66,21 @@ RANGED = tuple(
 """Columns in which a kernel can lie outside the range of those that were learned from."""
 
 
-def matrix(kernels: Sequence[Kernel], target: Target) -> NDArray[np.float32]:
+def matrix(
+    kernels: Sequence[Kernel], target: Target, c: Sizes | None = None
+) -> NDArray[np.float32]:
     """Return the features of kernels on a target, shape (kernels, len(NAMES)).
+
+    Args:
+        kernels: the kernels.
+        target: what they run on.
+        c: their `sizes`, where these are known already.
 
     >>> cpu = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
     >>> matrix([Kernel.from_text("1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1")], cpu).shape
-    (1, 29)
+    (1, 30)
     """
-    c = sizes(kernels)
+    c = sizes(kernels) if c is None else c
     run = implementation(kernels, c, target)
     whole = 2 if target.precision == "fp16" else 4
     element = np.where(c["element_bytes"] < 4, c["element_bytes"], whole)
@@ -98,6 +106,7 @@ def matrix(kernels: Sequence[Kernel], target: Target) -> NDArray[np.float32]:
         np.log(run.imbalance),
         slices % 2,
         slices % 4,
+        run.columns % 2,
         c["kernel_height"],
         c["kernel_width"],
         c["stride"],

@@ -17,6 +17,7 @@ from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import Intervals
 from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.residency import Residency
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.fusion import rules_named
@@ -25,7 +26,7 @@ from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
-VERSION = 2
+VERSION = 3
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
@@ -57,6 +58,10 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
         },
         "intervals": {
             name: getattr(predictor.intervals, name) for name in ("measured", "doubt", "networks")
+        },
+        "residency": {
+            name: getattr(predictor.residency, name)
+            for name in ("capacity_mb", "weights_us", "maps_us")
         },
         "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
@@ -162,8 +167,15 @@ def _from_parts(
     intervals = Intervals(measured, doubt, int(terms["networks"]))
     numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
     numbers += measured, doubt, intervals.networks
+    terms = header["residency"]
+    capacity_mb, weights_us, maps_us = (
+        float(terms[name]) for name in ("capacity_mb", "weights_us", "maps_us")
+    )
+    numbers += weights_us, maps_us
     if not all(0 <= number <= MAX_US for number in numbers):
         raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
+    if not 1e-3 <= capacity_mb <= 1e6:
+        raise PredictorError(f"{path} is damaged: a cache of {capacity_mb} MB")
     return LatencyPredictor(
         target,
         rules,
@@ -174,6 +186,7 @@ def _from_parts(
         intervals,
         _ranges([str(kind) for kind in header["ranged"]], arrays["ranges"], path),
         _similar(arrays["similar"], path),
+        Residency(capacity_mb, weights_us, maps_us),
     )
 
 

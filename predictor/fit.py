@@ -76,12 +76,13 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         PLAIN_SUM,
         ranges={name: _range(part.x) for name, part in training.items()},
         similar=_similar(known, observations, seed),
+        residency=known.residency,
     )
     networks, sums = [], []
     unknown: set[Kernel] = set()
     for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
-        latency_us, source = plain.kernels_us(network.kernels)
+        latency_us, source = plain.network_us(network.kernels)
         unknown.update(network.kernels[index] for index in np.flatnonzero(source == UNKNOWN))
         if not (source == UNKNOWN).any():
             networks.append(network)
@@ -206,11 +207,11 @@ def _left_out(
             sum_us, count, truth_us = whole[index]
             measured.append(np.log((a * sum_us + b * count + c) / truth_us))
             estimate = without.estimate(networks[index].kernels)
-            total = float(estimate.latency_us.sum())
+            total = float(without.sums_us(estimate, np.array([len(estimate.source)]))[0])
             if (estimate.source == UNKNOWN).any() or total <= 0:
                 continue
             error = np.log((a * total + b * count + c) / truth_us)
-            found.append((error, estimate.latency_us @ estimate.spread / total))
+            found.append((error, estimate.latency_us @ estimate.spread / estimate.latency_us.sum()))
     columns = np.asarray(found, np.float64).reshape(-1, 2).T
     return _Folds(residuals, np.array(measured), columns[0], columns[1])
 

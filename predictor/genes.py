@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.residency import NO_SAVING, Residency, remaining_us
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
@@ -93,9 +94,12 @@ class GeneLatency:
     Args:
         choices: number of choices of every gene.
         groups: for every part, the genes that decide it.
-        tables: for every part, the sum of its kernels in microseconds and their number, shape
-            (tuples, 2); tuples of values in the order of `itertools.product`.
+        tables: for every part, the sum of its kernels in microseconds, their number, their
+            weights and what they read and write in MB, and the most that one of them reads and
+            writes, shape (tuples, 5), of which those in MB are needed where something is saved;
+            tuples of values in the order of `itertools.product`.
         calibration: from the sum to the whole network.
+        residency: what networks save that stay in the cache.
     """
 
     def __init__(
@@ -104,11 +108,13 @@ class GeneLatency:
         groups: Groups,
         tables: Sequence[NDArray[np.float64]],
         calibration: Calibration,
+        residency: Residency = NO_SAVING,
     ) -> None:
         self._choices = list(choices)
         self._groups = [tuple(group) for group in groups]
         self._tables = tables
         self._calibration = calibration
+        self._residency = residency
 
     def latency_ms(
         self, genes: Sequence[Sequence[int]] | NDArray[np.integer]
@@ -122,13 +128,21 @@ class GeneLatency:
             SearchError: a gene has no such choice.
         """
         chosen = as_genes(genes, self._choices)
-        total = np.zeros((len(chosen), 2))
+        columns = 4 if self._residency.saves else 2
+        total, largest_mb = np.zeros((len(chosen), columns)), np.zeros(len(chosen))
         for group, table in zip(self._groups, self._tables, strict=True):
             index = np.zeros(len(chosen), np.intp)
             for position in group:
                 index = index * self._choices[position] + chosen[:, position]
-            total += table.take(index, axis=0)
-        return self._calibration.apply(total[:, 0], total[:, 1]) / 1e3
+            found = table.take(index, axis=0)
+            total += found[:, :columns]
+            if self._residency.saves:
+                np.maximum(largest_mb, found[:, 4], out=largest_mb)
+        sums_us = total[:, 0]
+        if self._residency.saves:
+            saved_us = self._residency.saved_us(total[:, 2:], total[:, 2] + largest_mb)
+            sums_us = remaining_us(sums_us, saved_us)
+        return self._calibration.apply(sums_us, total[:, 1]) / 1e3
 
 
 class GraphLatency:
@@ -200,12 +214,14 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
             "predict its graphs instead"
         )
     _require_sum(space, parts, kernels_of, seed)
-    known_us: dict[Kernel, float] = {}
+    known: dict[Kernel, _Row] = {}
     tables = [
-        _table(parts, index, [space.choices[position] for position in group], predictor, known_us)
+        _table(parts, index, [space.choices[position] for position in group], predictor, known)
         for index, group in enumerate(parts.groups)
     ]
-    return GeneLatency(space.choices, parts.groups, tables, predictor.calibration)
+    return GeneLatency(
+        space.choices, parts.groups, tables, predictor.calibration, predictor.residency
+    )
 
 
 def as_genes(
@@ -225,6 +241,9 @@ def as_genes(
     if (chosen < 0).any() or (chosen >= np.asarray(choices)).any():
         raise SearchError(f"a gene is outside the choices {list(choices)}")
     return chosen.astype(np.intp, copy=False)
+
+
+_Row = tuple[float, ...]
 
 
 class _Parts(Protocol):
@@ -299,17 +318,23 @@ def _table(
     index: int,
     choices: Sequence[int],
     predictor: LatencyPredictor,
-    known_us: dict[Kernel, float],
+    known: dict[Kernel, _Row],
 ) -> NDArray[np.float64]:
-    """Return the sum of a part's kernels and their number for every tuple of values."""
+    """Return the table of a part, as `GeneLatency` takes it.
+
+    Where a part says how genes change a network, the most that one kernel reads and writes is that
+    of the kernels which come in.
+    """
     values = itertools.product(*map(range, choices))
     counts = [parts.kernels(index, each) for each in values]
-    new = [k for k in dict.fromkeys(itertools.chain(*counts)) if k not in known_us]
-    latency_us, source = predictor.kernels_us(new)
-    predictor.require_known(new, source)
-    known_us.update(zip(new, latency_us.tolist(), strict=True))
-    rows = [
-        (sum(count * known_us[kernel] for kernel, count in each.items()), each.total())
-        for each in counts
-    ]
-    return np.array(rows, np.float64)
+    new = [k for k in dict.fromkeys(itertools.chain(*counts)) if k not in known]
+    found = predictor.estimate(new)
+    predictor.require_known(new, found.source)
+    columns = (found.latency_us, np.ones(len(new)), *found.traffic_mb.T)
+    known.update(zip(new, map(tuple, np.stack(columns, axis=1).tolist()), strict=True))
+    table = np.zeros((len(counts), 5))
+    for row, each in zip(table, counts, strict=True):
+        for kernel, count in each.items():
+            row[:4] += count * np.array(known[kernel])
+            row[4] = max(row[4], known[kernel][3] * (count > 0))
+    return table

@@ -44,12 +44,15 @@ class Implementation:
         variant: number of the code that runs.
         work: multiplications with those by padding, or elements touched, at least 1.
         items: pieces that are shared out to threads or to a GPU's cores.
+        columns: tiles of output channels that vectors hold; XNNPACK has wider code for two at once,
+            which it leaves where their number is odd.
         imbalance: time until the last thread is done, over that of threads with equal shares.
     """
 
     variant: NDArray[np.int64]
     work: NDArray[np.int64]
     items: NDArray[np.int64]
+    columns: NDArray[np.int64]
     imbalance: NDArray[np.float64]
 
 
@@ -103,7 +106,7 @@ def _on_gpu(kernels: Sequence[Kernel], c: Sizes, target: Target) -> Implementati
         GENERIC,
     )
     items = pixels * written
-    return Implementation(variant, np.maximum(work, 1), items, np.ones(len(items)))
+    return Implementation(variant, np.maximum(work, 1), items, written, np.ones(len(items)))
 
 
 def _winograd(kernels: Sequence[Kernel], c: Sizes, target: Target) -> NDArray[np.bool_]:
@@ -169,4 +172,4 @@ def _on_cpu(c: Sizes, target: Target) -> Implementation:
         [convolution & (taps == 1) & (c["stride"] == 1), depthwise], [POINTWISE, DEPTHWISE], GENERIC
     )
     imbalance = share * target.threads / items
-    return Implementation(variant, np.maximum(work, 1), items, imbalance)
+    return Implementation(variant, np.maximum(work, 1), items, columns, imbalance)

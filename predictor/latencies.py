@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latlas.predictor.observations import Observations
+from latlas.predictor.residency import Residency, fit_residency, nominal
 from latlas.profiler.kernel import Kernel
 
 FLOOR = 0.05
@@ -34,15 +35,27 @@ class KernelLatencies:
         latency_us: microseconds of every kernel measured, as inside a network.
         weight: how many networks, or 1 where it was measured alone, stand behind each.
         context_ratio: by kernel type, time in context over time alone.
+        residency: what they save in networks that stay in the cache: the latencies are without it.
     """
 
     latency_us: Mapping[Kernel, float]
     weight: Mapping[Kernel, int]
     context_ratio: Mapping[str, float]
+    residency: Residency
 
 
-def kernel_latencies(observations: Observations) -> KernelLatencies:
-    """Work out the latency of every kernel that was measured."""
+def kernel_latencies(
+    observations: Observations, residency: Residency | None = None
+) -> KernelLatencies:
+    """Work out the latency of every kernel that was measured.
+
+    Args:
+        observations: what was measured.
+        residency: what kernels save in small networks; learned from the observations where None.
+    """
+    if residency is None:
+        residency = fit_residency(observations)
+    observations = nominal(observations, residency)
     context: dict[Kernel, list[float]] = defaultdict(list)
     for network in observations.networks:
         if network.listed_us is not None:
@@ -58,7 +71,7 @@ def kernel_latencies(observations: Observations) -> KernelLatencies:
     latency = {k: time_us * ratio.get(k.type, usual) for k, time_us in alone.items()}
     latency |= {kernel: float(np.median(times)) for kernel, times in context.items()}
     weight = {kernel: len(context.get(kernel, ())) or 1 for kernel in latency}
-    return KernelLatencies(latency, weight, ratio)
+    return KernelLatencies(latency, weight, ratio, residency)
 
 
 def _context_ratio(

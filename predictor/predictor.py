@@ -13,7 +13,8 @@ from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
-from latlas.predictor.sizes import kernel_class
+from latlas.predictor.residency import NO_SAVING, Residency, footprint_mb, remaining_us, traffic_mb
+from latlas.predictor.sizes import kernel_class, sizes
 from latlas.profiler.errors import UnknownKernelError
 from latlas.profiler.fusion import rules_named
 from latlas.profiler.graph import Graph
@@ -66,21 +67,27 @@ class KernelEstimates:
     """What is known about kernels, each array of shape (kernels,).
 
     Attributes:
-        latency_us: microseconds inside a network.
+        latency_us: microseconds inside a large network.
         source: `MEASURED`, `PREDICTED` or `UNKNOWN`.
         spread: standard deviation between trees of the logarithm of the time; 0 where measured.
         extrapolated: whether the kernel was predicted outside the range of those learned from.
+        traffic_mb: weights, and bytes read and written, in MB, shape (kernels, 2).
     """
 
     latency_us: NDArray[np.float64]
     source: NDArray[np.int8]
     spread: NDArray[np.float64]
     extrapolated: NDArray[np.bool_]
+    traffic_mb: NDArray[np.float64]
 
     def __getitem__(self, part: slice) -> KernelEstimates:
         """Return some of them."""
         return KernelEstimates(
-            self.latency_us[part], self.source[part], self.spread[part], self.extrapolated[part]
+            self.latency_us[part],
+            self.source[part],
+            self.spread[part],
+            self.extrapolated[part],
+            self.traffic_mb[part],
         )
 
 
@@ -101,6 +108,7 @@ class LatencyPredictor:
             kernels learned from, shape (2, features).
         similar: kernels of all classes as ln(work), ln(bytes) and ln(microseconds), by which an
             unknown one is judged, shape (kernels, 3).
+        residency: what kernels save in networks that stay in the cache.
     """
 
     target: Target
@@ -114,6 +122,7 @@ class LatencyPredictor:
     similar: NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 3), np.float32), repr=False
     )
+    residency: Residency = NO_SAVING
 
     @property
     def rules(self) -> FusionRules:
@@ -123,7 +132,8 @@ class LatencyPredictor:
     @property
     def digest(self) -> str:
         """SHA-256 of all that was learned: the same digest, the same latencies."""
-        digest = hashlib.sha256(repr((self.target, self.rules_version, self.calibration)).encode())
+        parts = self.target, self.rules_version, self.calibration, self.residency
+        digest = hashlib.sha256(repr(parts).encode())
         for kernel, latency_us in self.table_us.items():
             digest.update(f"{kernel.text} {latency_us!r}\n".encode())
         for kind, forest in sorted(self.forests.items()):
@@ -170,13 +180,45 @@ class LatencyPredictor:
         return self._whole(flat, estimates, lengths)
 
     def kernels_us(self, kernels: Sequence[Kernel]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return the latency of every kernel in microseconds, and where it comes from.
+        """Return the latency of every kernel in a large network, and where it comes from.
 
         Returns:
-            Latencies and sources (`MEASURED`, `PREDICTED`, `UNKNOWN`), each of shape (kernels,).
+            Latencies in microseconds and sources (`MEASURED`, `PREDICTED`, `UNKNOWN`), each of
+            shape (kernels,).
         """
         found = self.estimate(kernels)
         return found.latency_us, found.source
+
+    def network_us(self, kernels: Sequence[Kernel]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return the latency of every kernel of one network in it; else as for `kernels_us`."""
+        found = self.estimate(kernels)
+        return self.within(found), found.source
+
+    def within(self, found: KernelEstimates) -> NDArray[np.float64]:
+        """Return the latency of the kernels of one network in it, shape (kernels,).
+
+        Where the network stays in the cache, they take less than in a large one.
+        """
+        everywhere = np.full(len(found.source), footprint_mb(found.traffic_mb))
+        saved_us = self.residency.saved_us(found.traffic_mb, everywhere)
+        return remaining_us(found.latency_us, saved_us)
+
+    def sums_us(self, found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the sum over the kernels of every network, shape (networks,).
+
+        Args:
+            found: of the kernels of all networks, one after the other.
+            lengths: how many kernels every network has, shape (networks,).
+        """
+        network = np.repeat(np.arange(len(lengths)), lengths)
+        traffic = np.stack(
+            [np.bincount(network, column, len(lengths)) for column in found.traffic_mb.T], axis=1
+        ).astype(np.float64)
+        largest = np.zeros(len(lengths))
+        np.maximum.at(largest, network, found.traffic_mb[:, 1])
+        saved_us = self.residency.saved_us(traffic, traffic[:, 0] + largest)
+        sums_us = np.bincount(network, found.latency_us, len(lengths)).astype(np.float64)
+        return remaining_us(sums_us, saved_us)
 
     def estimate(self, kernels: Sequence[Kernel]) -> KernelEstimates:
         """Return all that is known about kernels."""
@@ -185,6 +227,7 @@ class LatencyPredictor:
             np.full(len(kernels), MEASURED, np.int8),
             np.zeros(len(kernels)),
             np.zeros(len(kernels), bool),
+            np.zeros((len(kernels), 2)),
         )
         wanted: dict[str, list[int]] = {}
         for index, kernel in enumerate(kernels):
@@ -193,8 +236,13 @@ class LatencyPredictor:
                 wanted.setdefault(kernel_class(kernel), []).append(index)
             else:
                 found.latency_us[index] = known
+        c = {}
+        if self.residency.saves:
+            c = sizes(kernels)
+            found.traffic_mb[:] = traffic_mb(c)
         for name, indices in wanted.items():
-            x = features.matrix([kernels[index] for index in indices], self.target)
+            own = {column: values[indices] for column, values in c.items()} or None
+            x = features.matrix([kernels[index] for index in indices], self.target, own)
             forest = self.forests.get(name)
             if forest is None:
                 found.source[indices] = UNKNOWN
@@ -239,7 +287,7 @@ class LatencyPredictor:
             return np.bincount(network, values, len(lengths)).astype(np.float64)
 
         sums = add(found.latency_us)
-        whole_ms = self.calibration.apply(sums, lengths) / 1e3
+        whole_ms = self.calibration.apply(self.sums_us(found, lengths), lengths) / 1e3
         total = np.where(sums > 0, sums, 1.0)  # a network without kernels: a lone reshape
         measured, predicted, guessed = (
             add(found.latency_us * (found.source == source)) / total

@@ -165,7 +165,7 @@ def test_encrypted_and_oddly_packed_members(tmp_path: Path, saved: Path) -> None
 
 CHANGES: dict[str, Any] = {
     "format": "another",
-    "version": 3,
+    "version": 2,
     "features": 99,
     "target": {"device": "x"},
     "rules": "xnnpack-0",
@@ -173,6 +173,7 @@ CHANGES: dict[str, Any] = {
     "type_error": {"conv2d": float("nan")},
     "calibration": {"a": 1},
     "intervals": {"measured": 1},
+    "residency": {"capacity_mb": 0, "weights_us": 1, "maps_us": 1},
     "ranged": ["conv2d"],
     "kernels": ["hello"],
 }

@@ -103,7 +103,7 @@ def _documents(
             predictions = predictor.predict_kernels(
                 networks, accept_unknown=True, estimates=estimates
             )
-            shares = _shares(networks, estimates)
+            shares = _shares(predictor, networks, estimates)
             for (name, graph), prediction, kernels in zip(
                 graphs.items(), predictions, shares, strict=True
             ):
@@ -119,7 +119,9 @@ def _documents(
 
 
 def _shares(
-    networks: Sequence[Sequence[Kernel]], estimates: KernelEstimates
+    predictor: LatencyPredictor,
+    networks: Sequence[Sequence[Kernel]],
+    estimates: KernelEstimates,
 ) -> Iterator[tuple[KernelShare, ...]]:
     from latlas.predictor.coverage import kernel_shares
 
@@ -127,7 +129,7 @@ def _shares(
     for kernels in networks:
         part = estimates[start : start + len(kernels)]
         start += len(kernels)
-        yield kernel_shares(kernels, part.latency_us, part.source)
+        yield kernel_shares(kernels, predictor.within(part), part.source)
 
 
 def _coverage(kernels: Sequence[KernelShare], listed: bool) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latlas.predictor.fit import fit
+from latlas.predictor.genes import compile_genes
+from latlas.predictor.observations import NetworkObservation, Observations
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.residency import (
+    LEAST,
+    NO_SAVING,
+    Residency,
+    fit_residency,
+    footprint_mb,
+    nominal,
+    remaining_us,
+    saved_in,
+    traffic_mb,
+)
+from latlas.predictor.sizes import sizes
+from latlas.profiler.kernel import Kernel
+from latlas.profiler.target import Target
+from latlas.search.spaces import MogaSpace
+
+CACHE = Residency(capacity_mb=12.0, weights_us=12.0, maps_us=1.0)
+CPU = Target("a machine", "litert 2.3.0", "cpu", "xnnpack")
+MB = st.floats(0.0, 1e3)
+
+
+def layer(inputs: int, units: int) -> Kernel:
+    return Kernel.from_text(f"1x{inputs} | fully_connected units={units} @0 | @1")
+
+
+def convolution(side: int, channels: int, filters: int) -> Kernel:
+    return Kernel.from_text(
+        f"1x{side}x{side}x{channels} | conv2d filters={filters} kernel=1x1 @0 | @1"
+    )
+
+
+def from_memory_us(kernel: Kernel) -> float:
+    c = sizes([kernel])
+    return float(25 * traffic_mb(c)[0, 0] + 2 + c["madds"][0] / 6e4)
+
+
+def observed(cache: Residency, target: Target = CPU, networks: int = 60) -> Observations:
+    """Networks of 1 to 60 MB on a target that works as the model has it, with 2% of noise."""
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(networks):
+        kernels = []
+        for _ in range(int(rng.integers(2, 9))):
+            side, channels, filters = (int(n) for n in rng.integers([7, 16, 64], [28, 512, 900]))
+            kernels += [convolution(side, channels, filters)]
+        kernels += [layer(*(int(n) for n in rng.integers(256, 2048, 2))) for _ in range(3)]
+        base = np.array([from_memory_us(kernel) for kernel in kernels])
+        noise = rng.normal(1.0, 0.02, len(kernels))
+        times = (base - saved_in(kernels, cache)) * noise
+        found.append(
+            NetworkObservation(f"n{number}", tuple(kernels), times.sum() + 3, tuple(times.tolist()))
+        )
+    return Observations(target, tuple(found), {})
+
+
+@given(traffic=st.tuples(MB, MB), footprint=MB, more=MB)
+def test_the_larger_the_network_the_less_is_saved(
+    traffic: tuple[float, float], footprint: float, more: float
+) -> None:
+    small, large = CACHE.saved_us(
+        np.array([traffic, traffic]), np.array([footprint, footprint + more])
+    )
+    assert 0 <= large <= small <= (12.0 * traffic[0] + traffic[1]) * (1 + 1e-12)
+
+
+def test_half_is_saved_at_the_capacity() -> None:
+    saved = CACHE.saved_us(np.array([[2.0, 4.0]] * 3), np.array([0.0, 12.0, 1e300]))
+    assert saved[:2] == pytest.approx([28.0, 14.0])
+    assert saved[2] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_saving_never_undercuts_a_share() -> None:
+    assert remaining_us(np.array([10.0, 10.0]), np.array([4.0, 1e9])).tolist() == [6.0, 10 * LEAST]
+
+
+def test_traffic_and_footprint() -> None:
+    weights, maps = traffic_mb(sizes([layer(1000, 500)]))[0]
+    assert weights == pytest.approx(4 * 0.5005)
+    assert maps == pytest.approx(4 * 0.0015)
+    assert footprint_mb(np.array([[1.0, 3.0], [2.0, 5.0]])) == 8.0
+
+
+def test_it_is_learned_from_networks_of_all_sizes() -> None:
+    found = fit_residency(observed(CACHE))
+    assert found.weights_us == pytest.approx(12.0, rel=0.3)
+    assert 8 <= found.capacity_mb <= 18
+
+
+def test_where_nothing_is_saved_nothing_is_learned() -> None:
+    found = fit_residency(observed(NO_SAVING))
+    assert found == NO_SAVING
+    assert fit_residency(observed(CACHE, networks=10)) == NO_SAVING
+    gpu = replace(CPU, delegate="gpu")
+    assert fit_residency(observed(CACHE, gpu)) == NO_SAVING
+    unlisted = observed(CACHE)
+    unlisted = replace(
+        unlisted, networks=tuple(replace(n, listed_us=None) for n in unlisted.networks)
+    )
+    assert fit_residency(unlisted) == NO_SAVING
+    assert not NO_SAVING.saves
+
+
+def test_nominal_times_are_those_from_memory() -> None:
+    seen = observed(CACHE)
+    for network in nominal(seen, CACHE).networks:
+        assert network.listed_us is not None
+        truth = [from_memory_us(kernel) for kernel in network.kernels]
+        np.testing.assert_allclose(network.listed_us, truth, rtol=0.1)
+    assert nominal(seen, NO_SAVING) is seen
+
+
+def test_networks_of_other_sizes_are_predicted() -> None:
+    predictor = fit(observed(CACHE), trees=20)
+    kernels = [layer(1280, 1000), convolution(14, 96, 128)]
+    filler = [layer(3000 + index, 3000) for index in range(3)]
+    small, large = (predictor.network_us(each)[0][0] for each in (kernels, kernels + filler))
+    assert small / large == pytest.approx(0.5, abs=0.1)
+    whole_ms = predictor.predict_kernels([kernels])[0].latency_ms
+    truth = sum(map(from_memory_us, kernels)) - saved_in(kernels, CACHE).sum()
+    assert whole_ms * 1e3 == pytest.approx(truth, rel=0.15)
+
+
+def test_chromosomes_and_graphs_save_alike(predictor: LatencyPredictor) -> None:
+    space = MogaSpace(resolution=64, classes=10)
+    genes = space.sample(5, seed=0)
+    saving = replace(predictor, residency=Residency(10.0, 5.0, 1.0))
+    found = compile_genes(space, saving).latency_ms(genes)
+    graphs = [space.decode(each) for each in genes]
+    np.testing.assert_allclose(found, [p.latency_ms for p in saving.predict(graphs)], rtol=1e-9)
+    assert (found < compile_genes(space, predictor).latency_ms(genes)).all()
