@@ -26,7 +26,9 @@ from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from latlas.profiler.errors import SearchError
+from latlas.search.batch import require_asked, require_choices
 from latlas.search.crowding import crowding_distance, normalise_weights
+from latlas.search.mutation import resample_genes
 from latlas.search.objectives import (
     DEFAULT_OBJECTIVES,
     Constraint,
@@ -40,31 +42,6 @@ _FAILED = 1e9
 """Violation of what failed: more than any constraint is broken by."""
 
 CROSSOVERS = {"uniform": UniformCrossover, "one-point": SinglePointCrossover}
-
-
-def resample_genes(
-    genes: NDArray[np.integer],
-    choices: Sequence[int],
-    rate: float,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Give every gene, with probability `rate`, another of its choices, all equally likely.
-
-    Args:
-        genes: shape (chromosomes, genes).
-        choices: number of choices of every gene; a gene with one stays.
-        rate: probability per gene.
-        rng: source of randomness.
-
-    >>> resample_genes(np.array([[0, 1, 0]]), [2, 2, 1], 1.0, np.random.default_rng(0)).tolist()
-    [[1, 0, 0]]
-    """
-    limits = np.asarray(choices)
-    hit = (rng.random(genes.shape) < rate) & (limits > 1)
-    # One of the others: 1 … n-1 steps further on the circle of choices.
-    steps = 1 + np.floor(rng.random(genes.shape) * np.maximum(limits - 1, 1)).astype(np.int64)
-    found: NDArray[np.int64] = np.where(hit, (genes + steps) % limits, genes).astype(np.int64)
-    return found
 
 
 class WeightedNSGA2:
@@ -103,7 +80,7 @@ class WeightedNSGA2:
         crossover: Literal["uniform", "one-point"] = "uniform",
         crossover_rate: float = 0.9,
     ) -> None:
-        self.choices = tuple(int(number) for number in choices)
+        self.choices = require_choices(choices)
         self.objectives = tuple(objectives)
         self.constraints = tuple(constraints)
         self.population = population
@@ -150,12 +127,7 @@ class WeightedNSGA2:
         Raises:
             SearchError: these are not the architectures that were asked for.
         """
-        asked = self._batch
-        if not asked or [tuple(trial.genes) for trial in trials] != asked:
-            raise SearchError(
-                f"tell takes the {len(asked or ())} architectures that ask returned, in their "
-                f"order, not {len(trials)} others: call ask, evaluate all of it, then tell"
-            )
+        require_asked(self._batch, trials)
         values = minimised(
             objective_values(trials, self.objectives), [one.direction for one in self.objectives]
         )
@@ -174,8 +146,6 @@ class WeightedNSGA2:
         self._batch = self._infills = None
 
     def _check(self) -> None:
-        if not self.choices or min(self.choices) < 1:
-            raise SearchError(f"every gene has at least one choice, not {self.choices}")
         if not self.objectives:
             raise SearchError("a search needs at least one objective")
         normalise_weights([one.weight for one in self.objectives])

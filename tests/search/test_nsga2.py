@@ -5,7 +5,7 @@ import pytest
 from trials import trial_with
 
 from latlas.profiler.errors import SearchError
-from latlas.search.nsga2 import WeightedNSGA2, resample_genes
+from latlas.search.nsga2 import WeightedNSGA2
 from latlas.search.objectives import DEFAULT_OBJECTIVES, Constraint, Objective, objective_values
 from latlas.search.pareto import hypervolume
 from latlas.search.protocols import Genes, Trial
@@ -117,16 +117,6 @@ def test_a_small_space_runs_dry() -> None:
         asked += batch
         searcher.tell([trial(genes) for genes in batch])
     assert sorted(asked) == [(0, 0), (0, 1), (1, 0), (1, 1)]
-
-
-def test_mutation_rate_and_uniformity() -> None:
-    rng = np.random.default_rng(0)
-    genes = np.full((20000, 3), 2)
-    found = resample_genes(genes, [4, 4, 1], 0.25, rng)
-    assert (found[:, 2] == 0).sum() == 0  # a gene with one choice stays as it is
-    assert (found[:, :2] != 2).mean() == pytest.approx(0.25, abs=0.01)
-    others = np.bincount(found[:, 0][found[:, 0] != 2], minlength=4)
-    assert others[[0, 1, 3]] / others.sum() == pytest.approx(np.full(3, 1 / 3), abs=0.03)
 
 
 def test_misuse_is_refused() -> None:
