@@ -74,7 +74,12 @@ def connect(address: str = "", cpus: int = 1) -> Iterator[Mapping[str, float]]:
         return
     options: dict[str, Any] = {"address": address}
     if not address:
-        options = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        options = {
+            "address": "local",
+            "num_cpus": cpus,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+        }
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as problem:  # many kinds, none of which is documented
