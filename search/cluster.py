@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,10 @@ MAX_DEATHS = 3
 
 _LOOK_S = 60.0
 _STOP_S = 30.0
+_CONNECT_S = 10.0
+_ATTEMPTS = 3
+_STORE_BYTES = 1 << 27
+"""Of a cluster on this machine: tasks and outcomes are a few bytes."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +78,50 @@ def connect(address: str = "", cpus: int = 1) -> Iterator[Mapping[str, float]]:
         yield ray.cluster_resources()
         return
     options: dict[str, Any] = {"address": address}
-    if not address:
+    if address:
+        _require_listening(address)
+    else:
         options = {
             "address": "local",
             "num_cpus": cpus,
             "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
         }
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except Exception as problem:  # many kinds, none of which is documented
-        raise SearchError(
-            f"no Ray cluster at {address or 'this machine'}: {str(problem)[:300]}; start one with "
-            "`ray start --head`, or leave --ray-address away"
-        ) from problem
+    _init(options)
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    import ray
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            return
+        except Exception as problem:  # of many kinds; a busy machine is not up in Ray's 30 s
+            ray.shutdown()
+            if attempt == _ATTEMPTS - 1 or options["address"] != "local":
+                raise SearchError(
+                    f"cannot use Ray ({options['address']}): {str(problem)[:300]}"
+                ) from problem
+
+
+def _require_listening(address: str) -> None:
+    """Raise `SearchError` where nothing listens: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # e.g. auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as problem:
+        raise SearchError(
+            f"no Ray cluster at {address}: {problem}; start one with `ray start --head`, or leave "
+            "--ray-address away"
+        ) from problem
 
 
 def _import_ray() -> Any:

@@ -165,18 +165,26 @@ def test_wrong_usage_is_said_before_anything_is_written(
     assert [path.name for path in plug_in.iterdir()] in (["own_accuracy.py"],)
 
 
-@pytest.mark.parametrize("searcher", ["nsga2", "random"])
-def test_killed_and_resumed(predictor: Path, plug_in: Path, searcher: str) -> None:
-    def arguments(accuracy: str, study: str) -> list[str]:
+@pytest.mark.parametrize(
+    ("searcher", "workers"), [("nsga2", 1), ("random", 1), ("evolution", 1), ("nsga2", 2)]
+)
+def test_killed_and_resumed(
+    predictor: Path, plug_in: Path, searcher: str, workers: int, request: pytest.FixtureRequest
+) -> None:
+    def arguments(accuracy: str, study: str, workers: int = 1) -> list[str]:
         return [
+            *("--workers", str(workers)),
             *("--resolution", "32", "--latency", str(predictor), "-o", study),
             *("--searcher", searcher, "--accuracy", f"own_accuracy:{accuracy}", "--json"),
             *("--evaluations", "14", "--seed", "3"),
         ]
 
     history = plug_in / "killed" / "history.jsonl"
-    for wanted in (2, 6):
-        command = [sys.executable, "-m", "latlas", "search", *arguments("slow", "killed")]
+    again = arguments("slow", "killed", workers)
+    if workers > 1:
+        again += ["--ray-address", request.getfixturevalue("ray_hosts").address]
+    for wanted in (2, 6) if workers == 1 else (6,):
+        command = [sys.executable, "-m", "latlas", "search", *again]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while not history.exists() or history.read_bytes().count(b"\n") < wanted:
@@ -184,7 +192,7 @@ def test_killed_and_resumed(predictor: Path, plug_in: Path, searcher: str) -> No
             time.sleep(0.02)
         process.kill()
         process.wait()
-    invoke(search.main, *arguments("slow", "killed"))
+    subprocess.run([sys.executable, "-m", "latlas", "search", *again], check=True)
     evaluated = (plug_in / "log").read_text().splitlines()
     assert len(evaluated) <= 14 + 2  # only what was in flight at a kill is evaluated again
     invoke(search.main, *arguments("accuracy", "whole"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import signal
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from components import require
 from slow_site import slow_site
 
-from latlas.profiler.errors import DeviceError, UsageError
+from latlas.profiler.errors import DeviceError, SearchError, UsageError
 from latlas.search.cluster import Cluster, Station, connect
 from latlas.search.evaluation import InProcess, Outcome, Task, measure_with
 from latlas.search.memory import Remembering
@@ -36,33 +34,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[Any]:
-    """Two hosts with two CPUs each; a phone is attached to the second."""
-    require("Ray", importlib.util.find_spec("ray") is not None, "pip install 'latlas[cluster]'")
-    with pytest.MonkeyPatch.context() as patch:
-        path = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(TESTS)])
-        patch.setenv("PYTHONPATH", path)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        # Without this, Ray replaces 127.0.0.1 by an address of the network, where there is one.
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        from ray.cluster_utils import Cluster as Hosts
-
-        options = {
-            "include_dashboard": False,
-            "node_ip_address": "127.0.0.1",
-            "object_store_memory": 80_000_000,
-        }
-        hosts = Hosts(initialize_head=True, head_node_args={"num_cpus": 2, **options})
-        hosts.add_node(num_cpus=2, resources={"phone:A": 1}, **options)
-        yield hosts
-        hosts.shutdown()
-
-
-@pytest.fixture(scope="module")
-def address(hosts: Any) -> Iterator[str]:
-    with connect(hosts.address) as resources:
+def address(ray_hosts: Any) -> Iterator[str]:
+    with connect(ray_hosts.address) as resources:
         assert resources["CPU"] == 4 and resources["phone:A"] == 1
-        yield hosts.address
+        yield ray_hosts.address
 
 
 def tasks(*numbers: int, metric: str = "accuracy") -> list[Task]:
@@ -151,9 +126,9 @@ def test_killed_workers_are_replaced_and_nothing_is_lost_or_done_twice(
     survive(log, [Station(partial(slow_site, log, 0.1))] * 3, kill)
 
 
-def test_a_host_that_dies_loses_nothing(hosts: Any, address: str, tmp_path: Path) -> None:
+def test_a_host_that_dies_loses_nothing(ray_hosts: Any, address: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    host = hosts.add_node(
+    host = ray_hosts.add_node(
         num_cpus=2, include_dashboard=False, node_ip_address="127.0.0.1",
         object_store_memory=80_000_000, resources={"mortal": 2},
     )  # fmt: skip
@@ -163,7 +138,7 @@ def test_a_host_that_dies_loses_nothing(hosts: Any, address: str, tmp_path: Path
     def kill(outcomes: dict[Task, Outcome]) -> None:
         notes = [outcome.note for outcome in outcomes.values()]
         if notes[-1] == "mortal" and notes.count("mortal") == 2:
-            hosts.remove_node(host, allow_graceful=False)
+            ray_hosts.remove_node(host, allow_graceful=False)
 
     outcomes = survive(log, stations, kill)
     assert {outcome.note for outcome in outcomes.values()} == {"mortal", "other"}
@@ -251,10 +226,29 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
         pass
 
 
-def test_no_cluster_at_the_address(hosts: Any) -> None:
-    script = "from latlas.search.cluster import connect\nwith connect('127.0.0.1:1'): pass"
-    environment = os.environ | {"RAY_gcs_server_request_timeout_seconds": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, timeout=50
-    )
-    assert b"SearchError: no Ray cluster at 127.0.0.1:1" in done.stderr
+def test_no_cluster_at_the_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "127.0.0.1:99999"):
+        with pytest.raises(SearchError, match="no Ray cluster at"), connect(address):
+            pass
+
+
+HERE = """
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.append({tests!r})
+from slow_site import slow_site
+from latlas.search.cluster import Cluster, Station, connect
+from latlas.search.evaluation import InProcess, Task
+with connect(cpus=2), Cluster(InProcess({{}}), print) as cluster:
+    cluster.start("accuracy", [Station(partial(slow_site, Path({log!r}), 0.0))] * 2)
+    cluster.submit([Task("accuracy", (1,)), Task("accuracy", (2,))])
+    print(sorted(outcome.value for _, outcome in cluster.finished()))
+"""
+
+
+def test_a_cluster_on_this_machine_alone(ray_hosts: Any, tmp_path: Path) -> None:
+    script = HERE.format(tests=str(TESTS), log=str(tmp_path / "log"))
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=200)
+    assert found.stdout.decode().splitlines()[-1:] == ["[0.01, 0.02]"], found.stderr.decode()
