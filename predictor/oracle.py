@@ -6,9 +6,10 @@ blocks of a table.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,15 +17,17 @@ from numpy.typing import NDArray
 
 from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.predictor import LatencyPredictor
-from latlas.profiler.errors import DeviceError, RunnerError
+from latlas.profiler.errors import DeviceError, LatlasError, RunnerError
 from latlas.profiler.graph import Graph
 from latlas.profiler.quantise import for_precision
 from latlas.profiler.runner import Effort, Job, Runner
-from latlas.profiler.statistics import summary_of
+from latlas.profiler.statistics import NoiseGate, judge
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
 
 _LOOK_S = 10.0
+_BROKEN, _LOST = math.inf, 1e300
+"""Spreads of what failed for good, and of what may do better the next time."""
 
 
 class LatencyOracle(Protocol):
@@ -69,6 +72,21 @@ class TableOracle(PredictorOracle):
         super().__init__(replace(predictor, forests={}, calibration=calibration))
 
 
+@dataclass(frozen=True)
+class Figure:
+    """What measuring a network on the device itself gave.
+
+    Attributes:
+        latency_ms: its latency; NaN where it could not be measured.
+        error: why not, or "".
+        noise: why the latency is doubtful, though it is the best of several attempts, or "".
+    """
+
+    latency_ms: float = math.nan
+    error: str = ""
+    noise: str = ""
+
+
 class DeviceOracle:
     """Latencies measured on the device itself, straight from the graph, without TensorFlow.
 
@@ -76,6 +94,8 @@ class DeviceOracle:
         runner: of the device.
         effort: how long each network is run; by default 20 times and for 100 ms, on a phone after
             200 ms of warm-up, in which its clock rises.
+        gate: what counts as noisy; by default a spread of 10%, and on the CPU less than 80% of it.
+        attempts: how often a network is measured whose figures are noisy.
         unwell_s: seconds that a device which says that it is unwell is waited for.
         sleep: rests for seconds.
     """
@@ -84,12 +104,16 @@ class DeviceOracle:
         self,
         runner: Runner,
         effort: Effort | None = None,
+        gate: NoiseGate | None = None,
+        attempts: int = 3,
         unwell_s: float = 1800.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.runner = runner
         warmup_ms = 200.0 if runner.fresh_process else 5.0
         self.effort = effort or Effort(min_runs=20, min_ms=100.0, warmup_ms=warmup_ms)
+        self.gate = gate
+        self.attempts = attempts
         self.unwell_s = unwell_s
         self.sleep = sleep
 
@@ -102,24 +126,69 @@ class DeviceOracle:
         """Measure every network; on a target of int8, those of float32 in their int8 form.
 
         Raises:
-            GraphError: a network holds int8 and the target does not.
             RunnerError: a network could not be measured.
             DeviceError: the device is gone, or unwell for too long.
         """
+        figures = self.measure(graphs)
+        for index, figure in enumerate(figures):
+            if figure.error:
+                raise RunnerError(f"network {index} could not be measured: {figure.error}")
+        return np.array([figure.latency_ms for figure in figures], np.float64)
+
+    def measure(self, graphs: Sequence[Graph]) -> list[Figure]:
+        """Measure every network, those with noisy figures again; of these the steadiest is taken.
+
+        Raises:
+            DeviceError: the device is gone, or unwell for too long.
+        """
+        found: dict[int, tuple[float, Figure]] = {}
+        left = list(range(len(graphs)))
+        for _ in range(self.attempts):
+            for index, spread, figure in self._attempt(graphs, left):
+                if index not in found or spread < found[index][0]:
+                    found[index] = spread, figure
+            left = [i for i in left if found[i][1].noise or found[i][0] == _LOST]
+            if not left:
+                break
+        return [found[index][1] for index in range(len(graphs))]
+
+    def _attempt(
+        self, graphs: Sequence[Graph], left: Sequence[int]
+    ) -> Iterator[tuple[int, float, Figure]]:
+        """Yield position, spread and figure of some networks that are measured once."""
+        self._wait_until_well()
+        target = self.target
+        gate = self.gate or NoiseGate(
+            spread=0.1, drift=math.inf, cpu_share=0.8 if target.delegate == "cpu" else 0.0
+        )
+        unwritable: dict[int, str] = {}
+
+        def jobs() -> Iterator[Job]:
+            for index in left:
+                try:
+                    model = to_tflite(for_precision(graphs[index], target.precision))
+                except LatlasError as problem:
+                    unwritable[index] = f"cannot be written as a .tflite file: {problem}"
+                else:
+                    yield Job(str(index), model, self.effort)
+
+        for result in self.runner.run(jobs()):
+            judgement = judge(result, gate)
+            summary = judgement.summary
+            if summary is None:
+                # A process may die by accident: it is given another chance.
+                spread = _LOST if result.kind in ("crashed", "timeout") else _BROKEN
+                yield int(result.job_id), spread, Figure(error=judgement.reason)
+            else:
+                figure = Figure(summary.median_us / 1e3, noise=judgement.reason)
+                yield int(result.job_id), summary.robust_cv, figure
+        for index, problem in unwritable.items():
+            yield index, _BROKEN, Figure(error=problem)
+
+    def _wait_until_well(self) -> None:
         waited_s = 0.0
         while reason := self.runner.unwell():
             if waited_s >= self.unwell_s:
                 raise DeviceError(f"the device is no better after {waited_s:.0f} s: {reason}")
             self.sleep(_LOOK_S)
             waited_s += _LOOK_S
-        precision = self.target.precision
-        jobs = (
-            Job(str(index), to_tflite(for_precision(graph, precision)), self.effort)
-            for index, graph in enumerate(graphs)
-        )
-        found = []
-        for result in self.runner.run(jobs):
-            if result.kind != "ok":
-                raise RunnerError(f"network {result.job_id} could not be measured: {result.error}")
-            found.append(summary_of(result).median_us / 1e3)
-        return np.array(found)

@@ -159,10 +159,14 @@ class WeightedNSGA2:
         values = minimised(
             objective_values(trials, self.objectives), [one.direction for one in self.objectives]
         )
-        failed = ~np.isfinite(values).all(axis=1) | np.array([bool(one.error) for one in trials])
-        broken = [sum(limit.violation(one) for limit in self.constraints) for one in trials]
+        known = np.asarray(np.isfinite(values).all(axis=1))
+        broken = np.array(
+            [sum(limit.violation(one) for limit in self.constraints) for one in trials]
+        )
+        # What was left out since it breaks a constraint lacks values, but did not fail.
+        failed = np.array([bool(one.error) for one in trials]) | (~known & (broken == 0))
         # pymoo compares violations before objectives, so a failure's numbers do not matter.
-        self._infills.set("F", np.where(failed[:, None], 0.0, values))
+        self._infills.set("F", np.where(known[:, None], values, 0.0))
         self._infills.set("G", np.where(failed, _FAILED, np.minimum(broken, _FAILED))[:, None])
         for one in self._infills:
             one.evaluated.update({"F", "G"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ def plot_study(
     measured_ms: Sequence[float],
     *,
     target: str,
+    metric: str = "latency_ms",
 ) -> None:
     """Draw a study as a PNG.
 
@@ -31,6 +33,7 @@ def plot_study(
         measured_ms: measured latency of every network of the front, shape (front,); empty if they
             were not measured, then only the front is drawn.
         target: what the latencies are valid for, for the title.
+        metric: which latency of the trials.
 
     Raises:
         SearchError: the file cannot be written.
@@ -43,26 +46,26 @@ def plot_study(
     FigureCanvasAgg(figure)
     figure.suptitle(target, fontsize=9)
     left = figure.add_subplot(1, 2 if both else 1, 1)
-    done = [trial for trial in trials if not trial.error]
+    done = [trial for trial in trials if not (trial.error or isnan(trial.accuracy))]
     left.scatter(
-        [t.latency_ms for t in done],
+        [t.value(metric) for t in done],
         [100 * t.accuracy for t in done],
         s=10,
         c=_GREY,
         label=f"{len(done)} tried",
     )
     left.scatter(
-        [t.latency_ms for t in front],
+        [t.value(metric) for t in front],
         [100 * t.accuracy for t in front],
         s=24,
         c=_BLUE,
-        label=f"Pareto front of accuracy, latency, parameters ({len(front)})",
+        label=f"Pareto front ({len(front)})",
     )
     left.set_xlabel("predicted latency, ms")
-    left.set_ylabel("accuracy, % (supernet)")
+    left.set_ylabel("accuracy, %")
     left.legend(fontsize=8, loc="lower right")
     if both:
-        predicted = np.array([t.latency_ms for t in front])
+        predicted = np.array([t.value(metric) for t in front])
         measured = np.asarray(measured_ms, np.float64)
         right = figure.add_subplot(1, 2, 2)
         low, high = min(predicted.min(), measured.min()), max(predicted.max(), measured.max())

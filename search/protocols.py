@@ -60,7 +60,8 @@ class Trial:
             ``params`` (learned numbers), ``madds``; NaN where it could not be found out.
         error: why it failed, or "".
         generation: in which batch it was asked for, counted from 0.
-        seconds: its share of the time that evaluating the batch took.
+        seconds: what finding this out took, on whichever machines.
+        note: what else is to be known, e.g. that a latency stayed noisy; nothing is wrong with it.
     """
 
     genes: Genes
@@ -68,6 +69,7 @@ class Trial:
     error: str = ""
     generation: int = 0
     seconds: float = 0.0
+    note: str = ""
 
     def value(self, metric: str) -> float:
         """Return the value of a metric, NaN where it is unknown."""

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.predictor.genes import BlockSpace, as_genes
+from latlas.predictor.genes import MAX_TUPLES, BlockSpace, as_genes
 from latlas.profiler.count import Count, count
+from latlas.search.evaluation import Sizes
+from latlas.search.protocols import SearchSpace
+
+CHECKS = 3
+"""Random networks whose blocks must add up to the whole before blocks are trusted."""
+
+
+def sizes_of(space: SearchSpace) -> Sizes:
+    """Return what counts the networks of a space.
+
+    Where the blocks of a space do not add up to its networks, or it has none, networks are built.
+
+    >>> from latlas.search.spaces import MogaSpace
+    >>> sizes_of(MogaSpace())((0,) * 14)["params"] == count(MogaSpace().decode((0,) * 14)).params
+    True
+    """
+
+    def of_network(genes: Sequence[int]) -> dict[str, float]:
+        found = count(space.decode(genes))
+        return {"params": float(found.params), "madds": float(found.madds)}
+
+    if not isinstance(space, BlockSpace):
+        return of_network
+    tuples = sum(math.prod(space.choices[i] for i in group) for group in space.groups)
+    if tuples > MAX_TUPLES:
+        return of_network
+    blocks = BlockSizes(space)
+
+    def of_blocks(genes: Sequence[int]) -> dict[str, float]:
+        params, madds, _ = blocks.counts([tuple(genes)])[0].tolist()
+        return {"params": params, "madds": madds}
+
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, space.choices, size=(CHECKS, len(space.choices))).tolist()
+    return of_blocks if all(of_blocks(one) == of_network(one) for one in drawn) else of_network
 
 
 class BlockSizes:

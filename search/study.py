@@ -3,7 +3,8 @@
 ::
 
     study.json            what the results depend on: space, searcher, seeds, oracles
-    history.jsonl         one architecture a line, in the order in which they were tried
+    history.jsonl         one architecture a line, in the order in which they were asked for
+    finished.jsonl        with workers: every figure as it came (`latlas.search.memory`)
     front.json            the best of them, written when the search ends
     architectures/1.txt   … and their networks (`Graph.to_text`), numbered as in front.json
 
@@ -19,26 +20,27 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from latlas.profiler.count import count
-from latlas.profiler.errors import DeviceError, SearchError, TargetMismatchError, UsageError
+from latlas.profiler.errors import SearchError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.journal import JournalWriter, read_journal
-from latlas.search.objectives import DEFAULT_OBJECTIVES, Objective, front_of
-from latlas.search.protocols import AccuracyOracle, Genes, Searcher, SearchSpace, Trial
+from latlas.search.evaluation import Evaluator
+from latlas.search.objectives import DEFAULT_OBJECTIVES, Constraint, Objective, front_of
+from latlas.search.protocols import Genes, Searcher, SearchSpace, Trial
 
-LatencyFunction = Callable[[Sequence[Genes]], ArrayLike]
-"""Architectures to latencies in milliseconds, shape (architectures,)."""
+T = TypeVar("T")
 
-ParamsFunction = Callable[[Genes], float]
+GIVE_UP_AFTER = 8
+"""A search whose first so many architectures all fail is not begun."""
 
-_NOT_THE_CANDIDATE = (DeviceError, TargetMismatchError, UsageError, MemoryError)
-"""With one of these the next architecture would fail just the same."""
+SAMPLES_PER_EVALUATION = 20
+"""How often a searcher may ask, by default, for each architecture that is evaluated."""
+
+SYNC_S = 1.0
+"""What was tried is on the disk, and not only in the system's memory, after so many seconds."""
 
 
 class Study:
@@ -105,6 +107,39 @@ class Study:
         if not isinstance(settings, dict):
             raise SearchError(f"{path} is not a JSON object")
         return cls(folder, settings)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the study optimises; MoGA's objectives where its settings say nothing.
+
+        Raises:
+            SearchError: the settings are damaged.
+        """
+        if "objectives" not in self.settings:
+            return DEFAULT_OBJECTIVES
+        return self._settings_of("objectives", Objective)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """What the study's front keeps.
+
+        Raises:
+            SearchError: the settings are damaged.
+        """
+        return self._settings_of("constraints", Constraint)
+
+    def _settings_of(self, name: str, kind: Callable[..., T]) -> tuple[T, ...]:
+        """Return what the settings list under a name."""
+        found = self.settings.get(name, [])
+        try:
+            for each in found:
+                if not isinstance(each.get("weight", each.get("limit")), int | float):
+                    raise TypeError("a number is missing")
+            return tuple([kind(**each) for each in found])
+        except (AttributeError, TypeError, SearchError) as problem:
+            raise SearchError(
+                f"{self.folder / 'study.json'}: {found!r:.200} are no {name}: {problem}"
+            ) from problem
 
     @property
     def history(self) -> list[Trial]:
@@ -181,6 +216,7 @@ def record_of(trial: Trial) -> dict[str, Any]:
         "error": trial.error,
         "generation": trial.generation,
         "seconds": trial.seconds,
+        "note": trial.note,
     }
 
 
@@ -208,6 +244,7 @@ def trial_of(record: Mapping[str, Any], path: Path) -> Trial:
             error=str(record["error"]),
             generation=int(record["generation"]),
             seconds=float(record["seconds"]),
+            note=str(record.get("note", "")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as problem:
         raise SearchError(f"{path} has a line that is no trial: {problem!r}") from problem
@@ -215,40 +252,38 @@ def trial_of(record: Mapping[str, Any], path: Path) -> Trial:
 
 def run(
     study: Study,
-    space: SearchSpace,
     searcher: Searcher,
-    accuracy: AccuracyOracle,
-    latency_ms: LatencyFunction,
-    params: ParamsFunction | None = None,
+    evaluator: Evaluator,
     *,
     evaluations: int,
+    samples: int | None = None,
     objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
-    chunk: int = 8,
+    constraints: Sequence[Constraint] = (),
     progress: bool = True,
 ) -> list[Trial]:
     """Search until so many architectures were tried, those of earlier runs included.
 
     Args:
         study: where results are kept.
-        space: where architectures come from.
         searcher: a new one, with the seed of the study.
-        accuracy: scores architectures.
-        latency_ms: gives their latencies in milliseconds.
-        params: counts their parameters; None counts those of the decoded network.
-        evaluations: how many architectures to try.
+        evaluator: finds out what architectures are worth.
+        evaluations: how many different architectures to try.
+        samples: ends the search after the searcher has asked so often, repeated architectures
+            included: one that has converged would ask for the same for ever. None is
+            `SAMPLES_PER_EVALUATION` for each evaluation.
         objectives: of the front.
-        chunk: how many are evaluated at a time, and at most lost when the process is killed.
+        constraints: that the front keeps.
         progress: whether to show it on stderr.
 
     Returns:
-        The front, the most accurate first. It is also written to the study.
+        The front, the best in the first objective first. It is also written to the study.
 
     Raises:
-        SearchError: another process is at this study, its history is of another searcher, all
-            architectures fail, or a file cannot be written; what was tried before is kept.
+        SearchError: another process is at this study, its history is of another searcher, the first
+            architectures all fail, or a file cannot be written; what was tried before is kept.
     """
+    limit = evaluations * SAMPLES_PER_EVALUATION if samples is None else samples
     trials: list[Trial] = []
-    count_params = params or (lambda genes: float(count(space.decode(genes)).params))
     with (
         study.writer(trials.append) as writer,
         tqdm(
@@ -260,91 +295,112 @@ def run(
             disable=not progress,
         ) as bar,
     ):
-        known = {trial.genes: trial for trial in trials}
-        replayed: set[Genes] = set()
-        generation = 0
+        history = _History(study.folder, writer, trials, bar.update)
+        asked = generation = 0
         while batch := searcher.ask():
-            missing = [genes for genes in dict.fromkeys(batch) if genes not in known]
-            replayed.update(batch)
-            if missing and not replayed.issuperset(known):
-                raise SearchError(
-                    f"{study.folder} was written by another searcher: it tried architectures that "
-                    "this one does not ask for; choose another folder"
-                )
-            while missing and len(known) < evaluations:
-                part = missing[: min(chunk, evaluations - len(known))]
-                missing = missing[len(part) :]
-                found = _evaluate(part, space, accuracy, latency_ms, count_params, generation)
-                if all(trial.error for trial in (*known.values(), *found)):
-                    raise SearchError(
-                        f"all of the first {len(known) + len(found)} architectures failed, the "
-                        f"last with: {found[-1].error}"
-                    )
-                writer.append(map(record_of, found), sync=True)
-                known.update((trial.genes, trial) for trial in found)
-                bar.update(len(found))
-            if missing:
+            history.replay(batch)
+            history.extend(evaluator, batch, generation, evaluations)
+            if not history.known.keys() >= set(batch):
                 break
-            searcher.tell([known[genes] for genes in batch])
+            searcher.tell([history.known[genes] for genes in batch])
             generation += 1
-            if len(known) >= evaluations and replayed.issuperset(known):
+            asked += len(batch)
+            if (len(history.known) >= evaluations or asked >= limit) and not history.unasked:
                 break
-        front = front_of(list(known.values()), objectives)
-        study.write_front(front, space)
+        if len(history.known) < evaluations:
+            bar.write(
+                f"the search ends with {len(history.known)} architectures: the searcher asked "
+                f"{asked} times, and found no more that are new",
+                file=sys.stderr,
+            )
+        history.close()
+        front = front_of(list(history.known.values()), objectives, constraints)
+        study.write_front(front, evaluator.space)
     return front
 
 
-def _evaluate(
-    genes: Sequence[Genes],
-    space: SearchSpace,
-    accuracy: AccuracyOracle,
-    latency_ms: LatencyFunction,
-    params: ParamsFunction,
-    generation: int,
-) -> list[Trial]:
-    """Evaluate architectures together, or one by one where that fails, to find out which does."""
-    began = time.perf_counter()
-    try:
-        scores = _numbers(accuracy.evaluate(genes), len(genes), "accuracies")
-        latencies = _numbers(latency_ms(genes), len(genes), "latencies")
-        sizes = [float(params(one)) for one in genes]
-    except _NOT_THE_CANDIDATE:
-        raise
-    except Exception as problem:
-        # An oracle is the user's code, and may raise anything for one architecture among many.
-        if len(genes) > 1:
-            return [
-                trial
-                for one in genes
-                for trial in _evaluate([one], space, accuracy, latency_ms, params, generation)
-            ]
-        text = f"{type(problem).__name__}: {problem}"[:500]
-        return [Trial(genes[0], {}, text, generation)]
-    seconds = round((time.perf_counter() - began) / len(genes), 4)
-    return [
-        Trial(
-            one,
-            {"accuracy": score, "latency_ms": latency, "params": size},
-            _fault(score, latency, size),
-            generation,
-            seconds,
-        )
-        for one, score, latency, size in zip(
-            genes, scores.tolist(), latencies.tolist(), sizes, strict=True
-        )
-    ]
+class _History:
+    """What was tried, and the journal to which more is appended, in the order of asking.
 
+    Args:
+        folder: of the study, for messages.
+        writer: of the journal.
+        trials: that it held.
+        show: called with the number of new trials.
 
-def _numbers(values: ArrayLike, wanted: int, what: str) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (wanted,):
-        raise SearchError(f"{wanted} {what} were expected, the oracle gave {array.shape}")
-    return array
+    Attributes:
+        known: trials by architecture.
+        unasked: architectures of the journal that the searcher has not asked for yet.
+    """
 
+    def __init__(
+        self,
+        folder: Path,
+        writer: JournalWriter,
+        trials: Sequence[Trial],
+        show: Callable[[int], Any],
+    ) -> None:
+        self.folder = folder
+        self.writer = writer
+        self.show = show
+        self.known = {trial.genes: trial for trial in trials}
+        self.unasked = set(self.known)
+        self._failing = all(trial.error for trial in trials)
+        self._held: list[Trial] = []
+        self._synced_s = time.monotonic()
 
-def _fault(accuracy: float, latency_ms: float, params: float) -> str:
-    if not 0 <= accuracy <= 1:
-        return f"the accuracy is {accuracy}, not a fraction"
-    if not (math.isfinite(latency_ms) and latency_ms > 0):
-        return f"the latency is {latency_ms} ms"
-    return "" if math.isfinite(params) else f"the number of parameters is {params}"
+    def replay(self, batch: Sequence[Genes]) -> None:
+        """Note what the searcher asks for.
+
+        Raises:
+            SearchError: the journal was written by another searcher.
+        """
+        self.unasked.difference_update(batch)
+        if self.unasked and not self.known.keys() >= set(batch):
+            raise SearchError(
+                f"{self.folder} was written by another searcher: it tried architectures that "
+                "this one does not ask for; choose another folder"
+            )
+
+    def extend(
+        self, evaluator: Evaluator, batch: Sequence[Genes], generation: int, evaluations: int
+    ) -> None:
+        """Evaluate what is not known of a batch, as far as so many evaluations go.
+
+        Raises:
+            SearchError: the first architectures all failed.
+        """
+        missing = [genes for genes in dict.fromkeys(batch) if genes not in self.known]
+        missing = missing[: max(evaluations - len(self.known), 0)]
+        turn = iter(missing)
+        due = next(turn, None)
+        early: dict[Genes, Trial] = {}
+        for trial in evaluator.evaluate(missing, generation):
+            early[trial.genes] = trial
+            ready = []
+            while due in early:
+                ready.append(early.pop(due))
+                due = next(turn, None)
+            self._append(ready, evaluations)
+
+    def close(self) -> None:
+        """Wait until everything is on the disk."""
+        self.writer.append([], sync=True)
+
+    def _append(self, trials: Sequence[Trial], evaluations: int) -> None:
+        self.known.update((trial.genes, trial) for trial in trials)
+        self.show(len(trials))
+        self._held += trials
+        # A broken oracle fails for all: its failures are no results, and are not written.
+        self._failing = self._failing and all(trial.error for trial in trials)
+        if not self._failing:
+            # Killed, nothing is lost that was written; a machine that dies loses a second.
+            sync = time.monotonic() - self._synced_s > SYNC_S
+            self.writer.append(map(record_of, self._held), sync=sync)
+            self._synced_s = time.monotonic() if sync else self._synced_s
+            self._held = []
+        elif len(self._held) >= min(GIVE_UP_AFTER, evaluations):
+            raise SearchError(
+                f"all of the first {len(self._held)} architectures failed, the last with: "
+                f"{self._held[-1].error}"
+            )

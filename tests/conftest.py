@@ -1,7 +1,9 @@
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,31 @@ def no_real_phones() -> Iterator[None]:
         patch.setenv("ANDROID_ADB_SERVER_PORT", "1")
         patch.setenv("ADBUTILS_ADB_PATH", "/bin/false")
         yield
+
+
+@pytest.fixture(scope="session")
+def ray_hosts() -> Iterator[Any]:
+    """A Ray cluster of two hosts with two CPUs each; the second offers the phone A."""
+    require("Ray", importlib.util.find_spec("ray") is not None, "pip install 'latlas[cluster]'")
+    with pytest.MonkeyPatch.context() as patch:
+        path = os.pathsep.join(
+            [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parent)]
+        )
+        patch.setenv("PYTHONPATH", path)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Without this, Ray replaces 127.0.0.1 by an address of the network, where there is one.
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        from ray.cluster_utils import Cluster as Hosts
+
+        options = {
+            "include_dashboard": False,
+            "node_ip_address": "127.0.0.1",
+            "object_store_memory": 80_000_000,
+        }
+        hosts = Hosts(initialize_head=True, head_node_args={"num_cpus": 2, **options})
+        hosts.add_node(num_cpus=2, resources={"phone:A": 1}, **options)
+        yield hosts
+        hosts.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ Every subcommand is a module of `latlas.commands`, imported when it is called an
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
 import click
 
 from latlas import __version__
+from latlas.lazy_group import LazyGroup
 
 COMMANDS = {
     "devices": "List what can be measured: this machine and attached phones.",
@@ -31,25 +31,12 @@ COMMANDS = {
 """Subcommands and what the overview says of them; each module defines a command `main`."""
 
 
-class _LazyGroup(click.Group):
-    """A group that imports a subcommand only to run it or to show its own help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"latlas.commands.{name}").main
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    modules="latlas.commands.",
+    overview=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="latlas %(version)s")
 def group() -> None:
     """Atlas of on-device latency: profile kernels, predict networks, search architectures.

@@ -15,7 +15,10 @@ from latlas.predictor import file
 from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, TargetMismatchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
+from latlas.search.latency import read_sources
+from latlas.search.spaces import open_space
 from latlas.search.study import Study
+from latlas.searching import open_latency
 
 SCALE = quickstart.Scale(
     resolution=32,
@@ -103,42 +106,40 @@ def test_search_and_verify_on_the_command_line(folder: Path, tmp_path: Path) -> 
 
 
 def test_latency_from_a_table_and_from_the_device_itself(folder: Path) -> None:
-    from latlas.search.spaces import open_space
-
     space = open_space("moga", resolution=32)
     genes = [(0,) * 14, (11,) * 14]
-    for source in (str(folder / "tables" / "cpu"), "device:local/cpu"):
-        with search.latency_source(source, space) as (latency_ms, identity):
-            small, large = latency_ms(genes)
+    for where in (str(folder / "tables" / "cpu"), "device:local/cpu"):
+        (source,) = read_sources([where])
+        with open_latency(source, space) as site:
+            small, large = (outcome.value for outcome in site.measure(genes))
+            assert site.identity["target"]["delegate"] == "cpu"
         assert 0 < small < large
-        assert identity["target"]["delegate"] == "cpu"
-    for text, words in (
+    for where, words in (
         ("nothing.latlas", "device:local/cpu"),
         ("device:local", "device:local/cpu"),
         ("device:local/npu", "there are cpu and gpu"),
+        ("device:local/cpu,gpu", "one delegate"),
+        ("device:local,A/cpu", "measures alone"),
     ):
-        with (
-            pytest.raises(UsageError, match=words),
-            search.latency_source(text, space),
-        ):
+        (source,) = read_sources([where])
+        with pytest.raises(UsageError, match=words), open_latency(source, space):
             pass
 
 
 def test_a_table_and_its_predictor_are_the_same_source(folder: Path) -> None:
-    from latlas.search.spaces import open_space
-
     space = open_space("moga", resolution=32)
     identities = []
-    for source in (folder / "tables" / "cpu", folder / "cpu.latlas"):
-        with search.latency_source(str(source), space) as (_, identity):
-            identities.append(identity)
+    for where in (folder / "tables" / "cpu", folder / "cpu.latlas"):
+        (source,) = read_sources([str(where)])
+        with open_latency(source, space) as site:
+            identities.append(site.identity)
     assert identities[0] == identities[1]
 
 
 def test_a_study_of_another_machine_is_not_verified_here(folder: Path, tmp_path: Path) -> None:
     study = Study.open(folder / "study")
     settings = json.loads(json.dumps(study.settings))
-    settings["latency"]["target"]["device"] = "a phone"
+    settings["latency"]["latency_ms"]["target"]["device"] = "a phone"
     Study.create(tmp_path / "study", settings)
     with pytest.raises(TargetMismatchError, match="a phone"):
         invoke(verify.main, tmp_path / "study")

@@ -17,6 +17,7 @@ from latlas.profiler.errors import SearchError, TargetMismatchError
 from latlas.profiler.runner import Job, Result
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
+from latlas.search.spaces import MogaSpace
 from latlas.search.study import Study, record_of
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
@@ -52,8 +53,8 @@ class FakeRunner:
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     settings = {
-        "space": {"name": "moga", "resolution": 32, "classes": 10},
-        "latency": {"target": TARGET.to_json()},
+        "space": MogaSpace(resolution=32, classes=10).identity,
+        "latency": {"latency_ms": {"target": TARGET.to_json()}},
     }
     study = Study.create(tmp_path / "study", settings)
     with study.writer(lambda trial: None) as writer:
@@ -102,7 +103,12 @@ def test_an_interrupted_verification_reports_nothing_and_goes_on(study: Study) -
     [
         {},
         {"latency": 3},
-        {"latency": {"target": {"device": "a phone"}}},
+        {"latency": {"latency_ms": 3}},
+        {"latency": {"latency_ms": {"target": {"device": "a phone"}}}},
+        {"objectives": 3},
+        {"objectives": [{"metric": "accuracy"}]},
+        {"objectives": [{"metric": "accuracy", "direction": "up", "weight": 1}]},
+        {"constraints": [{"metric": "accuracy", "bound": "max", "limit": "much"}]},
         {"space": None},
         {"space": {"name": "moga"}},
         {"space": {"name": "moga", "resolution": "large", "classes": 10}},
@@ -117,7 +123,7 @@ def test_damaged_studies(study: Study, settings: dict[str, Any]) -> None:
 
 
 def test_a_study_without_a_front(tmp_path: Path) -> None:
-    study = Study.create(tmp_path, {"latency": {"target": TARGET.to_json()}})
+    study = Study.create(tmp_path, {"latency": {"latency_ms": {"target": TARGET.to_json()}}})
     with pytest.raises(SearchError, match="latlas search"):
         verify(study, FakeRunner())
     missing = CliRunner().invoke(main, [str(tmp_path / "missing")])

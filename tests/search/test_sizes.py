@@ -3,8 +3,8 @@ import pytest
 
 from latlas.profiler.count import count
 from latlas.profiler.errors import SearchError
-from latlas.search.sizes import BlockSizes
-from latlas.search.spaces import FairnasSpace, MnasnetSpace, MogaSpace
+from latlas.search.sizes import BlockSizes, sizes_of
+from latlas.search.spaces import SPACES, FairnasSpace, MnasnetSpace, MogaSpace, open_space
 
 
 @pytest.mark.parametrize("space", [MogaSpace(), MnasnetSpace(96, 0.5, 10), FairnasSpace()])
@@ -23,3 +23,22 @@ def test_sizes_are_those_of_the_networks(space: MogaSpace | MnasnetSpace | Fairn
 def test_other_genes_are_refused() -> None:
     with pytest.raises(SearchError):
         BlockSizes(MogaSpace()).params([(12,) * 14])
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_sizes_of_every_space(name: str) -> None:
+    space = open_space(name, resolution=64, classes=10)
+    sizes = sizes_of(space)
+    for genes in space.sample(4, seed=3):
+        whole = count(space.decode(genes))
+        assert sizes(genes) == {"params": whole.params, "madds": whole.madds}
+
+
+def test_blocks_that_do_not_add_up_are_not_trusted() -> None:
+    class Tied(MogaSpace):
+        def block(self, index, values):
+            return super().block(3 if index == 4 else index, values)
+
+    space = Tied(resolution=32)
+    whole = count(space.decode((5,) * 14))
+    assert sizes_of(space)((5,) * 14) == {"params": whole.params, "madds": whole.madds}

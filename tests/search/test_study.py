@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from trials import trial_with
 
 from latlas.profiler.errors import DeviceError, SearchError
 from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.search.evaluation import Evaluator, InProcess, measure_with
 from latlas.search.nsga2 import WeightedNSGA2
-from latlas.search.objectives import front_of
+from latlas.search.objectives import Constraint, front_of
 from latlas.search.protocols import Genes, Trial
+from latlas.search.sizes import sizes_of
 from latlas.search.study import Study, run
 
 SETTINGS = {"space": "tiny", "searcher": {"seed": 1}}
@@ -61,12 +64,21 @@ def searcher() -> WeightedNSGA2:
     return WeightedNSGA2(CHOICES, population=10, seed=1)
 
 
-def search(folder: Path, oracle: FakeOracle, evaluations: int, **other: object) -> list[Trial]:
+def evaluator(
+    oracle: FakeOracle, latency: Callable[[Sequence[Genes]], list[float]] = latency_ms, **other: Any
+) -> Evaluator:
+    measures = {
+        "latency_ms": measure_with(latency, "latency_ms"),
+        "accuracy": measure_with(oracle.evaluate, "accuracy"),
+    }
+    return Evaluator(
+        TinySpace(), InProcess(measures), list(measures), sizes_of(TinySpace()), **other
+    )
+
+
+def search(folder: Path, oracle: FakeOracle, evaluations: int) -> list[Trial]:
     study = Study.create(folder, SETTINGS)
-    arguments: dict[str, object] = {"progress": False, "chunk": 4, **other}
-    return run(
-        study, TinySpace(), searcher(), oracle, latency_ms, evaluations=evaluations, **arguments
-    )  # type: ignore[arg-type]
+    return run(study, searcher(), evaluator(oracle), evaluations=evaluations, progress=False)
 
 
 def test_a_study_in_its_folder(tmp_path: Path) -> None:
@@ -136,10 +148,7 @@ def test_another_searchers_history_is_refused(tmp_path: Path) -> None:
     search(tmp_path, FakeOracle(), 12)
     other = WeightedNSGA2(CHOICES, population=10, seed=2)
     with pytest.raises(SearchError, match="another searcher"):
-        run(
-            Study.open(tmp_path), TinySpace(), other, FakeOracle(), latency_ms,
-            evaluations=20, progress=False,
-        )  # fmt: skip
+        run(Study.open(tmp_path), other, evaluator(FakeOracle()), evaluations=20, progress=False)
 
 
 def test_failing_candidates_are_recorded_and_not_fatal(tmp_path: Path) -> None:
@@ -157,18 +166,103 @@ def test_failing_candidates_are_recorded_and_not_fatal(tmp_path: Path) -> None:
 
 
 def test_a_broken_oracle_stops_the_search(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match="all of the first 4 architectures failed"):
+    with pytest.raises(SearchError, match="all of the first 8 architectures failed"):
         search(tmp_path, FakeOracle(bad=frozenset(range(4))), 40)
 
     def unplugged(genes: Sequence[Genes]) -> list[float]:
         raise DeviceError("unplugged")
 
+    study = Study.open(tmp_path)
     with pytest.raises(DeviceError):
-        run(
-            Study.open(tmp_path), TinySpace(), searcher(), FakeOracle(), unplugged,
-            evaluations=9, progress=False,
-        )  # fmt: skip
-    assert Study.open(tmp_path).history == []
+        run(study, searcher(), evaluator(FakeOracle(), unplugged), evaluations=9, progress=False)
+    assert study.history == []
+
+
+def test_failures_before_the_first_success_are_kept_with_it(tmp_path: Path) -> None:
+    first = searcher().ask()[:3]
+    oracle = FakeOracle()
+
+    def fails_at_first(genes: Sequence[Genes]) -> list[float]:
+        if set(genes) & set(first):
+            raise RuntimeError("no memory")
+        return latency_ms(genes)
+
+    study = Study.create(tmp_path, SETTINGS)
+    run(study, searcher(), evaluator(oracle, fails_at_first), evaluations=20, progress=False)
+    assert [trial.genes for trial in study.history[:3]] == first
+    assert [bool(trial.error) for trial in study.history[:5]] == [True] * 3 + [False] * 2
+    assert not set(first) & set(oracle.asked)  # what has no latency is not trained
+
+
+class Repeating:
+    """Asks for two architectures again and again, and at times for a new one."""
+
+    def __init__(self, news: int) -> None:
+        self.news, self.batches, self.told = news, 0, list[Trial]()
+
+    def ask(self) -> list[Genes]:
+        new = min(self.batches, self.news)
+        return [(0,) * 6, (1,) * 6, (0,) * 6, (1 + new % 3,) * 6]
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        self.batches += 1
+        self.told += trials
+
+
+def test_repeated_architectures_are_evaluated_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = FakeOracle()
+    study = Study.create(tmp_path, SETTINGS)
+    for evaluations in (2, 3, 4):
+        repeating = Repeating(2)
+        run(study, repeating, evaluator(oracle), evaluations=evaluations, progress=False)
+        assert len(study.history) == evaluations
+        assert oracle.asked == [trial.genes for trial in study.history]
+    assert len(repeating.told) == 3 * 4
+    assert "asked" not in capsys.readouterr().err
+    # One that has converged is asked so often and no longer.
+    repeating = Repeating(0)
+    folder = tmp_path / "converged"
+    run(Study.create(folder, {}), repeating, evaluator(oracle), evaluations=9, progress=False)
+    assert len(repeating.told) == 9 * 20
+    assert len(Study.open(folder).history) == 2
+    assert "2 architectures: the searcher asked 180 times" in capsys.readouterr().err
+    run(
+        Study.open(folder), Repeating(0), evaluator(oracle),
+        evaluations=9, samples=8, progress=False,
+    )  # fmt: skip
+    assert "the searcher asked 8 times" in capsys.readouterr().err
+
+
+def test_constraints_are_kept_by_the_front_and_screened_architectures_are_not_trained(
+    tmp_path: Path,
+) -> None:
+    limit = Constraint("latency_ms", "max", 20.0)
+    histories = {}
+    for screen in (False, True):
+        oracle = FakeOracle()
+        front = run(
+            Study.create(tmp_path / str(screen), SETTINGS),
+            WeightedNSGA2(CHOICES, constraints=[limit], population=10, seed=1),
+            evaluator(oracle, constraints=[limit], screen=screen),
+            evaluations=60,
+            constraints=[limit],
+            progress=False,
+        )
+        histories[screen] = Study.open(tmp_path / str(screen)).history
+        assert front == front_of(histories[screen], constraints=[limit])
+        assert front and all(trial.latency_ms <= 20 for trial in front)
+        trained = [trial.genes for trial in histories[screen] if not math.isnan(trial.accuracy)]
+        assert trained == oracle.asked
+    skipped = [trial for trial in histories[True] if math.isnan(trial.accuracy)]
+    assert skipped and all(trial.latency_ms > 20 and not trial.error for trial in skipped)
+    expected = "accuracy left out, since latency_ms is"
+    assert all(trial.note.startswith(expected) for trial in skipped)
+    # The searcher learns from them all the same: the search is led to what is allowed.
+    assert sum(trial.latency_ms <= 20 for trial in histories[True][30:]) > sum(
+        trial.latency_ms <= 20 for trial in histories[True][:30]
+    )
 
 
 def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
@@ -230,11 +324,11 @@ sys.path[:0] = [{tests!r}, {tests!r} + "/search"]
 from test_study import FakeOracle, search
 class Slow(FakeOracle):
     def evaluate(self, genes):
-        time.sleep(0.05)
+        time.sleep(0.3)  # so slow that they come one at a time
         with open({log!r}, "a") as log:
             log.writelines(f"{{one}}\\n" for one in genes)
         return super().evaluate(genes)
-search(Path({folder!r}), Slow(), 48, chunk=2)
+search(Path({folder!r}), Slow(), 48)
 """
 
 
@@ -242,7 +336,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     folder, log = tmp_path / "killed", tmp_path / "log"
     script = SLOW.format(tests=str(Path(__file__).parents[1]), log=str(log), folder=str(folder))
     history = folder / "history.jsonl"
-    for wanted in (6, 20):
+    for wanted in (4, 9):
         process = subprocess.Popen([sys.executable, "-c", script])
         deadline = time.monotonic() + 60
         while not history.exists() or history.read_bytes().count(b"\n") < wanted:
@@ -251,13 +345,13 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     kept = [trial.genes for trial in Study.open(folder).history]
-    assert len(kept) >= 20
+    assert len(kept) >= 9
     rest, whole = FakeOracle(), FakeOracle()
     front = search(folder, rest, 48)
     assert [trial.genes for trial in front] == [
         trial.genes for trial in search(tmp_path / "whole", whole, 48)
     ]
     assert kept + rest.asked == whole.asked
-    # What had been kept was not evaluated again: only the chunk in flight at a kill is.
+    # What had been kept was not evaluated again: only what was in flight at a kill is.
     evaluated = log.read_text().splitlines()
-    assert len(evaluated) <= len(kept) + 2 * 2
+    assert len(evaluated) <= len(kept) + 2

@@ -69,15 +69,13 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         TargetMismatchError: the folder holds figures of another target than this machine.
         KeyboardInterrupt: Ctrl-C; what was finished is kept.
     """
-    from latlas.commands.search import (
-        front_documents,
-        front_text,
-        latency_source,
-        open_supernet,
-        run_search,
-    )
     from latlas.commands.verify import verify, verify_text
+    from latlas.search.accuracy import AccuracyChoice, open_supernet
+    from latlas.search.latency import read_sources
+    from latlas.search.nsga2 import WeightedNSGA2
+    from latlas.search.objectives import DEFAULT_OBJECTIVES
     from latlas.search.spaces import MogaSpace
+    from latlas.searching import Search, front_documents, front_text, run_search
 
     began = time.monotonic()
     delegates: list[Delegate] = ["cpu", "gpu"] if gpu and _gpu() else ["cpu"]
@@ -87,32 +85,32 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
     space = MogaSpace(resolution=scale.resolution)
-    oracle = open_supernet("digits", scale.epochs)
-    with latency_source(str(output / "cpu.latlas"), space) as (latency_ms, identity):
-        study, front, quality = run_search(
-            output / "study",
-            space,
-            latency_ms,
-            identity,
-            oracle,
-            output / "supernet",
-            evaluations=scale.evaluations,
-            population=scale.population,
-        )
-    found = front_documents(front, oracle)
-    say(front_text(found, oracle.standard_error))
+    accuracy = open_supernet(
+        AccuracyChoice("supernet", space, output / "supernet", epochs=scale.epochs)
+    )
+    search = Search(
+        space,
+        WeightedNSGA2(space.choices, population=scale.population),
+        read_sources([str(output / "cpu.latlas")]),
+        accuracy,
+        DEFAULT_OBJECTIVES,
+        evaluations=scale.evaluations,
+    )
+    result = run_search(output / "study", search)
+    found = front_documents(result, accuracy)
+    say(front_text(found, result.oracle.standard_error))
 
     _step("verify: the networks of the front, measured on this machine")
     with open_local(DeviceChoice()) as runner:
-        verified = verify(study, runner, scale.verified, scale.patience_s)
+        verified = verify(result.study, runner, scale.verified, scale.patience_s)
     seconds = time.monotonic() - began
     document |= {
-        "supernet": quality,
+        "supernet": result.report,
         "front": found,
         "verify": verified,
         "seconds": seconds,
     }
-    text = "\n".join([*quality["text"], "", verify_text(verified), f"took {seconds:.0f} s"])
+    text = "\n".join([*result.report["text"], "", verify_text(verified), f"took {seconds:.0f} s"])
     return document, text
 
 

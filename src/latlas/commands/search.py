@@ -2,189 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, say, table
-from latlas.targets import DeviceChoice, open_runner, oracle_options, parse_delegates
+from latlas.console import FOLDER, emit, json_option, space_options
+from latlas.lazy_group import LazyGroup
+from latlas.searching import Search, Workers, front_documents, front_text, run_search
+from latlas.targets import DeviceChoice, oracle_options
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from latlas.search.latency import LatencySource
+    from latlas.search.objectives import Constraint, Objective
+    from latlas.search.protocols import Searcher, Trial
+    from latlas.search.rewards import Reward
+    from latlas.search.spaces import Space
+    from latlas.search.study import Study
 
-    from latlas.search.protocols import Genes, Trial
-    from latlas.search.spaces import MogaSpace, Space
-    from latlas.search.study import LatencyFunction, Study
-    from latlas.search.supernet import SupernetOracle
+F = TypeVar("F", bound=Callable[..., Any])
 
-SUPERNET_IMAGE = 32
-SUPERNET_WIDTH = 0.25
-"""The supernet is a small relative of the networks whose latency counts: digits are small."""
-
-
-@contextmanager
-def latency_source(
-    text: str, space: Space, choice: DeviceChoice | None = None
-) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
-    """Give chromosomes-to-milliseconds for a ``--latency``, and what identifies it in a study.
-
-    Args:
-        text: a predictor's file, a table's folder, or ``device:DEVICE/DELEGATE``.
-        space: whose chromosomes are asked for.
-        choice: how a device is used.
-
-    Raises:
-        UsageError: the text names no predictor, table or device.
-    """
-    from latlas.predictor import file
-    from latlas.predictor.fit import fit
-    from latlas.predictor.genes import gene_latency
-    from latlas.predictor.observations import observe
-    from latlas.profiler.errors import UsageError
-    from latlas.profiler.table import Table
-
-    path = Path(text)
-    if text.startswith("device:"):
-        with _device_latency(text, space, choice or DeviceChoice()) as source:
-            yield source
-        return
-    if path.is_dir():
-        predictor = fit(observe(Table.open(path)))
-    elif path.exists():
-        predictor = file.load(path)
-    else:
-        raise UsageError(
-            f"--latency {text}: no such predictor file or table, and not a device such as "
-            "device:local/cpu"
-        )
-    identity = {
-        "kind": "predictor",
-        "sha256": predictor.digest,
-        "target": predictor.target.to_json(),
-    }
-    yield gene_latency(space, predictor).latency_ms, identity
+SUBCOMMANDS: dict[str, str] = {}
+"""What is done with studies, and what the overview says of it: modules ``search_NAME``."""
 
 
-@contextmanager
-def _device_latency(
-    text: str, space: Space, choice: DeviceChoice
-) -> Iterator[tuple[LatencyFunction, dict[str, Any]]]:
-    from latlas.predictor.oracle import DeviceOracle
-    from latlas.profiler.errors import UsageError
-
-    device, slash, delegate = text.removeprefix("device:").rpartition("/")
-    if not slash:
-        raise UsageError(
-            f"--latency {text}: a device is written device:local/cpu or device:SERIAL/gpu"
-        )
-    named = replace(choice, device=device, delegates=parse_delegates(delegate))
-    with open_runner(named) as runner:
-        oracle = DeviceOracle(runner)
-
-        def latency_ms(genes: Sequence[Genes]) -> NDArray[np.float64]:
-            return oracle.latency_ms([space.decode(each) for each in genes])
-
-        yield latency_ms, {"kind": "device", "target": runner.target.to_json()}
-
-
-def open_supernet(dataset: str, epochs: int | None = None) -> SupernetOracle:
-    """Return a supernet for MoGA's space, not yet trained.
-
-    Args:
-        dataset: ``digits``.
-        epochs: of training; None means the default of `SupernetConfig`.
-
-    Raises:
-        UsageError: there is no such data set.
-    """
-    from latlas.profiler.errors import UsageError
-
-    if dataset != "digits":
-        raise UsageError(f"no data set {dataset!r}; known is digits")
-    from latlas.search.data import digits
-    from latlas.search.spaces import MogaSpace
-    from latlas.search.supernet import Supernet, SupernetConfig, SupernetOracle
-
-    config = SupernetConfig() if epochs is None else SupernetConfig(epochs=epochs)
-    data = digits(SUPERNET_IMAGE)
-    space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
-    return SupernetOracle(Supernet(space, config), data)
-
-
-def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:
-    """Return what the supernet's accuracies are worth, and what to say about it."""
-    import numpy as np
-
-    from latlas.search.significance import chance_level, is_above_chance
-
-    ranking = oracle.ranking()
-    images = oracle.dataset.search
-    chance = chance_level(images.labels)
-    accuracy = float(np.median(oracle.evaluate(_random_genes(oracle))))
-    above = is_above_chance(accuracy, len(images), chance)
-    lines = [
-        f"supernet: median accuracy {accuracy:.1%} ± {oracle.standard_error:.1%} on "
-        f"{len(images)} images, chance is {chance:.1%}"
+def goal_options(command: F) -> F:
+    """Add the options that say what is searched for."""
+    options = [
+        click.option(
+            "--objective",
+            "objectives",
+            metavar="METRIC:max|min[:WEIGHT]",
+            multiple=True,
+            help="What to optimise; may be given again. By default accuracy:max:2, every latency "
+            "with min:2, and params:max:1, as MoGA does.",
+        ),
+        click.option(
+            "--weights",
+            metavar="A:L:P",
+            help="Weights of accuracy, latencies and parameters, if no --objective is given.",
+        ),
+        click.option(
+            "--max",
+            "most",
+            metavar="METRIC=LIMIT",
+            multiple=True,
+            help="A constraint, e.g. latency_ms=75 or params=6e6; may be given again.",
+        ),
+        click.option(
+            "--min",
+            "least",
+            metavar="METRIC=LIMIT",
+            multiple=True,
+            help="A constraint, e.g. accuracy=0.7; may be given again.",
+        ),
+        click.option(
+            "--screen",
+            is_flag=True,
+            help="Do not train architectures that break a constraint on size or latency.",
+        ),
+        click.option(
+            "--reward",
+            metavar="accuracy|soft|hard|absolute",
+            help="Of evolution and ppo: MnasNet's soft or hard, TuNAS' absolute; by default the "
+            "accuracy alone.",
+        ),
+        click.option(
+            "--target-ms",
+            type=click.FloatRange(0, min_open=True),
+            metavar="MS",
+            help="The latency that the reward aims at.",
+        ),
     ]
-    if not above:
-        lines.append("  its accuracy is within two standard errors of chance: it says nothing")
-    lines.append(
-        f"supernet: ranks {ranking.architectures} architectures alike on two halves of the images "
-        f"with Kendall's tau {ranking.tau:.2f} (p = {ranking.p_value:.2g})"
-    )
-    if not ranking.significant:
-        lines.append(
-            "  its ranking is not significant: the accuracies below do not tell architectures apart"
-        )
-    return {
-        "median_accuracy": accuracy,
-        "standard_error": oracle.standard_error,
-        "chance": chance,
-        "above_chance": above,
-        "ranking": asdict(ranking) | {"significant": ranking.significant},
-        "text": lines,
-    }
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def _random_genes(oracle: SupernetOracle) -> list[Genes]:
-    import numpy as np
+def worker_options(command: F) -> F:
+    """Add the options that say who evaluates; the command gets them as `workers`."""
+    options = [
+        click.option(
+            "--workers",
+            type=click.IntRange(1, 10_000),
+            default=1,
+            show_default=True,
+            help="Evaluate so many architectures at a time, with Ray.",
+        ),
+        click.option(
+            "--ray-address",
+            metavar="HOST:PORT",
+            default="",
+            help="A Ray cluster whose machines evaluate; by default this machine does.",
+        ),
+        click.option(
+            "--gpus-per-evaluation",
+            type=click.FloatRange(0, 1000),
+            default=0.0,
+            show_default=True,
+            help="GPUs that a worker takes, as Ray counts them.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
-    rng = np.random.default_rng(1)
-    choices = oracle.supernet.space.choices
-    return [tuple(rng.integers(choices).tolist()) for _ in range(16)]
 
-
-@click.command("search")
-@click.option("--space", default="moga", show_default=True)
+@click.group(
+    "search",
+    cls=LazyGroup,
+    modules="latlas.commands.search_",
+    overview=SUBCOMMANDS,
+    invoke_without_command=True,
+    subcommand_metavar="",
+)
+@click.option("--space", default="moga", show_default=True, help="Or toml:FILE, one of your own.")
 @click.option(
     "--searcher",
-    type=click.Choice(["nsga2"]),
+    metavar="nsga2|evolution|ppo|random|MODULE:NAME",
     default="nsga2",
     show_default=True,
     help="nsga2: weighted NSGA-II (MoGA).",
 )
 @click.option(
-    "--latency",
-    required=True,
-    help="Where latencies come from: a predictor, a table, or a device itself, written "
-    "device:local/cpu or device:SERIAL/gpu.",
+    "--set-searcher",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A setting of the searcher, e.g. population=40; may be given again.",
 )
-@click.option("--accuracy", type=click.Choice(["supernet"]), default="supernet", show_default=True)
-@click.option("--dataset", default="digits", show_default=True)
-@click.option("-o", "--output", type=FOLDER, required=True, help="The study's folder.")
-@click.option("--evaluations", type=click.IntRange(1), default=400, show_default=True)
-@click.option("--population", type=click.IntRange(4, 10_000), default=40, show_default=True)
 @click.option(
-    "--weights",
-    default="2:2:1",
-    show_default=True,
-    help="Of accuracy, latency and parameters in the crowding distance.",
+    "--latency",
+    "latencies",
+    metavar="[NAME=]SOURCE",
+    multiple=True,
+    help="Where latencies come from: a predictor, a table, or a device itself, written "
+    "device:local/cpu or device:SERIAL[,SERIAL]/gpu. May be given again for more targets, with "
+    "names: latency_ms is the first's, latency_ms@NAME every other's.",
 )
+@click.option(
+    "--accuracy",
+    metavar="supernet|MODULE:NAME",
+    default="supernet",
+    show_default=True,
+    help="Where accuracies come from; MODULE:NAME is a function of yours, of genes.",
+)
+@click.option("--dataset", default="digits", show_default=True)
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training.")
+@click.option("-o", "--output", type=FOLDER, help="The study's folder.")
+@click.option("--evaluations", type=click.IntRange(1), default=400, show_default=True)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    help="End after the searcher has asked so often, repeated architectures included.",
+)
+@click.option("--population", type=click.IntRange(4, 10_000), help="--set-searcher population=…")
 @click.option(
     "--resolution",
     type=click.IntRange(1, 4096),
@@ -192,79 +164,238 @@ def _random_genes(oracle: SupernetOracle) -> list[Genes]:
     show_default=True,
     help="Height and width of the input of the networks whose latency counts.",
 )
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of the supernet's training.")
+@space_options
+@goal_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--tflite", is_flag=True, help="Write the front's networks as .tflite files too.")
+@worker_options
 @oracle_options
 @json_option
 def main(
     space: str,
     searcher: str,
-    latency: str,
+    set_searcher: tuple[str, ...],
+    latencies: tuple[str, ...],
     accuracy: str,
     dataset: str,
-    output: Path,
-    evaluations: int,
-    population: int,
-    weights: str,
-    resolution: int,
     epochs: int | None,
+    output: Path | None,
+    evaluations: int,
+    samples: int | None,
+    population: int | None,
+    resolution: int,
+    width: float | None,
+    classes: int | None,
+    settings: tuple[str, ...],
+    objectives: tuple[str, ...],
+    weights: str | None,
+    most: tuple[str, ...],
+    least: tuple[str, ...],
+    screen: bool,
+    reward: str | None,
+    target_ms: float | None,
     seed: int,
     tflite: bool,
+    workers: int,
+    ray_address: str,
+    gpus_per_evaluation: float,
     choice: DeviceChoice,
     as_json: bool,
 ) -> None:
-    """Search for architectures that are accurate and fast, and have many parameters.
+    """Search for architectures that are accurate and fast.
 
-    Maximises accuracy, minimises latency and maximises parameters, as MoGA does. An interrupted
-    search goes on where it was when the same command is given again.
+    An interrupted search goes on where it was when the same command is given again.
     """
-    from latlas.search.spaces import open_space
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    import_from_here()
+    from latlas.profiler.errors import UsageError
+    from latlas.search.accuracy import AccuracyChoice, open_accuracy
+    from latlas.search.latency import read_sources
+    from latlas.search.spaces import open_space, parse_settings
 
-    numbers = parse_weights(weights)
-    opened = require_supernet(open_space(space, resolution=resolution))
-    with latency_source(latency, opened, choice) as (latency_ms, identity):
-        oracle = open_supernet(dataset, epochs)
-        study, front, quality = run_search(
-            output,
-            opened,
-            latency_ms,
-            identity,
-            oracle,
-            output / "supernet",
-            evaluations=evaluations,
-            population=population,
-            weights=numbers,
-            seed=seed,
-        )
+    if output is None:
+        raise UsageError("-o is missing: the study's folder")
+    sources = read_sources(latencies)
+    opened = open_space(
+        space,
+        resolution=resolution,
+        width=1.0 if width is None else width,
+        classes=classes or 1000,
+        settings=parse_settings(settings),
+    )
+    goals = read_objectives(objectives, weights, sources)
+    limits = read_constraints(most, least, sources)
+    given = parse_settings(set_searcher)
+    if population is not None:
+        given["population"] = str(population)
+    search = Search(
+        opened,
+        open_searcher(searcher, opened, goals, limits, open_reward(reward, target_ms), seed, given),
+        sources,
+        open_accuracy(AccuracyChoice(accuracy, opened, output / "supernet", dataset, epochs)),
+        goals,
+        limits,
+        evaluations,
+        samples,
+        screen,
+        choice,
+        Workers(workers, ray_address, gpus_per_evaluation),
+    )
+    found = run_search(output, search)
     if tflite:
-        export(study, opened, front)
-    found = front_documents(front, oracle)
+        write_front(found.study, opened, found.front)
+    front = front_documents(found, search.accuracy)
     document = {
         "study": str(output),
-        "target": identity["target"],
-        "tried": len(study.history),
-        "supernet": quality,
-        "front": found,
+        "targets": {
+            metric: identity["target"]
+            for metric, identity in found.study.settings["latency"].items()
+        },
+        "tried": len(found.study.history),
+        "accuracy": found.report,
+        "front": front,
     }
-    emit(document, as_json, front_text(found, oracle.standard_error))
+    emit(document, as_json, front_text(front, found.oracle.standard_error))
 
 
-def require_supernet(space: Space) -> MogaSpace:
-    """Return a space that `open_supernet` knows how to score.
+def import_from_here() -> None:
+    """Let ``MODULE:NAME`` name a module in the current folder."""
+    import sys
+
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def open_reward(name: str | None, target_ms: float | None) -> Reward | None:
+    """Return the reward that is named, None where none is.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: there is no such reward, or it has no target.
+    """
+    from latlas.profiler.errors import SearchError, UsageError
+    from latlas.search import rewards
+
+    if name is None:
+        if target_ms is not None:
+            raise UsageError("--target-ms is a reward's: give --reward soft, hard or absolute")
+        return None
+    try:
+        return rewards.open_reward(name, target_ms)
+    except SearchError as problem:
+        raise UsageError(f"--reward {name}: {problem}") from problem
+
+
+def open_searcher(
+    name: str,
+    space: Space,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    reward: Reward | None,
+    seed: int,
+    settings: dict[str, str],
+) -> Searcher:
+    """Return the searcher that is named.
+
+    Raises:
+        UsageError: there is none, or it has no such setting, or takes no reward.
     """
     from latlas.profiler.errors import UsageError
-    from latlas.search.spaces import MogaSpace
+    from latlas.search import searchers
 
-    if not isinstance(space, MogaSpace):
-        raise UsageError(
-            f"--space {space.name}: the supernet that accuracies come from is for moga alone, so "
-            f"only --space moga can be searched; `latlas profile --space {space.name}` works"
-        )
-    return space
+    if reward is not None and name in ("nsga2", "random"):
+        raise UsageError(f"--reward is for evolution and ppo; {name} knows objectives alone")
+    return searchers.open_searcher(
+        name, space, objectives, constraints, reward, seed=seed, settings=settings
+    )
+
+
+def read_metric(text: str, option: str, sources: Sequence[LatencySource]) -> str:
+    """Return the metric that a user names; ``latency`` will do for ``latency_ms``.
+
+    Raises:
+        UsageError: there is no such metric in this search.
+    """
+    from latlas.profiler.errors import UsageError
+
+    known = {name: name for name in ("accuracy", "params", "madds")}
+    for source in sources:
+        own = source.metric.removeprefix("latency_ms")
+        known |= {f"latency_ms{own}": source.metric, f"latency{own}": source.metric}
+        if source.name:
+            known |= {
+                f"latency_ms@{source.name}": source.metric,
+                f"latency@{source.name}": source.metric,
+            }
+    if text not in known:
+        metrics = ", ".join(dict.fromkeys(known.values()))
+        raise UsageError(f"{option}: no metric {text!r:.80} in this search; there are {metrics}")
+    return known[text]
+
+
+def read_objectives(
+    texts: Sequence[str], weights: str | None, sources: Sequence[LatencySource]
+) -> list[Objective]:
+    """Return the objectives of a search.
+
+    Raises:
+        UsageError: a text is no objective, or objectives and weights are both given.
+    """
+    from latlas.profiler.errors import SearchError, UsageError
+    from latlas.search.objectives import Objective
+
+    if not texts:
+        accuracy, latency, params = parse_weights(weights or "2:2:1")
+        return [
+            Objective("accuracy", "max", accuracy),
+            *(Objective(source.metric, "min", latency) for source in sources),
+            Objective("params", "max", params),
+        ]
+    if weights is not None:
+        raise UsageError("--weights and --objective are two ways to say the same: give one")
+    found = []
+    for text in texts:
+        option = f"--objective {text}"
+        metric, *rest = text.split(":")
+        try:
+            direction, weight = rest[0], float(rest[1]) if len(rest) > 1 else 1.0
+            if len(rest) > 2 or direction not in ("max", "min"):
+                raise ValueError
+            name = read_metric(metric, option, sources)
+            found.append(Objective(name, "max" if direction == "max" else "min", weight))
+        except (IndexError, ValueError, SearchError) as problem:
+            raise UsageError(
+                f"{option}: an objective is METRIC:max|min:WEIGHT, e.g. accuracy:max:2"
+            ) from problem
+    if len({one.metric for one in found}) < len(found):
+        raise UsageError("--objective: a metric is there twice")
+    return found
+
+
+def read_constraints(
+    most: Sequence[str], least: Sequence[str], sources: Sequence[LatencySource]
+) -> list[Constraint]:
+    """Return the constraints of a search.
+
+    Raises:
+        UsageError: a text is no constraint.
+    """
+    from latlas.profiler.errors import SearchError, UsageError
+    from latlas.search.objectives import Constraint
+
+    found = []
+    for bound, texts in (("max", most), ("min", least)):
+        for text in texts:
+            name, _, limit = text.partition("=")
+            metric = read_metric(name, f"--{bound} {text}", sources)
+            try:
+                found.append(Constraint(metric, "max" if bound == "max" else "min", float(limit)))
+            except (ValueError, SearchError) as problem:
+                raise UsageError(
+                    f"--{bound} {text}: a constraint is METRIC=LIMIT, e.g. latency_ms=75"
+                ) from problem
+    return found
 
 
 def parse_weights(text: str) -> list[float]:
@@ -287,73 +418,10 @@ def parse_weights(text: str) -> list[float]:
     return numbers
 
 
-def run_search(
-    folder: Path,
-    space: MogaSpace,
-    latency_ms: LatencyFunction,
-    identity: dict[str, Any],
-    oracle: SupernetOracle,
-    checkpoint: Path,
-    *,
-    evaluations: int,
-    population: int,
-    weights: Sequence[float] = (2.0, 2.0, 1.0),
-    seed: int = 0,
-) -> tuple[Study, list[Trial], dict[str, Any]]:
-    """Train the supernet and run a weighted NSGA-II in a study's folder, or go on with them.
-
-    Args:
-        folder: of the study.
-        space: where architectures come from.
-        latency_ms: from `latency_source`, as is `identity`, which goes into the study's settings.
-        identity: see `latency_ms`.
-        oracle: scores architectures; it is trained here, after the folder was found to fit.
-        checkpoint: folder in which the supernet's training is kept.
-        evaluations: architectures to try, those of earlier runs included.
-        population: architectures in a generation.
-        weights: of accuracy, latency and parameters.
-        seed: of the searcher.
-
-    Returns:
-        The study, its front, and what the supernet's accuracies are worth.
-
-    Raises:
-        SearchError: the folder holds another study.
-    """
-    from latlas.search.nsga2 import WeightedNSGA2
-    from latlas.search.objectives import DEFAULT_OBJECTIVES
-    from latlas.search.study import Study, run
-
-    objectives = [
-        replace(one, weight=weight) for one, weight in zip(DEFAULT_OBJECTIVES, weights, strict=True)
-    ]
-    searcher = WeightedNSGA2(space.choices, objectives, population=population, seed=seed)
-    study = Study.create(
-        folder,
-        {
-            "space": {
-                "name": space.name,
-                "resolution": space.resolution,
-                "width": space.width,
-                "classes": space.classes,
-            },
-            "searcher": searcher.identity,
-            "latency": identity,
-            "accuracy": oracle.identity,
-        },
-    )
-    oracle.supernet.fit(oracle.dataset, checkpoint)
-    quality = supernet_quality(oracle)
-    for line in quality["text"]:
-        say(line)
-    front = run(study, space, searcher, oracle, latency_ms, evaluations=evaluations)
-    return study, front, quality
-
-
-def export(study: Study, space: Space, front: list[Trial]) -> None:
+def write_front(study: Study, space: Space, front: Sequence[Trial]) -> None:
     """Write the networks of a front as .tflite files with random weights.
 
-    For a target of int8, they are quantised.
+    Where the first target is one of int8, they are quantised.
     """
     from latlas.commands.verify import target_of
     from latlas.profiler.errors import SearchError
@@ -366,35 +434,3 @@ def export(study: Study, space: Space, front: list[Trial]) -> None:
         path = study.folder / "architectures" / f"{rank}.tflite"
         with write_atomically(path, SearchError) as file:
             file.write(to_tflite(for_precision(space.decode(trial.genes), precision)))
-
-
-def front_documents(front: list[Trial], oracle: SupernetOracle) -> list[dict[str, Any]]:
-    """Return a front as plain dictionaries, with accuracies on images that the search never saw."""
-    correct = oracle.supernet.correct([trial.genes for trial in front], oracle.dataset.test)
-    return [
-        {
-            "rank": rank,
-            "genes": list(trial.genes),
-            "accuracy": trial.accuracy,
-            "test_accuracy": float(test.mean()),
-            "latency_ms": trial.latency_ms,
-            "params": int(trial.params),
-        }
-        for rank, (trial, test) in enumerate(zip(front, correct, strict=True), start=1)
-    ]
-
-
-def front_text(front: list[dict[str, Any]], standard_error: float) -> str:
-    """Return a front as a table."""
-    rows = [
-        (
-            entry["rank"],
-            f"{entry['accuracy']:.1%} ± {standard_error:.1%}",
-            f"{entry['test_accuracy']:.1%}",
-            f"{entry['latency_ms']:.3f}",
-            f"{entry['params'] / 1e6:.2f}",
-            " ".join(map(str, entry["genes"])),
-        )
-        for entry in front
-    ]
-    return table(("rank", "accuracy", "on test images", "latency ms", "params M", "genes"), rows)

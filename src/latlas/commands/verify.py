@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="STUDY", type=FOLDER)
 @phone_options
 @click.option(
+    "--latency",
+    "name",
+    metavar="NAME",
+    default="",
+    help="Which latency to verify, in a study with several; the first if unset.",
+)
+@click.option(
     "--most",
     type=click.IntRange(1),
     default=20,
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     help="Measure at most so many networks of the front, spread over its latencies.",
 )
 @json_option
-def main(folder: Path, choice: DeviceChoice, most: int, as_json: bool) -> None:
+def main(folder: Path, choice: DeviceChoice, name: str, most: int, as_json: bool) -> None:
     """Measure the networks on the front of STUDY, and compare with their predicted latencies.
 
     Measured figures are kept in STUDY/verify, so that an interrupted run goes on where it was.
@@ -40,7 +47,8 @@ def main(folder: Path, choice: DeviceChoice, most: int, as_json: bool) -> None:
     from latlas.search.study import Study
 
     study = Study.open(folder)
-    target = target_of(study)
+    metric = metric_of(study, name)
+    target = target_of(study, metric)
     if choice.device == LOCAL and "benchmark_model" in target.runtime:
         raise UsageError(
             f"the latencies of {folder} are for the phone {target.device} ({target}): name it "
@@ -55,12 +63,12 @@ def main(folder: Path, choice: DeviceChoice, most: int, as_json: bool) -> None:
         fixed_performance=choice.fixed_performance or target.clocks == "fixed",
     )
     with open_runner(choice) as runner:
-        document = verify(study, runner, most)
+        document = verify(study, runner, most, metric=metric)
     emit(document, as_json, verify_text(document))
 
 
-def target_of(study: Study) -> Target:
-    """Return what the latencies of a study are valid for.
+def target_of(study: Study, metric: str = "latency_ms") -> Target:
+    """Return what a latency of a study is valid for.
 
     Raises:
         SearchError: the study does not say it.
@@ -68,11 +76,33 @@ def target_of(study: Study) -> Target:
     from latlas.profiler.errors import SearchError, TableError
     from latlas.profiler.target import Target
 
-    latency = study.settings.get("latency")
+    latencies = study.settings.get("latency")
+    latency = latencies.get(metric) if isinstance(latencies, dict) else None
     try:
         return Target.from_json(latency.get("target") if isinstance(latency, dict) else None)
     except TableError as problem:
-        raise SearchError(f"{study.folder / 'study.json'} has no target: {problem}") from problem
+        raise SearchError(
+            f"{study.folder / 'study.json'} has no target of {metric}: {problem}"
+        ) from problem
+
+
+def metric_of(study: Study, name: str) -> str:
+    """Return the latency that a user names, of a study with several; the first if "".
+
+    Raises:
+        UsageError: there is no such latency.
+    """
+    from latlas.profiler.errors import UsageError
+    from latlas.search.latency import LATENCY
+
+    latencies = study.settings.get("latency")
+    known = list(latencies) if isinstance(latencies, dict) else []
+    for metric in (name, f"{LATENCY}@{name}") if name else (LATENCY,):
+        if metric in known or not name:
+            return metric
+    raise UsageError(
+        f"--latency {name!r:.80}: the study has the latencies {', '.join(map(str, known))}"
+    )
 
 
 def space_of(study: Study) -> Space:
@@ -80,22 +110,23 @@ def space_of(study: Study) -> Space:
 
     Raises:
         SearchError: the study does not say it.
-        UsageError: there is no such space.
     """
     from latlas.profiler.errors import SearchError
-    from latlas.search.spaces import open_space
+    from latlas.search.spaces import restore_space
 
     try:
-        space = study.settings["space"]
-        resolution, classes = int(space["resolution"]), int(space["classes"])
-        return open_space(str(space["name"]), resolution=resolution, classes=classes)
-    except (KeyError, TypeError, ValueError, OverflowError) as problem:
+        return restore_space(study.settings.get("space"))
+    except SearchError as problem:
         path = study.folder / "study.json"
-        raise SearchError(f"{path} describes no search space ({problem!r})") from problem
+        raise SearchError(f"{path} describes no search space: {problem}") from problem
 
 
 def verify(
-    study: Study, runner: Runner, most: int = 20, patience_s: float = 60.0
+    study: Study,
+    runner: Runner,
+    most: int = 20,
+    patience_s: float = 60.0,
+    metric: str = "latency_ms",
 ) -> dict[str, Any]:
     """Measure a study's front on a device and write ``predicted_vs_measured.png`` beside it.
 
@@ -104,6 +135,7 @@ def verify(
         runner: measures it; on the target that the study's latencies are valid for.
         most: so many networks at most, spread over the latencies of the front.
         patience_s: seconds that the campaign waits for a machine that is slower than it was.
+        metric: which latency is verified, where the study has several.
 
     Returns:
         Every network with predicted and measured milliseconds, those that could not be measured
@@ -126,10 +158,12 @@ def verify(
     from latlas.search.objectives import front_of
     from latlas.search.plot import plot_study
 
-    target = target_of(study)
+    target = target_of(study, metric)
     target.require_same(runner.target, f"this machine, to verify {study.folder},")
     trials = study.history
-    front = sorted(front_of(trials), key=lambda trial: trial.latency_ms)
+    front = sorted(
+        front_of(trials, study.objectives, study.constraints), key=lambda trial: trial.value(metric)
+    )
     if not front:
         raise SearchError(f"{study.folder} has no front yet: run `latlas search -o` it first")
     chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, most).round().astype(int))]
@@ -140,9 +174,10 @@ def verify(
     def network(trial: Trial) -> Graph:
         return for_precision(space.decode(trial.genes), target.precision)
 
+    folder = study.folder / "-".join(["verify", *metric.split("@")[1:]])
     report = Campaign(
         runner,
-        study.folder / "verify",
+        folder,
         [
             CampaignJob(name, name, "network", network(trial), effort)
             for name, trial in jobs.items()
@@ -151,7 +186,7 @@ def verify(
     ).run()
     if report.interrupted:
         raise KeyboardInterrupt
-    found = {m.id: m for m in Table.open(study.folder / "verify").measurements}
+    found = {m.id: m for m in Table.open(folder).measurements}
     networks = []
     unmeasured = []
     for name, trial in jobs.items():
@@ -165,9 +200,9 @@ def verify(
                 "genes": list(trial.genes),
                 "accuracy": trial.accuracy,
                 "params": int(trial.params),
-                "predicted_ms": trial.latency_ms,
+                "predicted_ms": trial.value(metric),
                 "measured_ms": measured_ms,
-                "error": trial.latency_ms / measured_ms - 1,
+                "error": trial.value(metric) / measured_ms - 1,
                 "verdict": measurement.verdict,
             }
         )
@@ -178,12 +213,14 @@ def verify(
     predicted = [n["predicted_ms"] for n in networks]
     measured = [n["measured_ms"] for n in networks]
     tau = float(kendalltau(predicted, measured).statistic) if len(networks) > 2 else np.nan
-    plot = study.folder / "predicted_vs_measured.png"
+    suffix = folder.name.removeprefix("verify")
+    plot = study.folder / f"predicted_vs_measured{suffix}.png"
     measured_trials = [jobs["network:" + "-".join(map(str, n["genes"]))] for n in networks]
-    plot_study(plot, trials, measured_trials, measured, target=str(runner.target))
+    plot_study(plot, trials, measured_trials, measured, target=str(runner.target), metric=metric)
     return {
         "study": str(study.folder),
         "target": runner.target.to_json(),
+        "metric": metric,
         "networks": networks,
         "unmeasured": unmeasured,
         "mape": float(np.mean([abs(n["error"]) for n in networks])),

@@ -1,0 +1,255 @@
+"""Where a search takes accuracies from, by what a user calls it.
+
+``supernet`` trains a supernet first and scores all architectures with its weights;
+``package.module:Name`` is the user's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latlas.profiler.errors import UsageError
+from latlas.search.evaluation import Outcome, measure_with
+from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
+from latlas.search.searchers import plugin
+from latlas.search.significance import chance_level, is_above_chance
+from latlas.search.spaces import MogaSpace
+
+if TYPE_CHECKING:
+    from latlas.search.supernet import SupernetOracle
+
+SUPERNET_IMAGE = 32
+SUPERNET_WIDTH = 0.25
+"""The supernet is a small relative of the networks whose latency counts: digits are small."""
+
+
+@dataclass(frozen=True)
+class AccuracyChoice:
+    """What a user says about accuracies.
+
+    Attributes:
+        text: the kind.
+        space: whose architectures are scored.
+        folder: where training is kept.
+        dataset: what is trained and scored on.
+        epochs: of training; None is the default of the kind.
+    """
+
+    text: str
+    space: SearchSpace
+    folder: Path
+    dataset: str = "digits"
+    epochs: int | None = None
+
+
+class AccuracySource(Protocol):
+    """Accuracies of one kind; it can be sent to another machine and opened there."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the accuracies depend on, as plain values."""
+        ...
+
+    def open(self) -> AccuracyOracle:
+        """Return the oracle, ready to be asked; this may train for long.
+
+        Raises:
+            LatlasError: it cannot be made ready.
+        """
+        ...
+
+    def report(self, oracle: Any) -> dict[str, Any]:
+        """Return what the accuracies of the opened oracle are worth; ``text`` are lines of it."""
+        ...
+
+    def test(self, oracle: Any, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies on data that the search does not see; NaN where there are none."""
+        ...
+
+
+def open_accuracy(choice: AccuracyChoice) -> AccuracySource:
+    """Return the source that a user names.
+
+    Raises:
+        UsageError: there is none, or it does not fit the space.
+    """
+    kind, colon, _ = choice.text.partition(":")
+    if opener := KINDS.get(kind):
+        return opener(choice)
+    if colon:
+        plugin(choice.text)
+        return PlugIn(choice.text, choice.space)
+    raise UsageError(
+        f"--accuracy {choice.text!r:.200}: known are {', '.join(KINDS)} and package.module:Name"
+    )
+
+
+@dataclass(frozen=True)
+class AccuracySite:
+    """An opened source as a `Site` of an evaluation."""
+
+    source: AccuracySource
+    oracle: AccuracyOracle
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The source's."""
+        return self.source.identity
+
+    def measure(self, genes: Sequence[Genes]) -> Sequence[Outcome]:
+        return measure_with(self.oracle.evaluate, "accuracy")(genes)
+
+
+@contextmanager
+def accuracy_site(source: AccuracySource) -> Iterator[AccuracySite]:
+    """Open a source, as a worker does."""
+    yield AccuracySite(source, source.open())
+
+
+@dataclass(frozen=True)
+class SupernetSource:
+    """Accuracies from a supernet, trained in a folder."""
+
+    choice: AccuracyChoice
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The space, how it is trained, and on what."""
+        return self._untrained().identity
+
+    def open(self) -> SupernetOracle:
+        """Train the supernet, or go on with its training, or load it."""
+        oracle = self._untrained()
+        oracle.supernet.fit(oracle.dataset, self.choice.folder)
+        return oracle
+
+    def report(self, oracle: SupernetOracle) -> dict[str, Any]:
+        """Say whether its accuracies and its ranking differ from chance."""
+        return supernet_quality(oracle)
+
+    def test(self, oracle: SupernetOracle, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies on the test images."""
+        return np.array(oracle.supernet.correct(genes, oracle.dataset.test).mean(axis=1))
+
+    def _untrained(self) -> SupernetOracle:
+        from latlas.search.data import digits
+        from latlas.search.supernet import Supernet, SupernetConfig, SupernetOracle
+
+        epochs = self.choice.epochs
+        config = SupernetConfig() if epochs is None else SupernetConfig(epochs=epochs)
+        data = digits(SUPERNET_IMAGE)
+        space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
+        return SupernetOracle(Supernet(space, config), data)
+
+
+def open_supernet(choice: AccuracyChoice) -> SupernetSource:
+    """Return a supernet's accuracies.
+
+    Raises:
+        UsageError: there is no such data set, or no supernet of the space.
+    """
+    if choice.dataset != "digits":
+        raise UsageError(f"no data set {choice.dataset!r}; known is digits")
+    if not isinstance(choice.space, MogaSpace):
+        raise UsageError(
+            f"--accuracy supernet: there is no supernet of {type(choice.space).__name__}, only of "
+            "the space moga; name a function of your own with --accuracy package.module:Name"
+        )
+    return SupernetSource(choice)
+
+
+KINDS: dict[str, Callable[[AccuracyChoice], AccuracySource]] = {"supernet": open_supernet}
+
+
+@dataclass(frozen=True)
+class PlugIn:
+    """Accuracies from the user's code, named ``package.module:Name``.
+
+    A class is called with the space and gives an `AccuracyOracle`; an object with ``evaluate`` is
+    one; a function takes the genes of one architecture and returns its accuracy.
+    """
+
+    name: str
+    space: SearchSpace
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its name, and what it says of itself in ``identity``."""
+        return {
+            "kind": "plug-in",
+            "name": self.name,
+            "own": getattr(self.open(), "identity", None),
+        }
+
+    def open(self) -> AccuracyOracle:
+        """Import it.
+
+        Raises:
+            UsageError: it cannot be imported, or cannot be called.
+        """
+        found: Any = plugin(self.name)
+        oracle = found(self.space) if isinstance(found, type) else found
+        return oracle if hasattr(oracle, "evaluate") else _Function(oracle)
+
+    def report(self, oracle: Any) -> dict[str, Any]:
+        """Return nothing: what it is worth, its author knows."""
+        return {}
+
+    def test(self, oracle: Any, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return NaNs."""
+        return np.full(len(genes), np.nan)
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function of one architecture as an oracle of many."""
+
+    function: Callable[[Genes], float]
+    standard_error: float = 0.0
+
+    def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        return np.array([self.function(one) for one in genes], np.float64)
+
+
+def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:
+    """Return what a supernet's accuracies are worth, and what to say about it."""
+    ranking = oracle.ranking()
+    images = oracle.dataset.search
+    chance = chance_level(images.labels)
+    accuracy = float(np.median(oracle.evaluate(_random_genes(oracle))))
+    above = is_above_chance(accuracy, len(images), chance)
+    lines = [
+        f"supernet: median accuracy {accuracy:.1%} ± {oracle.standard_error:.1%} on "
+        f"{len(images)} images, chance is {chance:.1%}"
+    ]
+    if not above:
+        lines.append("  its accuracy is within two standard errors of chance: it says nothing")
+    lines.append(
+        f"supernet: ranks {ranking.architectures} architectures alike on two halves of the images "
+        f"with Kendall's tau {ranking.tau:.2f} (p = {ranking.p_value:.2g})"
+    )
+    if not ranking.significant:
+        lines.append(
+            "  its ranking is not significant: the accuracies below do not tell architectures apart"
+        )
+    return {
+        "median_accuracy": accuracy,
+        "standard_error": oracle.standard_error,
+        "chance": chance,
+        "above_chance": above,
+        "ranking": asdict(ranking) | {"significant": ranking.significant},
+        "text": lines,
+    }
+
+
+def _random_genes(oracle: SupernetOracle) -> list[Genes]:
+    rng = np.random.default_rng(1)
+    choices = oracle.supernet.space.choices
+    return [tuple(rng.integers(choices).tolist()) for _ in range(16)]

@@ -1,0 +1,210 @@
+"""What a search can be told: targets, constraints, accuracies, spaces; on a simulated device."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from simulated_device import Simulation
+
+from latlas.commands import search, verify
+from latlas.predictor import file
+from latlas.predictor.calibration import Calibration
+from latlas.predictor.fit import fit
+from latlas.predictor.observations import observe
+from latlas.profiler.errors import TargetMismatchError, UsageError
+from latlas.search.latency import read_sources
+from latlas.search.spaces import open_space
+from latlas.search.study import Study
+from latlas.searching import open_latency
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated")
+    simulation = Simulation()
+    table = simulation.write(
+        folder / "table", simulation.measurements(simulation.networks(12, seed=0))
+    )
+    file.save(fit(observe(table), trees=5), folder / "cpu.latlas")
+    return folder / "cpu.latlas"
+
+
+def invoke(command: Any, *arguments: object) -> Any:
+    result = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+PLUG_IN = """
+import time
+from pathlib import Path
+def accuracy(genes):
+    with Path("log").open("a") as log:
+        log.write(f"{genes}\\n")
+    if genes[0] == 3:
+        raise RuntimeError("does not converge")
+    return 0.5 + sum(genes) / 1000
+def slow(genes):
+    time.sleep(0.2)
+    return accuracy(genes)
+class ByClass:
+    standard_error = 0.01
+    def __init__(self, space):
+        self.size = len(space.choices)
+    @property
+    def identity(self):
+        return {"size": self.size}
+    def evaluate(self, genes):
+        return [sum(one) / 12 / self.size for one in genes]
+"""
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the user's own code, which one is in."""
+    (tmp_path / "own_accuracy.py").write_text(PLUG_IN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_accuracy", raising=False)
+    return tmp_path
+
+
+def test_several_targets_constraints_and_accuracies_of_ones_own(
+    predictor: Path, plug_in: Path
+) -> None:
+    slower = replace(file.load(predictor), calibration=Calibration(3.0, 0.0, 0.0, 0.0, 5))
+    slower = replace(slower, target=replace(slower.target, device="a phone"))
+    file.save(slower, plug_in / "phone.latlas")
+    arguments: list[object] = [
+        *("--resolution", 32, "--accuracy", "own_accuracy:accuracy", "-o", plug_in / "study"),
+        *("--latency", f"here={predictor}", "--latency", "phone=phone.latlas"),
+        *("--objective", "accuracy:max:2", "--objective", "latency@phone:min", "--json"),
+        *("--max", "params=4e6", "--min", "accuracy=0.5", "--screen"),
+        *("--population", 8, "--seed", 1),
+    ]
+    document = invoke(search.main, *arguments, "--evaluations", 30)
+    study = Study.open(plug_in / "study")
+    assert document["targets"]["latency_ms@phone"]["device"] == "a phone"
+    assert [one.metric for one in study.objectives] == ["accuracy", "latency_ms@phone"]
+    assert [one.metric for one in study.constraints] == ["params", "accuracy"]
+    history = study.history
+    assert len(history) == 30
+    failed = [trial for trial in history if trial.error]
+    assert {trial.error for trial in failed} <= {"RuntimeError: does not converge"}
+    screened = [trial for trial in history if trial.params > 4e6]
+    assert screened and all("accuracy left out, since params" in t.note for t in screened)
+    asked = (plug_in / "log").read_text().splitlines()
+    assert asked == [str(t.genes) for t in history if t not in screened]
+    for entry in document["front"]:
+        assert entry["params"] <= 4e6 and entry["test_accuracy"] is None
+        assert entry["latency_ms@phone"] > entry["latency_ms"] > 0
+
+    for name, device in (("", "a simulated phone"), ("phone", "a phone")):
+        with pytest.raises(TargetMismatchError, match=device):
+            invoke(verify.main, plug_in / "study", "--latency", name)
+    with pytest.raises(UsageError, match="latency_ms@phone"):
+        invoke(verify.main, plug_in / "study", "--latency", "gpu")
+
+
+@pytest.mark.parametrize("space", ["fairnas", f"toml:{EXAMPLES / 'mobilenet_v3.toml'}"])
+def test_any_space_is_searched_with_accuracies_of_ones_own(
+    predictor: Path, plug_in: Path, space: str
+) -> None:
+    arguments = [
+        *("--space", space, "--resolution", 32, "--latency", predictor, "--json"),
+        *("--accuracy", "own_accuracy:ByClass", "--classes", 10, "--population", 5),
+    ]
+    document = invoke(search.main, *arguments, "-o", plug_in / "study", "--evaluations", 10)
+    assert document["tried"] == 10
+    own = Study.open(plug_in / "study").settings["accuracy"]["own"]
+    assert own == {"size": len(open_space(space).choices)}
+    with pytest.raises(UsageError, match="only of the space moga"):
+        invoke(search.main, *arguments, "--accuracy", "supernet", "-o", plug_in / "other")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--latency", "a"), "-o is missing"),
+        (("-o", "study"), "--latency is missing"),
+        (("--latency", "a", "--latency", "b", "-o", "s"), "a name of its own"),
+        (("--latency", "a", "-o", "s", "--max", "power=3"), "no metric 'power' in this search"),
+        (("--latency", "a", "-o", "s", "--max", "latency"), "METRIC=LIMIT"),
+        (("--latency", "a", "-o", "s", "--min", "accuracy=much"), "METRIC=LIMIT"),
+        (("--latency", "a", "-o", "s", "--objective", "accuracy"), "METRIC:max"),
+        (("--latency", "a", "-o", "s", "--objective", "accuracy:up"), "METRIC:max"),
+        (("--latency", "a", "-o", "s", "--objective", "accuracy:max:x"), "METRIC:max"),
+        (("--latency", "a", "-o", "s", "--weights", "1:1"), "three numbers"),
+        (("--latency", "a", "-o", "s", "--target-ms", "3"), "--reward"),
+        (("--latency", "a", "-o", "s", "--reward", "soft"), "evolution and ppo"),
+        (("--latency", "a", "-o", "s", "--searcher", "tabu"), "no searcher 'tabu'"),
+        (("--latency", "a", "-o", "s", "--set-searcher", "x=1"), "no setting 'x'"),
+        (("--latency", "a", "-o", "s", "--accuracy", "none"), "known are supernet"),
+        (("--latency", "a", "-o", "s", "--accuracy", "no.such:thing"), "no.such:thing"),
+        (("--latency", "a", "-o", "s", "--set", "N=4"), "no setting 'N'"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_said_before_anything_is_written(
+    plug_in: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    if "--reward" in arguments:
+        arguments = (*arguments, "--target-ms", "3")
+    with pytest.raises(UsageError, match=words):
+        invoke(search.main, *arguments)
+    assert [path.name for path in plug_in.iterdir()] in (["own_accuracy.py"],)
+
+
+@pytest.mark.parametrize(
+    ("searcher", "workers"), [("nsga2", 1), ("random", 1), ("evolution", 1), ("nsga2", 2)]
+)
+def test_killed_and_resumed(
+    predictor: Path, plug_in: Path, searcher: str, workers: int, request: pytest.FixtureRequest
+) -> None:
+    def arguments(accuracy: str, study: str, workers: int = 1) -> list[str]:
+        return [
+            *("--workers", str(workers)),
+            *("--resolution", "32", "--latency", str(predictor), "-o", study),
+            *("--searcher", searcher, "--accuracy", f"own_accuracy:{accuracy}", "--json"),
+            *("--evaluations", "14", "--seed", "3"),
+        ]
+
+    history = plug_in / "killed" / "history.jsonl"
+    again = arguments("slow", "killed", workers)
+    if workers > 1:
+        again += ["--ray-address", request.getfixturevalue("ray_hosts").address]
+    for wanted in (2, 6) if workers == 1 else (6,):
+        command = [sys.executable, "-m", "latlas", "search", *again]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not history.exists() or history.read_bytes().count(b"\n") < wanted:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    subprocess.run([sys.executable, "-m", "latlas", "search", *again], check=True)
+    evaluated = (plug_in / "log").read_text().splitlines()
+    assert len(evaluated) <= 14 + 2  # only what was in flight at a kill is evaluated again
+    invoke(search.main, *arguments("accuracy", "whole"))
+    killed, whole = (Study.open(plug_in / name).history for name in ("killed", "whole"))
+    assert [replace(trial, seconds=0) for trial in killed] == [
+        replace(trial, seconds=0) for trial in whole
+    ]
+
+
+def test_cells_are_measured_and_predicted_straight_from_their_graphs() -> None:
+    space = open_space("nasnet", resolution=32, classes=10, settings={"N": "1", "F": "8"})
+    (source,) = read_sources(["device:local/cpu"])
+    with open_latency(source, space) as site:
+        outcomes = site.measure(space.sample(2, seed=0))
+    assert all(outcome.value > 0 and not outcome.error for outcome in outcomes)
