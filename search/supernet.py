@@ -34,6 +34,7 @@ from latlas.search.significance import Ranking, binomial_standard_error, ranking
 from latlas.search.spaces.blockwise import require_genes
 from latlas.search.supernet_checkpoint import Checkpoint
 from latlas.search.supernet_config import SupernetConfig
+from latlas.search.supernet_fairness import fair_paths, paths_per_step
 from latlas.search.supernet_layers import FloatArray, Network, cut_patches
 from latlas.search.supernet_slots import slots_of
 from latlas.search.supernet_space import SupernetSpace, require_supernet_space
@@ -41,49 +42,6 @@ from latlas.search.supernet_weights import initial_parameters, path_weights
 
 PATHS_PER_EVALUATION = 4
 """More at once is not faster, and takes more memory."""
-
-
-MAX_PATHS_PER_STEP = 60
-"""Genes of 2, 3, 4 and 5 choices have this least common multiple."""
-
-
-def paths_per_step(choices: Sequence[int]) -> int:
-    """Return the paths of a strictly fair step: the least common multiple of the choices.
-
-    >>> paths_per_step([4, 2, 2, 3, 3, 3])
-    12
-
-    Raises:
-        SearchError: they are too many to train on.
-    """
-    number = math.lcm(*choices)
-    if number > MAX_PATHS_PER_STEP:
-        raise SearchError(
-            f"genes of {sorted(set(choices))} choices need {number} paths for every step that is "
-            f"fair to all, and a supernet takes at most {MAX_PATHS_PER_STEP}: give the genes numbers "
-            "of choices with a smaller common multiple"
-        )
-    return number
-
-
-def fair_paths(choices: Sequence[int], rng: np.random.Generator) -> NDArray[np.int32]:
-    """Draw the paths of one step: of every gene, each choice equally often.
-
-    Args:
-        choices: number of choices of every gene.
-        rng: draws a permutation for each.
-
-    Returns:
-        Shape (paths, genes); row i is the i-th path. There are as many paths as the least common
-        multiple of the choices.
-
-    >>> paths = fair_paths([4, 2, 3], np.random.default_rng(0))
-    >>> [np.bincount(column).tolist() for column in paths.T]
-    [[3, 3, 3, 3], [6, 6], [4, 4, 4]]
-    """
-    number = paths_per_step(choices)
-    columns = [rng.permutation(np.arange(number) % count) for count in choices]
-    return np.stack(columns, axis=1).astype(np.int32)
 
 
 def cosine_rate(step: int, steps: int, peak: float, warmup_steps: int) -> float:
@@ -114,7 +72,7 @@ class Supernet:
         self.paths_per_step = paths_per_step(space.choices)
         self.uses = np.zeros((len(space.choices), max(space.choices)), np.int64)
         self.losses_: list[float] = []
-        start = initial_parameters(self.slots, self.config.residual_gamma, self.config.seed)
+        start = self._start()
         self.parameters = {name: tf.Variable(values) for name, values in start.items()}
         self.gradients = {name: tf.Variable(np.zeros_like(v)) for name, v in start.items()}
         self._velocity = {name: tf.Variable(np.zeros_like(v)) for name, v in start.items()}
@@ -125,14 +83,43 @@ class Supernet:
         patches = tf.TensorSpec([None, 9 * space.channels, None, pixels], tf.float32)
         labels = tf.TensorSpec([None, None], tf.int32)
         # Signatures without sizes: each is traced once, whatever the paths and batches.
-        self.accumulate = tf.function(self._accumulate, input_signature=[genes, patches, labels])
-        self.update = tf.function(self._update, input_signature=[tf.TensorSpec([], tf.float32)])
+        self.accumulate = tf.function(
+            self._accumulate, input_signature=[genes, patches, labels], autograph=False
+        )
+        self.update = tf.function(
+            self._update, input_signature=[tf.TensorSpec([], tf.float32)], autograph=False
+        )
         self._predict = tf.function(
-            self._predictions, input_signature=[genes, patches, tf.TensorSpec([], tf.int32)]
+            self._predictions,
+            input_signature=[genes, patches, tf.TensorSpec([], tf.int32)],
+            autograph=False,
         )
 
+    def restart(self, config: SupernetConfig) -> None:
+        """Forget all training: become what a new supernet would be, without its preparations.
+
+        Raises:
+            SearchError: the configuration differs in what is part of the prepared graphs.
+        """
+        prepared = (self.config.momentum, self.config.clip_norm)
+        if (config.momentum, config.clip_norm) != prepared:
+            raise SearchError("momentum and clip_norm stay as they are: make another supernet")
+        self.config = config
+        self.uses = np.zeros_like(self.uses)
+        self.losses_ = []
+        self._calibration = None
+        for name, values in self._start().items():
+            self.parameters[name].assign(values)
+            for variables in (self.gradients, self._velocity):
+                variables[name].assign(np.zeros_like(values))
+
     def fit(
-        self, dataset: Dataset, checkpoint_dir: Path | None = None, *, progress: bool = True
+        self,
+        dataset: Dataset,
+        checkpoint_dir: Path | None = None,
+        *,
+        only: Genes | None = None,
+        progress: bool = True,
     ) -> Supernet:
         """Train on the training images.
 
@@ -140,6 +127,8 @@ class Supernet:
             dataset: its images are of the space's size.
             checkpoint_dir: a folder in which the state is kept after every epoch; where it holds
                 one, training goes on from there.
+            only: an architecture to train alone, as if it shared no weights: what it is worth by
+                itself. Only this one can be scored afterwards.
             progress: whether to show it on stderr.
 
         Raises:
@@ -147,16 +136,17 @@ class Supernet:
                 written, read, or is of another supernet.
         """
         self._check(dataset)
+        if only is not None:
+            self._check_genes(only)
         chosen = np.random.default_rng([self.config.seed, 1]).permutation(len(dataset.train))
         calibration = np.sort(chosen[: self.config.calibration_images])
         self._calibration = cut_patches(dataset.train.images[calibration])
-        identity = json.dumps(self.identity(dataset), sort_keys=True)
+        identity = json.dumps(self.identity(dataset) | {"only": only}, sort_keys=True)
         path = checkpoint_dir and checkpoint_dir / "supernet.npz"
         if path and path.exists():
             self._resume(path, identity)
         patches = cut_patches(dataset.train.images)
-        batch = min(self.config.batch_size, len(dataset.train))
-        steps = len(dataset.train) // batch
+        steps = len(dataset.train) // self._batch(dataset)
         with tqdm(
             total=self.config.epochs * steps,
             initial=len(self.losses_) * steps,
@@ -165,56 +155,60 @@ class Supernet:
             file=sys.stderr,
             disable=not progress,
         ) as bar:
-            for epoch in range(len(self.losses_), self.config.epochs):
-                # Drawn anew for every epoch, so that a resumed run draws what it would have drawn.
-                rng = np.random.default_rng([self.config.seed, 2, epoch])
-                orders = np.stack(
-                    [
-                        rng.permutation(len(dataset.train))
-                        for _ in range(1 if self.config.same_batch else self.paths_per_step)
-                    ]
-                )
-                total = 0.0
-                for step in range(steps):
-                    index = orders[:, step * batch : (step + 1) * batch]
-                    rate = cosine_rate(
-                        epoch * steps + step,
-                        self.config.epochs * steps,
-                        self.config.learning_rate,
-                        self.config.warmup_steps,
-                    )
-                    images = patches[:, index].transpose(1, 0, 2, 3)
-                    loss = self.train_step(rng, images, dataset.train.labels[index], rate)
-                    if not math.isfinite(loss):
-                        raise SearchError(
-                            f"the supernet's loss became {loss} in epoch {epoch + 1}: "
-                            f"lower its learning rate ({self.config.learning_rate})"
-                        )
-                    total += loss
-                    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                    bar.update()
-                self.losses_.append(total / steps)
+            for _ in range(len(self.losses_), self.config.epochs):
+                self.losses_.append(self._epoch(dataset, patches, only, bar))
                 if path:
                     self._state().save(path, identity)
         return self
 
+    def _batch(self, dataset: Dataset) -> int:
+        return min(self.config.batch_size, len(dataset.train))
+
+    def _epoch(self, dataset: Dataset, patches: FloatArray, only: Genes | None, bar: Any) -> float:
+        """Train for one epoch and return its mean loss."""
+        config, images, batch = self.config, len(dataset.train), self._batch(dataset)
+        steps, before = images // batch, len(self.losses_) * (images // batch)
+        # Drawn anew for every epoch, so that a resumed run draws what it would have drawn.
+        rng = np.random.default_rng([config.seed, 2, len(self.losses_)])
+        number = 1 if config.same_batch or only is not None else self.paths_per_step
+        orders = np.stack([rng.permutation(images) for _ in range(number)])
+        total = 0.0
+        for step in range(steps):
+            index = orders[:, step * batch : (step + 1) * batch]
+            rate = cosine_rate(
+                before + step, config.epochs * steps, config.learning_rate, config.warmup_steps
+            )
+            paths = fair_paths(self.space.choices, rng)
+            if only is not None:
+                paths = np.array([only], np.int32)
+            shown = patches[:, index].transpose(1, 0, 2, 3)
+            loss = self.train_step(paths, shown, dataset.train.labels[index], rate)
+            if not math.isfinite(loss):
+                raise SearchError(
+                    f"the supernet's loss became {loss} in epoch {len(self.losses_) + 1}: "
+                    f"lower its learning rate ({config.learning_rate})"
+                )
+            total += loss
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+        return total / steps
+
     def train_step(
         self,
-        rng: np.random.Generator,
+        paths: NDArray[np.int32],
         patches: FloatArray,
         labels: NDArray[np.int32],
         learning_rate: float,
     ) -> float:
-        """Do one strictly fair step and return the mean loss of its paths.
+        """Do one step, strictly fair if the paths are, and return the mean loss of its paths.
 
         Args:
-            rng: draws the paths.
+            paths: from `fair_paths`, shape (paths, genes).
             patches: shape (1 or paths, 9 * channels, images, pixels): one batch for all paths, or
                 one each.
             labels: shape (1 or paths, images).
             learning_rate: of the update.
         """
-        paths = fair_paths(self.space.choices, rng)
         loss, together = 0.0, self.config.paths_per_call
         for first in range(0, len(paths), together):
             part = slice(first, first + together) if len(patches) > 1 else slice(None)
@@ -332,6 +326,9 @@ class Supernet:
 
     def _check_genes(self, genes: Genes) -> None:
         require_genes(self.space.name, self.space.choices, genes)
+
+    def _start(self) -> dict[str, FloatArray]:
+        return initial_parameters(self.slots, self.config.residual_gamma, self.config.seed)
 
     def _state(self) -> Checkpoint:
         return Checkpoint(

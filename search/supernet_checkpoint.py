@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,9 @@ class Checkpoint:
         Raises:
             SearchError: the file cannot be written.
         """
-        arrays = {f"parameter/{name}": value for name, value in self.parameters.items()}
+        arrays: dict[str, Any] = {
+            f"parameter/{name}": value for name, value in self.parameters.items()
+        }
         arrays |= {f"velocity/{name}": value for name, value in self.velocity.items()}
         with write_atomically(path, SearchError) as file:
             np.savez(

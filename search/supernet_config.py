@@ -47,3 +47,7 @@ class SupernetConfig:
             raise SearchError(
                 "epochs, batch_size, paths_per_call and calibration_images are at least 1"
             )
+
+
+SETTINGS: dict[str, SupernetConfig] = {}
+"""By space, what its supernet takes to rank digits' architectures; others have the defaults."""

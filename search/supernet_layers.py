@@ -17,17 +17,24 @@ products cut out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from latlas.profiler.ops import same_padding
+from latlas.search.supernet_ops import (
+    activate,
+    apply_norm,
+    batch_norm,
+    masked,
+    moments,
+    permute,
+    product,
+    rescaled,
+    rows_of,
+)
 from latlas.search.supernet_slots import ABSENT, Bank, Slot, Slots
-
-EPSILON = 1e-3
-"""Of batch norm, as in the decoded networks."""
 
 FloatArray = NDArray[np.float32]
 
@@ -122,16 +129,20 @@ class Network:
         # Made here, not in the traced functions: a graph must not carry megabytes of constants.
         self.taps = tf.constant(kernel_masks(slots.frame))
         self.tables = [tf.constant(slot.table) for slot in slots.chain]
-        depthwise, full, pooled = set(), set(), set()
+        depthwise: set[tuple[int, int]] = set()
+        full: set[tuple[int, int]] = set()
+        pooled: set[tuple[int, int]] = set()
         for bank in slots.banks:
             kind = (bank.size, bank.like.stride)
             (full if bank.like.operator == "conv" else depthwise).add(kind)
             if bank.has_skip("pool"):
                 pooled.add(kind)
         frame = slots.frame
-        self.matrices = {kind: tf.constant(convolution_matrix(*kind, frame)) for kind in depthwise}
-        self.lines = {kind: tf.constant(_side_by_side(*kind, frame)) for kind in full}
-        self.pools = {kind: tf.constant(pooling_matrix(*kind)) for kind in pooled}
+        self.matrices = {
+            kind: tf.constant(convolution_matrix(kind[0], kind[1], frame)) for kind in depthwise
+        }
+        self.lines = {kind: tf.constant(_side_by_side(kind[0], kind[1], frame)) for kind in full}
+        self.pools = {kind: tf.constant(pooling_matrix(kind[0], kind[1])) for kind in pooled}
 
     def logits(
         self,
@@ -178,10 +189,6 @@ class _Choice:
             self.pool,
         ) = tf.unstack(rows, axis=1)
 
-    def of(self, places: tf.Tensor) -> _Choice:
-        """Return that of some of the paths."""
-        return _Choice(tf.gather(self.rows, places))
-
 
 class _Pass:
     """One forward pass."""
@@ -196,21 +203,23 @@ class _Pass:
         self.parameters = network.parameters
         self.normalising = normalising
         self.statistics = statistics
+        self.apart = False
 
     def logits(self, genes: tf.Tensor, patches: tf.Tensor) -> tf.Tensor:
         skeleton = self.network.slots.skeleton
         x = self._fixed(patches, "stem", skeleton.stem_act)
         for slot, table in zip(self.network.slots.chain, self.network.tables, strict=True):
-            combination = tf.zeros([1], tf.int32)
+            combination = tf.zeros(tf.shape(x)[:1], tf.int32)
             if slot.genes:
                 chosen = tf.gather(genes, slot.genes, axis=1)
                 combination = tf.reduce_sum(chosen * tf.constant(slot.radix), axis=1)
+                x = self._for_each(x, tf.shape(genes)[0])
             choice = _Choice(tf.gather(table, combination))
             x = self._layer(x, slot.banks[0], choice) if slot.plain else self._any(x, slot, choice)
         x = self._fixed(x, "last", skeleton.last_act)
         x = tf.reduce_mean(x, 3)
         if skeleton.features:
-            x = _activate(tf.matmul(self.parameters["features"][None], x), skeleton.last_act)
+            x = activate(tf.matmul(self.parameters["features"][None], x), skeleton.last_act)
         x = tf.matmul(self.parameters["classes"][None], x)
         x += self.parameters["classes_bias"][None, :, None]
         return tf.transpose(x, [0, 2, 1])
@@ -218,26 +227,37 @@ class _Pass:
     def _fixed(self, x: tf.Tensor, name: str, act: str) -> tf.Tensor:
         """Run a pointwise convolution that all paths have."""
         gamma, beta = (self.parameters[name + kind][None] for kind in ("_gamma", "_beta"))
-        return _activate(
+        return activate(
             self._norm(_pointwise(x, self.parameters[name][None]), name, gamma, beta), act
+        )
+
+    def _for_each(self, x: tf.Tensor, paths: tf.Tensor) -> tf.Tensor:
+        """Return maps that all paths share so far, or that are theirs already, for each path."""
+        if self.apart:
+            return x
+        self.apart = True
+        shape = x.shape
+        return tf.ensure_shape(
+            tf.broadcast_to(x, tf.concat([paths[None], tf.shape(x)[1:]], 0)), [None, *shape[1:]]
         )
 
     def _any(self, x: tf.Tensor, slot: Slot, choice: _Choice) -> tf.Tensor:
         """Run a slot in which paths have layers of different banks, or none."""
-        paths = tf.shape(choice.rows)[0]
-        x = tf.broadcast_to(x, tf.concat([paths[None], tf.shape(x)[1:]], 0))
-        x = tf.ensure_shape(x, [None, slot.banks[0].inputs, None, slot.banks[0].size ** 2])
-        places, results = [], []
-        for index, bank in enumerate(slot.banks):
-            here = tf.where(choice.bank == index)[:, 0]
-            places.append(here)
-            results.append(self._layer(tf.gather(x, here), bank, choice.of(here)))
-        if (slot.table[:, 0] == ABSENT).any():
-            here = tf.where(choice.bank == ABSENT)[:, 0]
-            places.append(here)
-            results.append(tf.gather(x, here))
-        order = tf.math.invert_permutation(tf.cast(tf.concat(places, 0), tf.int32))
-        return tf.gather(tf.concat(results, 0), order)
+        # What is absent has the lowest number, and comes first.
+        order = tf.argsort(choice.bank, stable=True)
+        inverse = tf.math.invert_permutation(order)
+        kinds = range(ABSENT, len(slot.banks))
+        sizes = tf.stack(
+            [tf.math.count_nonzero(choice.bank == kind, dtype=tf.int32) for kind in kinds]
+        )
+        maps = tf.split(permute(x, order, inverse), sizes, num=len(kinds))
+        rows = tf.split(tf.gather(choice.rows, order), sizes, num=len(kinds))
+        results = maps[:1]
+        for bank, each, chosen in zip(slot.banks, maps[1:], rows[1:], strict=True):
+            results.append(self._layer(each, bank, _Choice(chosen)))
+        if not slot.optional:
+            results = results[1:]
+        return permute(tf.concat(results, 0), inverse, order)
 
     def _layer(self, x: tf.Tensor, bank: Bank, choice: _Choice) -> tf.Tensor:
         """Run layers of one bank."""
@@ -245,19 +265,20 @@ class _Pass:
         kernel = self._chosen(bank, "kernel", choice)
         taps = tf.gather(self.network.taps, choice.kernel)[:, None]
         if like.operator == "conv":
-            wide = tf.reshape(kernel, [-1, bank.filters * bank.inputs, taps.shape[2]]) * taps
-            wide = tf.reshape(wide, [-1, bank.filters, bank.inputs * taps.shape[2]])
+            wide = tf.reshape(
+                masked(kernel, taps[:, None]), [-1, bank.filters, bank.inputs * taps.shape[2]]
+            )
             y = self._normed(_pointwise(self._patches(x, bank), wide), bank, "kernel", choice)
-            y = self._squeeze_excite(_activate(y, like.act), bank, choice)
+            y = self._squeeze_excite(activate(y, like.act), bank, choice)
         else:
             y = x
             if like.operator == "mbconv":
                 y = self._normed(
                     _pointwise(y, self._chosen(bank, "expand", choice)), bank, "expand", choice
                 )
-                y = _activate(y, like.act)
-            y = self._depthwise(y[:, : bank.expanded], kernel * taps, bank)
-            y = _activate(self._normed(y, bank, "kernel", choice), like.act)
+                y = activate(y, like.act)
+            y = self._depthwise(y[:, : bank.expanded], masked(kernel, taps), bank)
+            y = activate(self._normed(y, bank, "kernel", choice), like.act)
             y = self._squeeze_excite(y, bank, choice)
             y = _pointwise(y, self._chosen(bank, "project", choice))
             y = self._normed(y, bank, "project", choice)
@@ -271,11 +292,15 @@ class _Pass:
         if bank.always_residual:
             return x + y
         if bank.has_skip("identity"):
-            y += x * _factor(choice.identity)
+            y += masked(x, _factor(choice.identity))
         if bank.has_skip("pool"):
-            pooled = tf.matmul(x, self.network.pools[bank.size, bank.like.stride])
-            y += pooled * _factor(choice.pool)
+            y += masked(self._pooled(x, bank), _factor(choice.pool))
         return y
+
+    def _pooled(self, x: tf.Tensor, bank: Bank) -> tf.Tensor:
+        matrix = self.network.pools[bank.size, bank.like.stride]
+        pooled = tf.matmul(tf.reshape(x, [-1, bank.size**2]), matrix)
+        return tf.reshape(pooled, [-1, bank.filters, tf.shape(x)[2], matrix.shape[1]])
 
     def _squeeze_excite(self, y: tf.Tensor, bank: Bank, choice: _Choice) -> tf.Tensor:
         if not bank.squeezed:
@@ -284,15 +309,16 @@ class _Pass:
         def weights(name: str) -> tf.Tensor:
             return self._chosen(bank, name, choice)
 
-        z = tf.matmul(weights("squeeze"), tf.reduce_mean(y, 3)) + weights("squeeze_bias")[..., None]
-        z = _activate(z, bank.like.se_act) * _first(choice.squeezed, bank.squeezed)[..., None]
-        z = tf.matmul(weights("excite"), z) + weights("excite_bias")[..., None]
+        z = product(weights("squeeze"), tf.reduce_mean(y, 3)) + weights("squeeze_bias")[..., None]
+        there = _first(choice.squeezed, bank.squeezed)[..., None]
+        z = masked(activate(z, bank.like.se_act), there)
+        z = product(weights("excite"), z) + weights("excite_bias")[..., None]
         gate = tf.nn.relu6(z + 3) / 6 if bank.like.se_gate == "hard_sigmoid" else tf.sigmoid(z)
         used = tf.cast(choice.squeezed > 0, tf.float32)[:, None, None]
-        return y * (1 - used + used * gate)[..., None]
+        return rescaled(y, 1 + masked(gate - 1, used))
 
     def _chosen(self, bank: Bank, name: str, choice: _Choice) -> tf.Tensor:
-        return tf.gather(self.parameters[f"{bank.name}/{name}"], choice.row)
+        return rows_of(self.parameters[f"{bank.name}/{name}"], choice.row)
 
     def _normed(self, x: tf.Tensor, bank: Bank, name: str, choice: _Choice) -> tf.Tensor:
         """Run a batch norm, and silence the channels that a smaller layer does not have."""
@@ -302,23 +328,22 @@ class _Pass:
         most = bank.filters if project else bank.expanded
         if widths != {most}:
             width = _first(choice.filters if project else choice.expanded, most)
-            gamma, beta = gamma * width, beta * width
+            gamma, beta = masked(gamma, width), masked(beta, width)
         return self._norm(x, f"{bank.name}/{name}", gamma, beta)
 
     def _norm(self, x: tf.Tensor, name: str, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-        seen = x if self.normalising is None else x[:, :, : self.normalising]
-        mean = tf.reduce_mean(seen, [2, 3], keepdims=True)
-        variance = tf.reduce_mean(tf.square(seen - mean), [2, 3], keepdims=True)
+        if self.normalising is None and self.statistics is None:
+            return batch_norm(x, gamma, beta)
+        found = moments(x if self.normalising is None else x[:, :, : self.normalising])
         if self.statistics is not None:
-            self.statistics[name] = (mean[:, :, 0, 0], variance[:, :, 0, 0])
-        scale = tf.math.rsqrt(variance + EPSILON) * gamma[:, :, None, None]
-        return x * scale + (beta[:, :, None, None] - mean * scale)
+            self.statistics[name] = (found[0][:, :, 0, 0], found[1][:, :, 0, 0])
+        return apply_norm(x, found, gamma, beta)
 
     def _depthwise(self, x: tf.Tensor, kernel: tf.Tensor, bank: Bank) -> tf.Tensor:
         size, stride, taps = bank.size, bank.like.stride, kernel.shape[2]
         matrix = tf.matmul(tf.reshape(kernel, [-1, taps]), self.network.matrices[size, stride])
         pixels_out = (-(-size // stride)) ** 2
-        return tf.matmul(x, tf.reshape(matrix, [-1, bank.expanded, size * size, pixels_out]))
+        return product(x, tf.reshape(matrix, [-1, bank.expanded, size * size, pixels_out]))
 
     def _patches(self, x: tf.Tensor, bank: Bank) -> tf.Tensor:
         """Cut the patches of a full convolution, (paths, channels * taps, images, pixels out)."""
@@ -336,7 +361,9 @@ class _Pass:
 
 def _pointwise(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     channels, images, pixels = x.shape[1], tf.shape(x)[2], x.shape[3]
-    y = tf.matmul(weights, tf.reshape(x, [-1, channels, images * pixels]))
+    flat = tf.reshape(x, [-1, channels, images * pixels])
+    # One set of weights for all paths is the only product that broadcasts.
+    y = tf.matmul(weights, flat) if weights.shape[0] == 1 else product(weights, flat)
     return tf.reshape(y, [-1, weights.shape[1], images, pixels])
 
 
@@ -347,11 +374,3 @@ def _first(widths: tf.Tensor, most: int) -> tf.Tensor:
 
 def _factor(column: tf.Tensor) -> tf.Tensor:
     return tf.cast(column, tf.float32)[:, None, None, None]
-
-
-def _activate(x: tf.Tensor, act: str) -> Any:
-    if act == "relu":
-        return tf.nn.relu(x)
-    if act == "relu6":
-        return tf.nn.relu6(x)
-    return x * tf.nn.relu6(x + 3) * (1 / 6) if act == "hard_swish" else x

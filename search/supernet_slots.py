@@ -97,9 +97,14 @@ class Slot:
     banks: tuple[Bank, ...]
 
     @property
+    def optional(self) -> bool:
+        """Whether a path may have no layer here."""
+        return bool((self.table[:, 0] == ABSENT).any())
+
+    @property
     def plain(self) -> bool:
         """Whether all paths have a layer of the same bank here."""
-        return len(self.banks) == 1 and bool((self.table[:, 0] == 0).all())
+        return len(self.banks) == 1 and not self.optional
 
 
 @dataclass(frozen=True)

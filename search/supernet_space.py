@@ -25,8 +25,9 @@ class Layer:
     """One layer of a network: batch norm after every convolution, the last one without activation.
 
     Attributes:
-        operator: of `OPERATORS`: ``mbconv`` is expansion (1x1), depthwise and projection (1x1), ``separable`` the
-            same without expansion, ``conv`` one full convolution with an activation.
+        operator: of `OPERATORS`. ``mbconv`` is expansion (1x1), depthwise and projection (1x1),
+            ``separable`` the same without expansion, ``conv`` one full convolution with an
+            activation.
         inputs: channels that it reads.
         expanded: channels that squeeze-and-excitation rescales: those of the depthwise convolution,
             or of the full one.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.search.supernet_slots import Bank, Slots
+from latlas.search.supernet_slots import Bank, Slot, Slots
 from latlas.search.supernet_space import Layer, SupernetSpace
 
 FloatArray = NDArray[np.float32]
@@ -41,7 +41,7 @@ def initial_parameters(slots: Slots, residual_gamma: float, seed: int) -> dict[s
     start.draw("stem", (skeleton.stem, 9 * slots.channels), 9 * slots.channels)
     start.norm("stem", skeleton.stem)
     for slot in slots.chain:
-        start.pool.clear()
+        start.enter(slot)
         for bank in slot.banks:
             start.bank(bank, residual_gamma)
     width = slots.chain[-1].banks[0].filters
@@ -66,6 +66,17 @@ class _Start:
         ring = np.full((frame, frame), 0.25, np.float32)
         ring[frame // 2 - 1 : frame // 2 + 2, frame // 2 - 1 : frame // 2 + 2] = 1
         self._ring = ring.reshape(-1)
+        self._map: FloatArray | None = None
+
+    def enter(self, slot: Slot) -> None:
+        """Forget what the slot before had in common."""
+        self.pool.clear()
+        self._map = None
+        if len(slot.banks) > 1:
+            bank = slot.banks[0]
+            self._map = np.eye(bank.filters, bank.inputs, dtype=np.float32)
+            if not slot.optional and bank.filters != bank.inputs:
+                self._map = self._normal((bank.filters, bank.inputs), bank.inputs, 1.0)
 
     def draw(self, name: str, shape: Sequence[int], fan_in: float, gain: float = 2.0) -> None:
         self.found[name] = self._normal(shape, fan_in, gain)
@@ -78,6 +89,7 @@ class _Start:
         operator, inputs, filters = bank.like.operator, bank.inputs, bank.filters
         name, wide, squeezed, taps = bank.name, bank.expanded, bank.squeezed, len(self._ring)
         before = set(self.found)
+        start = start_alike(bank, self._map, len(self._ring)) if self._map is not None else {}
         if operator == "mbconv":
             self.found[f"{name}/expand"] = self._shared("expand", (wide, inputs), inputs)
             self.norm(f"{name}/expand", wide)
@@ -95,6 +107,8 @@ class _Start:
         if operator != "conv":
             self.found[f"{name}/project"] = self._shared("project", (filters, wide), wide, 1.0)
             self.norm(f"{name}/project", filters)
+        for key, values in start.items():
+            self.found[f"{name}/{key}"] = NOISE * self.found[f"{name}/{key}"] + values
         if bank.always_residual:
             last = "kernel" if operator == "conv" else "project"
             self.found[f"{name}/{last}_gamma"] *= np.float32(residual_gamma)
@@ -102,8 +116,9 @@ class _Start:
             self.found[key] = np.repeat(self.found[key][None], bank.rows, axis=0)
 
     def _normal(self, shape: Sequence[int], fan_in: float, gain: float) -> FloatArray:
-        values = self._rng.standard_normal(shape) * np.sqrt(gain / fan_in)
-        return values.astype(np.float32)
+        values = self._rng.standard_normal(tuple(shape)) * np.sqrt(gain / fan_in)
+        drawn: FloatArray = values.astype(np.float32)
+        return drawn
 
     def _shared(
         self, name: str, shape: Sequence[int], fan_in: float, gain: float = 2.0
@@ -117,6 +132,43 @@ class _Start:
                 drawn[part] = known[part]
             known = self.pool[name] = drawn
         return known[tuple(slice(0, size) for size in shape)].copy()
+
+
+NOISE = np.float32(0.5)
+"""Share of random numbers in layers that start alike."""
+
+
+def start_alike(bank: Bank, common: FloatArray, taps: int) -> dict[str, FloatArray]:
+    """Return weights with which layers of unlike operators compute nearly the same.
+
+    A separable convolution and a bottleneck pass their input on through the middle of their kernels
+    and project it by the common matrix; a bottleneck expands it to itself and its negative, so that
+    its activations cut nothing off. A full convolution has the matrix in its middle.
+
+    Args:
+        bank: whose weights to return.
+        common: the slot's matrix, shape (filters, inputs).
+        taps: of a kernel's frame.
+
+    Returns:
+        Arrays by name, without rows.
+    """
+    wide, inputs, filters = bank.expanded, bank.inputs, bank.filters
+    middle = np.zeros(taps, np.float32)
+    middle[taps // 2] = 1
+    if bank.like.operator == "conv":
+        return {"kernel": common[:, :, None] * middle}
+    project = np.zeros((filters, wide), np.float32)
+    project[:, :inputs] = common
+    found = {"kernel": np.repeat(middle[None], wide, axis=0), "project": project}
+    if bank.like.operator == "mbconv":
+        expand = np.zeros((wide, inputs), np.float32)
+        expand[:inputs] = np.eye(inputs)
+        if wide >= 2 * inputs:
+            expand[inputs : 2 * inputs] = -np.eye(inputs)
+            project[:, inputs : 2 * inputs] = -common
+        found["expand"] = expand
+    return found
 
 
 def path_weights(

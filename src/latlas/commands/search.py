@@ -92,28 +92,35 @@ def _device_latency(
         yield latency_ms, {"kind": "device", "target": runner.target.to_json()}
 
 
-def open_supernet(dataset: str, epochs: int | None = None) -> SupernetOracle:
-    """Return a supernet for MoGA's space, not yet trained.
+def open_supernet(dataset: str, space: str = "moga", epochs: int | None = None) -> SupernetOracle:
+    """Return a supernet, not yet trained.
 
     Args:
         dataset: ``digits``.
-        epochs: of training; None means the default of `SupernetConfig`.
+        space: its name; the supernet holds its networks at a small size.
+        epochs: of training; None means the default for the space.
 
     Raises:
-        UsageError: there is no such data set.
+        UsageError: there is no such data set or space.
+        SearchError: the space has no supernet.
     """
     from latlas.profiler.errors import UsageError
 
     if dataset != "digits":
         raise UsageError(f"no data set {dataset!r}; known is digits")
     from latlas.search.data import digits
-    from latlas.search.spaces import MogaSpace
-    from latlas.search.supernet import Supernet, SupernetConfig, SupernetOracle
+    from latlas.search.spaces import open_space
+    from latlas.search.supernet import Supernet, SupernetOracle
+    from latlas.search.supernet_config import SETTINGS, SupernetConfig
+    from latlas.search.supernet_space import require_supernet_space
 
-    config = SupernetConfig() if epochs is None else SupernetConfig(epochs=epochs)
+    config = SETTINGS.get(space, SupernetConfig())
+    if epochs is not None:
+        config = replace(config, epochs=epochs)
     data = digits(SUPERNET_IMAGE)
-    space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
-    return SupernetOracle(Supernet(space, config), data)
+    opened = open_space(space, resolution=SUPERNET_IMAGE, classes=data.classes)
+    small = replace(opened, width=SUPERNET_WIDTH, channels=1)
+    return SupernetOracle(Supernet(require_supernet_space(small), config), data)
 
 
 def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:
@@ -224,7 +231,7 @@ def main(
     numbers = parse_weights(weights)
     opened = require_supernet(open_space(space, resolution=resolution))
     with latency_source(latency, opened, choice) as (latency_ms, identity):
-        oracle = open_supernet(dataset, epochs)
+        oracle = open_supernet(dataset, space, epochs)
         study, front, quality = run_search(
             output,
             opened,
