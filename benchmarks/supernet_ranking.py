@@ -79,7 +79,7 @@ def train_alone(
                 net.fit(data, only=one, progress=False)
                 accuracy = {name: values[0] for name, values in correct(net, [one], data).items()}
                 record = {"genes": one, "seed": seed, "epochs": epochs, "accuracy": accuracy}
-                journal.append(record | {"seconds": time.monotonic() - start})
+                journal.append([record | {"seconds": time.monotonic() - start}])
                 replay(record)
                 print(len(known), accuracy, file=sys.stderr, flush=True)
     return {

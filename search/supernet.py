@@ -258,11 +258,10 @@ class Supernet:
         self._network.logits(
             tf.constant([genes], tf.int32), self._calibration[None], statistics=statistics
         )
-        # Banks that the path does not use had no images, and have no statistics.
+        # Banks that the path does not use are not run.
         moments = {
             name: (mean[0].numpy(), variance[0].numpy())
             for name, (mean, variance) in statistics.items()
-            if len(mean)
         }
         arrays = {name: value.numpy() for name, value in self.parameters.items()}
         wanted = self.space.decode(genes).weight_shapes()
@@ -294,7 +293,11 @@ class Supernet:
             labels = tf.broadcast_to(labels, tf.shape(logits)[:2])
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_sum(tf.reduce_mean(losses, axis=1))
-        found = tape.gradient(loss, [self.parameters[name] for name in names])
+        found = tape.gradient(
+            loss,
+            [self.parameters[name] for name in names],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         for name, gradient in zip(names, found, strict=True):
             self.gradients[name].assign_add(tf.convert_to_tensor(gradient))
         return loss

@@ -254,7 +254,9 @@ class _Pass:
         rows = tf.split(tf.gather(choice.rows, order), sizes, num=len(kinds))
         results = maps[:1]
         for bank, each, chosen in zip(slot.banks, maps[1:], rows[1:], strict=True):
-            results.append(self._layer(each, bank, _Choice(chosen)))
+            # A traced graph has all banks, since it does not know the paths.
+            if not tf.executing_eagerly() or len(chosen):
+                results.append(self._layer(each, bank, _Choice(chosen)))
         if not slot.optional:
             results = results[1:]
         return permute(tf.concat(results, 0), inverse, order)
