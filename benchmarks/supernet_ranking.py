@@ -30,6 +30,7 @@ from latlas.profiler.errors import SearchError
 from latlas.profiler.journal import JournalWriter
 from latlas.search.data import Dataset
 from latlas.search.protocols import Genes
+from latlas.search.spaces import open_space
 from latlas.search.supernet import Supernet
 
 RESAMPLES = 2000
@@ -98,7 +99,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, help="of the supernet")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
-    oracle = open_supernet("digits", arguments.space, arguments.epochs)
+    oracle = open_supernet("digits", open_space(arguments.space), arguments.epochs)
     net, data = oracle.supernet, oracle.dataset
     choices = net.space.choices
     drawn = np.random.default_rng(0).integers(choices, size=(arguments.architectures, len(choices)))

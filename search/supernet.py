@@ -31,13 +31,13 @@ from latlas.profiler.graph import Weights
 from latlas.search.data import Dataset, Split
 from latlas.search.protocols import Genes
 from latlas.search.significance import Ranking, binomial_standard_error, ranking_significance
-from latlas.search.spaces.blockwise import require_genes
+from latlas.search.spaces.genes import require_genes
+from latlas.search.spaces.shared import SupernetSpace, require_supernet_space
 from latlas.search.supernet_checkpoint import Checkpoint
 from latlas.search.supernet_config import SupernetConfig
 from latlas.search.supernet_fairness import fair_paths, paths_per_step
 from latlas.search.supernet_layers import FloatArray, Network, cut_patches
 from latlas.search.supernet_slots import slots_of
-from latlas.search.supernet_space import SupernetSpace, require_supernet_space
 from latlas.search.supernet_weights import initial_parameters, path_weights
 
 PATHS_PER_EVALUATION = 4

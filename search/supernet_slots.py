@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.profiler.errors import SearchError
-from latlas.search.supernet_space import Layer, Skeleton, SupernetSpace
+from latlas.search.spaces.shared import SharedLayer, Skeleton, SupernetSpace
 
 MAX_RESOLUTION = 48
 """The matrices of depthwise convolutions grow with the fourth power of the resolution."""
@@ -45,13 +45,13 @@ class Bank:
     """
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[SharedLayer, ...]
     inputs: int
     filters: int
     size: int
 
     @property
-    def like(self) -> Layer:
+    def like(self) -> SharedLayer:
         """Any of the layers: operator, stride and activations are the same in all."""
         return self.layers[0]
 
@@ -151,7 +151,7 @@ def slots_of(space: SupernetSpace) -> Slots:
             f"the supernet is for images of at most {MAX_RESOLUTION} pixels, not "
             f"{space.resolution}: search at a smaller resolution"
         )
-    skeleton = space.skeleton()
+    skeleton = space.supernet_skeleton()
     size, inputs = -(-space.resolution // 2), skeleton.stem
     chain: list[Slot] = []
     for index, group in enumerate(space.groups):
@@ -162,7 +162,8 @@ def slots_of(space: SupernetSpace) -> Slots:
                 f"holds at most {MAX_COMBINATIONS}: make more blocks of fewer choices"
             )
         described = [
-            space.layers_of(index, values) for values in itertools.product(*map(range, counts))
+            space.supernet_layers(index, values)
+            for values in itertools.product(*map(range, counts))
         ]
         for layers in zip(*described, strict=True):
             slot = _slot(group, counts, layers, len(chain), inputs, size)
@@ -175,7 +176,7 @@ def slots_of(space: SupernetSpace) -> Slots:
 def _slot(
     group: Sequence[int],
     counts: Sequence[int],
-    layers: Sequence[Layer | None],
+    layers: Sequence[SharedLayer | None],
     index: int,
     inputs: int,
     size: int,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.search.spaces.shared import SharedLayer, SupernetSpace
 from latlas.search.supernet_slots import Bank, Slot, Slots
-from latlas.search.supernet_space import Layer, SupernetSpace
 
 FloatArray = NDArray[np.float32]
 Moments = Mapping[str, tuple[FloatArray, FloatArray]]
@@ -210,21 +210,22 @@ def path_weights(
 
 def layers_of_path(
     space: SupernetSpace, slots: Slots, genes: Sequence[int]
-) -> Iterator[tuple[Layer, str]]:
+) -> Iterator[tuple[SharedLayer, str]]:
     """Yield the layers of a path with the names of their banks."""
     chain = iter(slots.chain)
     for index, group in enumerate(space.groups):
-        for layer in space.layers_of(index, [genes[position] for position in group]):
+        for layer in space.supernet_layers(index, [genes[position] for position in group]):
             slot = next(chain)
             if layer is not None:
                 yield layer, next(b.name for b in slot.banks if layer in b.layers)
 
 
 def _layer_weights(
-    layer: Layer, bank: str, frame: int, parameters: Mapping[str, FloatArray], norm: Norm
+    layer: SharedLayer, bank: str, frame: int, parameters: Mapping[str, FloatArray], norm: Norm
 ) -> Iterator[FloatArray]:
     def own(name: str) -> FloatArray:
-        return parameters[f"{bank}/{name}"][layer.row]
+        values: FloatArray = parameters[f"{bank}/{name}"][layer.row]
+        return values
 
     edge = (frame - layer.kernel) // 2
     inner = slice(edge, frame - edge)
@@ -250,4 +251,4 @@ def _layer_weights(
 
 
 def _pointwise(kernel: FloatArray) -> FloatArray:
-    return kernel[:, None, None, :]
+    return kernel.reshape(len(kernel), 1, 1, -1)

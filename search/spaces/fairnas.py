@@ -14,7 +14,7 @@ from latlas.profiler.graph import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
 from latlas.search.protocols import Genes
 from latlas.search.spaces.layerwise import LayerwiseSpace
-from latlas.search.supernet_space import Layer, Skeleton
+from latlas.search.spaces.shared import SharedLayer, Skeleton
 
 
 class SearchableLayer(NamedTuple):
@@ -86,11 +86,11 @@ class FairnasSpace(LayerwiseSpace):
             stride=layer.stride,
         )
 
-    def skeleton(self) -> Skeleton:
+    def supernet_skeleton(self) -> Skeleton:
         """Return what all networks have."""
         return Skeleton(self.scaled(32), "relu6", 1280, "relu6")
 
-    def layers_of(self, index: int, values: Sequence[int]) -> tuple[Layer | None, ...]:
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
         """Return the layer of a block; every choice has weights of its own."""
         if index == 0:
             return (self.stem_layer("relu6"),)

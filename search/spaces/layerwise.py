@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from latlas.profiler.errors import SearchError
 from latlas.profiler.ops import Shape
 from latlas.search.spaces.blockwise import BlockwiseSpace
-from latlas.search.supernet_space import Layer, Skeleton
+from latlas.search.spaces.shared import SharedLayer, Skeleton
 
 
 class SkeletonLayer(Protocol):
@@ -68,18 +68,20 @@ class LayerwiseSpace(BlockwiseSpace):
         side = self.side([2, *(layer.stride for layer in before)])
         return 1, side, side, self.scaled(before[-1].filters if before else 16)
 
-    def skeleton(self) -> Skeleton:
+    def supernet_skeleton(self) -> Skeleton:
         """Return what all networks of the space have, for a supernet."""
         raise NotImplementedError
 
-    def stem_layer(self, act: str) -> Layer:
+    def stem_layer(self, act: str) -> SharedLayer:
         """Return the separable convolution of the stem, for a supernet."""
-        inputs = self.skeleton().stem
-        return Layer("separable", inputs, inputs, self.scaled(16), 3, 1, act, bank="separable")
+        inputs = self.supernet_skeleton().stem
+        return SharedLayer(
+            "separable", inputs, inputs, self.scaled(16), 3, 1, act, bank="separable"
+        )
 
     def mbconv_layer(
         self, index: int, gene: int, choice: KernelAndExpansion, act: str, squeezed: int = 0
-    ) -> Layer:
+    ) -> SharedLayer:
         """Return the inverted bottleneck that a gene chooses, for a supernet.
 
         Args:
@@ -91,7 +93,7 @@ class LayerwiseSpace(BlockwiseSpace):
         """
         layer = self.layers[index - 1]
         inputs, filters = self.input_shape(index, (gene,))[3], self.scaled(layer.filters)
-        return Layer(
+        return SharedLayer(
             "mbconv",
             inputs,
             inputs * choice.expansion,

@@ -32,7 +32,7 @@ from latlas.search.protocols import Genes
 from latlas.search.spaces.blockwise import BlockwiseSpace
 from latlas.search.spaces.layer import Layer, append_layer
 from latlas.search.spaces.settings import Settings
-from latlas.search.supernet_space import SharedLayer, Skeleton, shared
+from latlas.search.spaces.shared import SharedLayer, Skeleton, shared
 
 OPERATORS = ("conv", "separable", "mbconv3", "mbconv6")
 KERNELS = (3, 5)

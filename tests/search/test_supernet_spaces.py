@@ -12,12 +12,12 @@ from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.data import Dataset, Split, digits
 from latlas.search.spaces import FairnasSpace, MnasnetSpace, NasnetSpace
 from latlas.search.spaces.mnasnet import ARCHITECTURES, PUBLISHED_FILTERS
+from latlas.search.spaces.shared import SharedLayer, SupernetSpace
 from latlas.search.supernet import Supernet, SupernetOracle
 from latlas.search.supernet_config import SupernetConfig
 from latlas.search.supernet_fairness import fair_paths, paths_per_step
 from latlas.search.supernet_layers import cut_patches
 from latlas.search.supernet_slots import slots_of
-from latlas.search.supernet_space import Layer, SupernetSpace
 from latlas.search.supernet_weights import initial_parameters
 
 CONFIG = SupernetConfig(epochs=1, batch_size=16, calibration_images=16)
@@ -138,7 +138,7 @@ def test_alone_only_its_own_weights_change(data: Dataset) -> None:
     layers = (
         layer.bank
         for index, group in enumerate(MNASNET.groups)
-        for layer in MNASNET.layers_of(index, [genes[position] for position in group])
+        for layer in MNASNET.supernet_layers(index, [genes[position] for position in group])
         if layer is not None
     )
     assert sorted(bank.partition("/")[2] for bank in banks) == sorted(layers)
@@ -184,8 +184,8 @@ class Changed(FairnasSpace):
 
     change: tuple[tuple[str, object], ...] = ()
 
-    def layers_of(self, index: int, values: Sequence[int]) -> tuple[Layer | None, ...]:
-        layers = super().layers_of(index, values)
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
+        layers = super().supernet_layers(index, values)
         if index != 1 or values[0] or layers[0] is None:
             return layers
         return (replace(layers[0], **dict(self.change)),)  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
     space = MogaSpace(resolution=scale.resolution)
-    oracle = open_supernet("digits", scale.epochs)
+    oracle = open_supernet("digits", epochs=scale.epochs)
     with latency_source(str(output / "cpu.latlas"), space) as (latency_ms, identity):
         study, front, quality = run_search(
             output / "study",

@@ -92,16 +92,18 @@ def _device_latency(
         yield latency_ms, {"kind": "device", "target": runner.target.to_json()}
 
 
-def open_supernet(dataset: str, space: str = "moga", epochs: int | None = None) -> SupernetOracle:
+def open_supernet(
+    dataset: str, space: Space | None = None, epochs: int | None = None
+) -> SupernetOracle:
     """Return a supernet, not yet trained.
 
     Args:
         dataset: ``digits``.
-        space: its name; the supernet holds its networks at a small size.
+        space: the supernet holds a small relative of its networks; None means MoGA's.
         epochs: of training; None means the default for the space.
 
     Raises:
-        UsageError: there is no such data set or space.
+        UsageError: there is no such data set.
         SearchError: the space has no supernet.
     """
     from latlas.profiler.errors import UsageError
@@ -109,18 +111,24 @@ def open_supernet(dataset: str, space: str = "moga", epochs: int | None = None) 
     if dataset != "digits":
         raise UsageError(f"no data set {dataset!r}; known is digits")
     from latlas.search.data import digits
-    from latlas.search.spaces import open_space
+    from latlas.search.spaces import MogaSpace
+    from latlas.search.spaces.shared import require_supernet_space
     from latlas.search.supernet import Supernet, SupernetOracle
     from latlas.search.supernet_config import SETTINGS, SupernetConfig
-    from latlas.search.supernet_space import require_supernet_space
 
-    config = SETTINGS.get(space, SupernetConfig())
+    data = digits(SUPERNET_IMAGE)
+    large: Any = require_supernet_space(space or MogaSpace())
+    small = replace(
+        large,
+        resolution=SUPERNET_IMAGE,
+        width=SUPERNET_WIDTH,
+        classes=data.classes,
+        channels=data.train.images.shape[3],
+    )
+    config = SETTINGS.get(small.name, SupernetConfig())
     if epochs is not None:
         config = replace(config, epochs=epochs)
-    data = digits(SUPERNET_IMAGE)
-    opened = open_space(space, resolution=SUPERNET_IMAGE, classes=data.classes)
-    small = replace(opened, width=SUPERNET_WIDTH, channels=1)
-    return SupernetOracle(Supernet(require_supernet_space(small), config), data)
+    return SupernetOracle(Supernet(small, config), data)
 
 
 def supernet_quality(oracle: SupernetOracle) -> dict[str, Any]:
@@ -231,7 +239,7 @@ def main(
     numbers = parse_weights(weights)
     opened = require_supernet(open_space(space, resolution=resolution))
     with latency_source(latency, opened, choice) as (latency_ms, identity):
-        oracle = open_supernet(dataset, space, epochs)
+        oracle = open_supernet(dataset, opened, epochs)
         study, front, quality = run_search(
             output,
             opened,

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import Graph
+from latlas.search.spaces.layer import Layer, squeezed_channels
 
 OPERATORS = ("conv", "separable", "mbconv")
 ACTS = ("none", "relu", "relu6", "hard_swish")
@@ -21,7 +22,7 @@ SKIPS = ("none", "identity", "pool")
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class SharedLayer:
     """One layer of a network: batch norm after every convolution, the last one without activation.
 
     Attributes:
@@ -74,6 +75,44 @@ class Layer:
                 f"a supernet has odd kernels and strides 1 and 2, not kernel {self.kernel} and "
                 f"stride {self.stride}"
             )
+
+
+def shared(layer: Layer, inputs: int, *, bank: str, row: int = 0) -> SharedLayer:
+    """Return a layer of a block space in a supernet's words.
+
+    Args:
+        layer: what it is made of.
+        inputs: channels that it reads.
+        bank: whose weights it takes.
+        row: which of them.
+
+    Raises:
+        SearchError: a supernet has no such layers.
+    """
+    if layer.operator == "identity" or layer.pointwise_act != "none":
+        raise SearchError(
+            "a supernet has no layers that do nothing, and no activation behind a separable "
+            f"convolution: {layer}"
+        )
+    expanded = {"conv": layer.filters, "separable": inputs}.get(
+        layer.operator, round(inputs * layer.expansion)
+    )
+    fits = inputs == layer.filters and (layer.stride == 1 or layer.skip == "pool")
+    return SharedLayer(
+        layer.operator,
+        inputs,
+        expanded,
+        layer.filters,
+        layer.kernel,
+        layer.stride,
+        layer.act,
+        squeezed_channels(layer, inputs, expanded) if layer.se else 0,
+        layer.se_act,
+        layer.gate,
+        layer.skip if fits else "none",
+        bank,
+        row,
+    )
 
 
 @dataclass(frozen=True)
@@ -139,11 +178,11 @@ class SupernetSpace(Protocol):
         """Return the network of a chromosome."""
         ...
 
-    def skeleton(self) -> Skeleton:
+    def supernet_skeleton(self) -> Skeleton:
         """Return what all its networks have."""
         ...
 
-    def layers_of(self, index: int, values: Sequence[int]) -> tuple[Layer | None, ...]:
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
         """Return the layers of a block that follow the stem's convolution and precede the tail.
 
         Args:
