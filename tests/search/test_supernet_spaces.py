@@ -119,11 +119,11 @@ def test_gradients_are_those_of_finite_differences(data: Dataset) -> None:
         variable, start = net.parameters[name], net.parameters[name].numpy()
         direction = gradients[name] / np.linalg.norm(gradients[name])
         losses = []
-        for step in (1e-2, -1e-2):
+        for step in (1e-3, -1e-3):
             variable.assign(start + step * direction)
             losses.append(float(net.accumulate(drawn, *batch)))
         variable.assign(start)
-        slope = (losses[0] - losses[1]) / 2e-2
+        slope = (losses[0] - losses[1]) / 2e-3
         assert slope == pytest.approx(np.linalg.norm(gradients[name]), rel=0.1, abs=0.02), name
 
 
