@@ -134,7 +134,7 @@ class _Start:
         return known[tuple(slice(0, size) for size in shape)].copy()
 
 
-NOISE = np.float32(0.5)
+NOISE = np.float32(0.2)
 """Share of random numbers in layers that start alike."""
 
 
@@ -143,7 +143,8 @@ def start_alike(bank: Bank, common: FloatArray, taps: int) -> dict[str, FloatArr
 
     A separable convolution and a bottleneck pass their input on through the middle of their kernels
     and project it by the common matrix; a bottleneck expands it to itself and its negative, so that
-    its activations cut nothing off. A full convolution has the matrix in its middle.
+    its activations cut nothing off. A full convolution has the matrix in its middle. Where there is
+    no expansion, a positive beta keeps the activation from cutting off half of what comes.
 
     Args:
         bank: whose weights to return.
@@ -157,7 +158,7 @@ def start_alike(bank: Bank, common: FloatArray, taps: int) -> dict[str, FloatArr
     middle = np.zeros(taps, np.float32)
     middle[taps // 2] = 1
     if bank.like.operator == "conv":
-        return {"kernel": common[:, :, None] * middle}
+        return {"kernel": common[:, :, None] * middle, "kernel_beta": np.ones(wide, np.float32)}
     project = np.zeros((filters, wide), np.float32)
     project[:, :inputs] = common
     found = {"kernel": np.repeat(middle[None], wide, axis=0), "project": project}
@@ -168,6 +169,8 @@ def start_alike(bank: Bank, common: FloatArray, taps: int) -> dict[str, FloatArr
             expand[inputs : 2 * inputs] = -np.eye(inputs)
             project[:, inputs : 2 * inputs] = -common
         found["expand"] = expand
+    else:
+        found["kernel_beta"] = np.ones(wide, np.float32)
     return found
 
 
