@@ -45,7 +45,7 @@ class Implementation:
         work: multiplications with those by padding, or elements touched, at least 1.
         items: pieces that are shared out to threads or to a GPU's cores.
         columns: tiles of output channels that vectors hold; XNNPACK has wider code for two at once,
-            which it leaves where their number is odd.
+            which it leaves where their number is odd. 0 on a GPU.
         imbalance: time until the last thread is done, over that of threads with equal shares.
     """
 
@@ -106,7 +106,8 @@ def _on_gpu(kernels: Sequence[Kernel], c: Sizes, target: Target) -> Implementati
         GENERIC,
     )
     items = pixels * written
-    return Implementation(variant, np.maximum(work, 1), items, written, np.ones(len(items)))
+    nothing = np.zeros(len(items), np.int64)
+    return Implementation(variant, np.maximum(work, 1), items, nothing, np.ones(len(items)))
 
 
 def _winograd(kernels: Sequence[Kernel], c: Sizes, target: Target) -> NDArray[np.bool_]:

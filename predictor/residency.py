@@ -5,7 +5,7 @@ for them; those of a large one come from memory. A fully connected layer takes h
 first case, so that no single latency is right for it. Every byte saves the same:
 
     saved = resident * (w * bytes of weights + v * bytes read and written)
-    resident = 1 / (1 + (footprint / capacity)^8)
+    resident = 1 / (1 + (footprint / capacity)^4)
 
 A network's footprint is its weights and the largest maps that one kernel reads and writes. The
 three numbers are learned from networks whose kernels are listed in context: the same kinds of
@@ -33,7 +33,7 @@ MIN_NETWORKS = 20
 MAX_ROWS = 2000
 """So many kernels in context, drawn at random, are learned from."""
 
-SHARPNESS = 8
+SHARPNESS = 4
 """Exponent of `resident`."""
 
 LEAST = 0.3

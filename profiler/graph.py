@@ -21,6 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.profiler.errors import GraphError
+from latlas.profiler.op_text import (
+    format_shape,
+    from_text,
+    parse_integer,
+    parse_number,
+    parse_shape,
+    to_text,
+)
 from latlas.profiler.ops import (
     MAX_ELEMENTS,
     MAX_RANK,
@@ -49,13 +57,7 @@ from latlas.profiler.ops import (
     Slice,
     Softmax,
     Transpose,
-    format_shape,
-    from_text,
-    parse_integer,
-    parse_number,
-    parse_shape,
     same_padding,
-    to_text,
 )
 
 Array = NDArray[Any]

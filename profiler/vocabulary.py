@@ -14,7 +14,8 @@ import numpy as np
 from latlas.profiler.canonical import canonical
 from latlas.profiler.graph import GraphBuilder, Node
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.ops import Shape, from_text
+from latlas.profiler.op_text import from_text
+from latlas.profiler.ops import Shape
 from latlas.profiler.quantise import quantise_kernel
 
 MAPS = ((112, 32), (56, 96), (28, 40), (28, 240), (14, 112), (14, 480), (7, 160), (7, 960))

@@ -18,7 +18,7 @@ from latlas.profiler.fusion import DetectedRules, rules_for
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.kernel import FusionRules, Kernel, split
-from latlas.profiler.ops import format_shape
+from latlas.profiler.op_text import format_shape
 from latlas.profiler.plan import KernelUse
 from latlas.profiler.quantise import for_precision, quantise
 from latlas.profiler.runner import Effort

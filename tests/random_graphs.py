@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.op_text import from_text
 from latlas.profiler.ops import (
     BatchMatmul,
     Binary,
@@ -21,7 +22,6 @@ from latlas.profiler.ops import (
     Select,
     Slice,
     Tile,
-    from_text,
 )
 
 FUSED = st.sampled_from(["none", "relu", "relu6"])

@@ -15,6 +15,7 @@ import numpy as np
 
 from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
 from latlas.profiler.graph import Array, Graph, Node, plain_types
+from latlas.profiler.op_text import from_text
 from latlas.profiler.ops import (
     Activation,
     Binary,
@@ -38,7 +39,6 @@ from latlas.profiler.ops import (
     Slice,
     Softmax,
     TransposeConv2D,
-    from_text,
     same_padding,
 )
 from latlas.profiler.tflite import tensors

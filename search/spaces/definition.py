@@ -371,7 +371,12 @@ _TAIL_KINDS: dict[str, _Kind] = {
     "scale": _SWITCH,
     "dropout": _number(0, 0.99),
 }
-_BLOCK_KEYS = (*_KINDS, CHOICES, "repeat", "genes")
+BLOCK_KEYS = (*_KINDS, CHOICES, "repeat", "genes")
+"""Keys of a block."""
+
+TAIL_KEYS = tuple(_TAIL_KINDS)
+"""Keys of the tail."""
+
 _MAY_REPEAT = ("filters", "layers")
 """Choices that may be the same twice: rounding makes narrow widths coincide."""
 
@@ -418,7 +423,7 @@ def _blocks(
     value: object, defaults: Mapping[str, Any], before: Sequence[Block], where: str
 ) -> list[Block]:
     """Return a block as often as it repeats, checked against those before it."""
-    table = _table(value, where, _BLOCK_KEYS)
+    table = _table(value, where, BLOCK_KEYS)
     repeat, genes = table.get("repeat", 1), table.get("genes", "separate")
     if not _integer(1, MAX_BLOCKS).fits(repeat):
         raise _wrong(where, "repeat", f"an integer, 1 to {MAX_BLOCKS}", table)
@@ -501,16 +506,12 @@ def _require_everywhere(
 
 
 def _alternatives(block: Block) -> list[Options]:
-    """Return the block with every one of its ``choices``, and with every operator.
-
-    Nothing else matters for what fits together, so that the many combinations need not be tried.
-    """
-    found = [block.options]
+    """Return the block with every one of its ``choices``, nothing else being chosen."""
     for decision in block.decisions:
-        if decision.key in (CHOICES, "operator"):
+        if decision.key == CHOICES:
             picks = range(len(decision.values))
-            found = [decision.apply(options, pick) for options in found for pick in picks]
-    return found
+            return [decision.apply(block.options, pick) for pick in picks]
+    return [block.options]
 
 
 def _check_operators(block: Block, where: str) -> set[tuple[int, bool]]:
@@ -521,24 +522,29 @@ def _check_operators(block: Block, where: str) -> set[tuple[int, bool]]:
     """
     expands = any(decision.key == "expansion" for decision in block.decisions)
     chosen = any(decision.key == "filters" for decision in block.decisions)
+    operators = [op for each in block.decisions if each.key == "operator" for op in each.values]
     left_out: set[tuple[int, bool]] = set()
     for options in _alternatives(block):
-        suffix = options.operator.removeprefix("mbconv")
         given = expands or options.expansion is not None
-        if not suffix and not given:
-            raise SearchError(
-                f"{where}: expansion is missing: mbconv needs it, or write it behind, as mbconv6"
-            )
-        if suffix[:1].isdigit() and given:
-            raise SearchError(
-                f"{where}: {options.operator} says its expansion: remove the key expansion"
-            )
-        if suffix[:1].isdigit() and not _KINDS["expansion"].fits(float(suffix)):
-            expected = _KINDS["expansion"].expected
-            raise SearchError(f"{where}: expansion of {options.operator} must be {expected}")
-        if options.operator == "identity":
-            left_out |= block.all_filters() if chosen else {(options.filters, options.scale)}
+        for operator in operators or (options.operator,):
+            _check_expansion(operator, given, where)
+            if operator == "identity":
+                left_out |= block.all_filters() if chosen else {(options.filters, options.scale)}
     return left_out
+
+
+def _check_expansion(operator: str, given: bool, where: str) -> None:
+    """Raise unless an operator has one expansion, or none where it needs none."""
+    suffix = operator.removeprefix("mbconv")
+    if not suffix and not given:
+        raise SearchError(
+            f"{where}: expansion is missing: mbconv needs it, or write it behind, as mbconv6"
+        )
+    if suffix[:1].isdigit() and given:
+        raise SearchError(f"{where}: {operator} says its expansion: remove the key expansion")
+    if suffix[:1].isdigit() and not _KINDS["expansion"].fits(float(suffix)):
+        expected = _KINDS["expansion"].expected
+        raise SearchError(f"{where}: expansion of {operator} must be {expected}")
 
 
 def _check_identity(

@@ -184,7 +184,9 @@ def test_a_phone_without_an_adb_server(model: Path) -> None:
 
 def test_zoo(tmp_path: Path) -> None:
     found = succeed("zoo")["networks"]
-    assert [each["name"] for each in found] == list(zoo.names())
+    assert [each["name"] for each in found] == list(zoo.names(variants=True))
+    published = found[1].pop("published")
+    assert (published[0]["params"], published[0]["madds"]) == (3_400_000, 300_000_000)
     assert found[1] | {"source": ""} == {
         "name": "mobilenet_v2",
         "params": 3_504_872,
@@ -200,6 +202,20 @@ def test_zoo(tmp_path: Path) -> None:
     assert (one["resolution"], one["classes"]) == (32, 7)
     assert path.read_bytes()[4:8] == b"TFL3"
     assert [p.name for p in path.parent.iterdir()] == ["m.tflite"]
+    assert not one["published"]  # which is for another resolution
+
+
+def test_zoo_by_name() -> None:
+    found = succeed("zoo", "mnasnet_a1_*_96")["networks"]
+    assert [each["name"] for each in found] == [
+        f"mnasnet_a1_{width}_96" for width in ("1.4", "1.0", "0.75", "0.5", "0.35")
+    ]
+    (detector,) = succeed("zoo", "moga_a_ssdlite_320")["networks"]
+    assert (detector["classes"], detector["published"]) == (90, [])
+    text = latlas("zoo", "mobilenet_v3_small").stdout
+    assert "TF-Slim's tables: 2,500,000 params, 56,000,000 multiply-adds, conflicting;" in text
+    assert "no network of the zoo is like 'vgg*'" in fail("zoo", "vgg*", status=2)
+    assert "takes one network" in fail(*("zoo", "mobilenet_v2*", "--tflite", "x.tflite"), status=2)
 
 
 def test_bench(model: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latlas.predictor.blocks import BlockTable, blocks_of, fit_blocks, signature_of
+from latlas.predictor.blocks import BlockTable, blocks_of, count_blocks, fit_blocks, signature_of
+from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.genes import GeneLatency
 from latlas.profiler.errors import GraphError, PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
@@ -17,7 +18,8 @@ from latlas.profiler.measurement import Measurement
 from latlas.profiler.quantise import quantise
 from latlas.profiler.table import Table
 from latlas.profiler.workload import block_workload
-from latlas.search.spaces import MnasnetSpace, MogaSpace
+from latlas.search.spaces import MnasnetSpace, MogaSpace, TomlSpace
+from latlas.search.spaces.definition import check_definition
 
 SPACE = MogaSpace(resolution=64, classes=10)
 
@@ -127,3 +129,19 @@ def test_the_longest_block_that_leads_on_is_taken(block_table: BlockTable) -> No
     found = table.blocks_in(fold(space.decode(genes)))
     # The second block is looked up as the one of three layers, not as one layer and a rest.
     assert found == [2.0, 20.0, 100.0, *(2.0 * 10**i for i in range(3, 9))]
+
+
+def test_a_block_that_is_left_out_costs_nothing(block_table: BlockTable) -> None:
+    blocks = [
+        {"operator": "conv", "filters": 16, "stride": 2},
+        {"filters": 16, "choices": [{"operator": "identity"}, {"operator": "mbconv6"}]},
+    ]
+    space = TomlSpace(resolution=32, definition=check_definition({"name": "a", "blocks": blocks}))
+    parts = [fold(space.block(index, values)) for index, values in ((0, ()), (1, (1,)), (2, ()))]
+    known = {signature_of(part): 10.0**index for index, part in enumerate(parts)}
+    table = replace(block_table, blocks_us=known, calibration=PLAIN_SUM)
+    found = table.compile(space).latency_ms([(0,), (1,)]) * 1e3
+    assert found == pytest.approx([101, 111])
+    graphs = [space.decode((0,)), space.decode((1,))]
+    assert table.latency_ms(graphs) * 1e3 == pytest.approx([101, 111])
+    assert count_blocks(space) == len(list(blocks_of(space))) == 4

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +17,8 @@ from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.quantise import quantise
 from latlas.search.cover import covering_genes
-from latlas.search.spaces import MnasnetSpace, MogaSpace, NasnetSpace
+from latlas.search.spaces import MnasnetSpace, MogaSpace, NasnetSpace, TomlSpace
+from latlas.search.spaces.definition import check_definition
 
 SPACE = MogaSpace(resolution=64, classes=10)
 GENES = st.tuples(*[st.integers(0, 11)] * 14)
@@ -138,6 +140,46 @@ def test_blocks_of_quantised_networks(predictor: LatencyPredictor) -> None:
     genes = SPACE.sample(5, seed=0)
     expected = [p.latency_ms for p in int8.predict([SPACE.decode(each) for each in genes])]
     np.testing.assert_allclose(compile_genes(SPACE, int8).latency_ms(genes), expected)
+
+
+FILE = TomlSpace(
+    resolution=64,
+    classes=10,
+    definition=check_definition(
+        {
+            "name": "mine",
+            "blocks": [
+                {"operator": "conv", "filters": 16, "stride": 2},
+                {"operator": "mbconv3", "kernel": [3, 5], "filters": [16, 24]},
+                {"operator": "mbconv3", "filters": 24},
+                {
+                    "repeat": 2,
+                    "filters": 24,
+                    "choices": [{"operator": "identity"}, {"operator": "mbconv6"}],
+                },
+            ],
+        }
+    ),
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_blocks_that_may_be_left_out(predictor: LatencyPredictor, precision: str) -> None:
+    genes = FILE.sample(10, seed=0)
+    networks = [FILE.decode(each) for each in genes]
+    if precision == "int8":
+        rules = rules_for("cpu")
+        every = itertools.product(*map(range, FILE.choices))
+        kernels = [k for each in every for k in split(quantise(FILE.decode(each)), rules)]
+        predictor = replace(
+            predictor,
+            target=replace(predictor.target, precision="int8"),
+            table_us={kernel: float(i + 1) for i, kernel in enumerate(dict.fromkeys(kernels))},
+            forests={},
+        )
+    expected = [p.latency_ms for p in predictor.predict(networks)]
+    found = compile_genes(FILE, predictor).latency_ms(genes)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_a_space_that_cannot_be_compiled_goes_through_graphs(predictor: LatencyPredictor) -> None:

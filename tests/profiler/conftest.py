@@ -205,7 +205,8 @@ def _evaluate(graph: Graph, *inputs: Array) -> list[Array]:
         assert graph.weights is not None
         names = node.op.weights(graph.input_shapes(node))
         weights = {name: graph.weights[f"{node.name}/{name}"] for name in names}
-        values.append(apply(node.op, [values[value] for value in node.inputs], weights))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a random network may divide by 0
+            values.append(apply(node.op, [values[value] for value in node.inputs], weights))
     return [values[value] for value in graph.outputs]
 
 

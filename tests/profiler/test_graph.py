@@ -13,7 +13,8 @@ from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph, GraphBuilder, Node, random_weights
 from latlas.profiler.kernel import Kernel, split
-from latlas.profiler.ops import Softmax, to_text
+from latlas.profiler.op_text import to_text
+from latlas.profiler.ops import Softmax
 from latlas.search import zoo
 
 ALPHABET = "0123456789x@|,=. -abcdefghiklmnoprstuvz_٣\n"

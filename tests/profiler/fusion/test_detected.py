@@ -32,7 +32,8 @@ LIKE_GPU = DetectedRules(frozenset(product(TYPES, ELEMENTWISE)) | CLIPS | PADS, 
 @pytest.mark.parametrize("name", zoo.names())
 def test_networks_are_split_as_by_rules_that_are_known(name: str) -> None:
     graph = fold(zoo.build(name, 64))
-    assert LIKE_XNNPACK.groups(graph) == XnnpackRules().groups(graph)
+    # what XNNPACK does not take changes its order
+    assert LIKE_XNNPACK.groups(graph) == sorted(XnnpackRules().groups(graph))
     for kernel in split(graph, LIKE_XNNPACK):
         assert LIKE_XNNPACK.operators(kernel) == XnnpackRules().operators(kernel), kernel.text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,8 @@ def test_every_node_of_a_network_is_in_one_kernel(name: str) -> None:
     groups(graph)
     kernels = split(graph, RULES)
     assert sum(len(kernel.nodes) for kernel in kernels) == len(graph.nodes)
-    assert kernels[-1].graph.shapes[-1] == graph.shapes[-1]
+    written = {math.prod(kernel.graph.shapes[-1]) for kernel in kernels}
+    assert {math.prod(graph.shapes[value]) for value in graph.outputs} <= written
 
 
 @pytest.mark.parametrize(

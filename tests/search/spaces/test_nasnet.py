@@ -18,7 +18,7 @@ from latlas.profiler.kernel import split
 from latlas.profiler.ops import Concat, Mean, Op, Pool, Reduce
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
-from latlas.search.spaces import NasnetSpace
+from latlas.search.spaces import NasnetSpace, open_space, parse_settings, restore_space
 from latlas.search.spaces.nasnet import NASNET_A, OPERATORS, STACKINGS, Combination
 
 SMALL = NasnetSpace(resolution=33, cells=1, filters=12, classes=5, stem_reductions=1)
@@ -135,3 +135,23 @@ def test_width_multiplies_filters() -> None:
     assert wide.decode(genes) == replace(SMALL, filters=24, stem_filters=64).decode(genes)
     assert replace(SMALL, width=0.1).scaled(12) == 8
     assert replace(SMALL, width=1.5).scaled(44) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "classes", "texts"),
+    [
+        ("nasnet_a_mobile", 224, 1000, "N=4 F=44 kept=authors"),
+        (
+            *("nasnet_a_large", 331, 1000),
+            "N=6 F=168 stem_filters=96 skip_reduction=yes kept=authors",
+        ),
+        ("nasnet_a_cifar", 32, 10, "N=6 F=32 stem_filters=96 stem_reductions=0 kept=1/3"),
+    ],
+)
+def test_settings_of_the_authors_networks(
+    name: str, resolution: int, classes: int, texts: str
+) -> None:
+    chosen = parse_settings([texts])
+    space = open_space("nasnet", resolution=resolution, classes=classes, settings=chosen)
+    assert space == STACKINGS[name]
+    assert restore_space(space.identity) == space

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "mnasnet as published": ("mnasnet", {"widths": "published"}),
     "mnasnet of own widths": ("mnasnet", {"blocks": 5, "widths": "8/16,24/32/48/64,72"}),
     "moga": ("moga", {}),
+    "file": (f"toml:{Path(__file__).parents[3] / 'examples' / 'mobilenet_v3.toml'}", {}),
     "nasnet": ("nasnet", SMALL_CELLS),
     "nasnet b": ("nasnet", SMALL_CELLS | {"kind": "b"}),
     "nasnet c": ("nasnet", SMALL_CELLS | {"kind": "c", "kept": "authors"}),

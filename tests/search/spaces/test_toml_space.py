@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from latlas.profiler.errors import LatlasError, SearchError, UsageError
 from latlas.search import zoo
 from latlas.search.spaces import BlockwiseSpace, TomlSpace, label_of, open_space, restore_space
 from latlas.search.spaces.definition import (
+    BLOCK_KEYS,
+    DECISIONS,
     MAX_BLOCKS,
     MAX_BYTES,
+    TAIL_KEYS,
     check_definition,
     parse_definition,
 )
@@ -312,3 +316,21 @@ def test_examples_are_what_tomllib_reads() -> None:
     for path in EXAMPLES.glob("*.toml"):
         document = tomllib.loads(path.read_text())
         assert check_definition(document) == parse_definition(path.read_bytes())
+
+
+def test_the_reference_names_every_key_and_its_example_is_read() -> None:
+    text = (EXAMPLES.parent / "docs" / "spaces.md").read_text()
+    reference = text[text.index("## Your own") :]
+    for key in (*BLOCK_KEYS, *TAIL_KEYS):
+        assert f"\n| `{key}` |" in reference
+    (written,) = re.findall(r"```toml\n(.*?)```", reference, re.DOTALL)
+    space = TomlSpace(resolution=32, classes=2, definition=parse_definition(written.encode()))
+    assert space.choices == (6, 6, 6, 6, 2)
+    assert space.decode(space.sample(1, seed=0)[0]).shapes[-1] == (1, 2)
+    assert f"`{'`, `'.join(DECISIONS[:6])}`,\n`{'`, `'.join(DECISIONS[6:])}`" in reference
+
+
+def test_the_python_example_of_the_reference_runs() -> None:
+    text = (EXAMPLES.parent / "docs" / "spaces.md").read_text()
+    (written,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(written, "spaces.md", "exec"), {})
