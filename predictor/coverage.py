@@ -9,10 +9,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from latlas.predictor.predictor import MEASURED, PREDICTED, UNKNOWN
+from latlas.predictor.predictor import MEASURED, PREDICTED, TRANSFERRED, UNKNOWN
 from latlas.profiler.kernel import Kernel
 
-SOURCES = {MEASURED: "measured", PREDICTED: "predicted", UNKNOWN: "unknown"}
+SOURCES = {
+    MEASURED: "measured",
+    PREDICTED: "predicted",
+    UNKNOWN: "unknown",
+    TRANSFERRED: "transferred",
+}
 """What is said of where the latency of a kernel comes from."""
 
 
@@ -25,7 +30,7 @@ class KernelShare:
         type: what predictors learn apart.
         latency_us: its latency, before the network's calibration.
         share: of the sum over all kernels of the network.
-        source: ``measured``, ``predicted`` or ``unknown``.
+        source: ``measured``, ``predicted``, ``unknown``, or ``transferred`` from other devices.
     """
 
     kernel: str
@@ -40,8 +45,9 @@ class TypeCoverage:
     """The kernels of one type in a predicted network.
 
     Attributes:
-        measured, predicted, unknown: number of kernels by source.
-        measured_share, predicted_share, unknown_share: their shares of the latency.
+        measured, predicted, unknown, transferred: number of kernels by source.
+        measured_share, predicted_share, unknown_share, transferred_share: their shares of the
+            latency.
     """
 
     measured: int
@@ -50,11 +56,18 @@ class TypeCoverage:
     measured_share: float
     predicted_share: float
     unknown_share: float
+    transferred: int = 0
+    transferred_share: float = 0.0
 
     @property
     def share(self) -> float:
         """Share of the latency that the type takes."""
-        return self.measured_share + self.predicted_share + self.unknown_share
+        return self.measured_share + self.not_measured_share
+
+    @property
+    def not_measured_share(self) -> float:
+        """Share of the latency from kernels of the type that were not measured."""
+        return self.predicted_share + self.unknown_share + self.transferred_share
 
 
 def kernel_shares(
@@ -93,8 +106,9 @@ def _total(kernels: Sequence[KernelShare]) -> TypeCoverage:
     shares: dict[str, list[float]] = {source: [] for source in SOURCES.values()}
     for kernel in kernels:
         shares[kernel.source].append(kernel.share)
-    measured, predicted, unknown = shares.values()
+    measured, predicted, unknown, transferred = shares.values()
     return TypeCoverage(
         *(len(measured), len(predicted), len(unknown)),
         *(sum(measured), sum(predicted), sum(unknown)),
+        *(len(transferred), sum(transferred)),
     )

@@ -60,7 +60,7 @@ class NetworkResult:
 
         None where all kernels were looked up.
         """
-        shares = {kind: c.predicted_share + c.unknown_share for kind, c in self.coverage.items()}
+        shares = {kind: c.not_measured_share for kind, c in self.coverage.items()}
         kind = max(shares, key=lambda name: shares[name], default="")
         return (kind, shares[kind]) if shares.get(kind, 0.0) > 0 else None
 

@@ -16,6 +16,7 @@ from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import Intervals
+from latlas.predictor.mixture import Mixture
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.predictor.residency import Residency
 from latlas.profiler.errors import GraphError, PredictorError, TableError
@@ -26,11 +27,17 @@ from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
-VERSION = 3
+VERSION = 4
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
 _WRITE_IT = "`latlas fit` writes one from a table"
+
+MAX_SOURCES = 64
+"""No predictor is transferred from more devices."""
+
+MAX_WEIGHT = 1e6
+"""Nor does any source's microsecond count more."""
 
 MAX_LOGARITHM = 100.0
 """No forest predicts more: it would be ages per multiply-add, and overflow."""
@@ -42,8 +49,15 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
     Raises:
         PredictorError: the file cannot be written.
     """
+    header, arrays = _to_parts(predictor)
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with write_atomically(path, PredictorError) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _to_parts(predictor: LatencyPredictor) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     types = sorted(predictor.forests)
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "features": features.VERSION,
@@ -65,9 +79,10 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
         },
         "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
+        "sources": [],
+        "weighed": [],
     }
     arrays: dict[str, NDArray[Any]] = {
-        "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
         "table_us": np.asarray(list(predictor.table_us.values()), np.float64),
         "ranges": _stacked([predictor.ranges[kind] for kind in sorted(predictor.ranges)]),
         "similar": predictor.similar,
@@ -75,8 +90,20 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
     for index, kind in enumerate(types):
         for name, array in predictor.forests[kind].to_arrays().items():
             arrays[f"{index}.{name}"] = array
-    with write_atomically(path, PredictorError) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    if (mixture := predictor.mixture) is not None:
+        header["weighed"] = sorted(mixture.weights)
+        arrays["speeds"] = np.asarray(mixture.speeds, np.float64)
+        arrays["weights"] = np.stack([mixture.weights[name] for name in header["weighed"]])
+        for number, source in enumerate(mixture.sources):
+            part, its_arrays = _to_parts(source)
+            header["sources"].append(part)
+            arrays |= {f"{_prefix(number)}{name}": array for name, array in its_arrays.items()}
+    return header, arrays
+
+
+def _prefix(source: int) -> str:
+    """Return what the names of a source's arrays begin with."""
+    return f"source{source}:"
 
 
 def _stacked(ranges: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -153,7 +180,9 @@ def _from_parts(
         ) from problem
     table_us = arrays["table_us"]
     kernels = [Kernel.from_text(text) for text in header["kernels"]]
-    if table_us.dtype != np.float64 or table_us.shape != (len(kernels),) or not kernels:
+    mixture = _mixture(header, arrays, path)
+    empty = not kernels and mixture is None
+    if table_us.dtype != np.float64 or table_us.shape != (len(kernels),) or empty:
         raise PredictorError(f"{path} is damaged: its kernels and latencies differ in number")
     if not ((table_us >= 0) & (table_us <= MAX_US)).all():
         raise PredictorError(f"{path} is damaged: a latency is not a time in microseconds")
@@ -187,7 +216,34 @@ def _from_parts(
         _ranges([str(kind) for kind in header["ranged"]], arrays["ranges"], path),
         _similar(arrays["similar"], path),
         Residency(capacity_mb, weights_us, maps_us),
+        mixture,
     )
+
+
+def _mixture(header: dict[str, Any], arrays: dict[str, NDArray[Any]], path: Path) -> Mixture | None:
+    """Take the sources' arrays out of `arrays`, and return what they make."""
+    parts = header["sources"]
+    if not parts:
+        return None
+    if len(parts) > MAX_SOURCES:
+        raise PredictorError(f"{path} is damaged: it has {len(parts)} sources")
+    names = [str(name) for name in header["weighed"]]
+    speeds, weights = arrays.pop("speeds"), arrays.pop("weights")
+    if speeds.dtype != np.float64 or weights.dtype != np.float64:
+        raise PredictorError(f"{path} is damaged: its weights are no numbers")
+    if (speeds.shape, weights.shape) != ((len(parts),), (len(names), len(parts))):
+        raise PredictorError(f"{path} is damaged: its weights and sources differ in number")
+    inside = ((speeds > 0) & (speeds <= MAX_WEIGHT)).all() and (np.abs(weights) <= MAX_WEIGHT).all()
+    if not inside:
+        raise PredictorError(f"{path} is damaged: a weight is out of bounds")
+    sources = []
+    for number, part in enumerate(parts):
+        if part["sources"]:
+            raise PredictorError(f"{path} is damaged: a source has sources of its own")
+        its = [name for name in arrays if name.startswith(_prefix(number))]
+        own = {name.removeprefix(_prefix(number)): arrays.pop(name) for name in its}
+        sources.append(_from_parts(part, own, path))
+    return Mixture(tuple(sources), speeds, dict(zip(names, weights, strict=True)))
 
 
 def _ranges(kinds: list[str], ranges: NDArray[Any], path: Path) -> dict[str, NDArray[np.float32]]:

@@ -14,6 +14,7 @@ from latlas.predictor.calibration import MIN_NETWORKS, PLAIN_SUM, fit_calibratio
 from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import FLOOR, Intervals, quantile
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies
+from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
@@ -48,11 +49,18 @@ class _Training:
         return Forest.grow(self.x[rows], self.y[rows], self.weight[rows], trees=trees, seed=seed)
 
 
-def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> LatencyPredictor:
+def fit(
+    observations: Observations,
+    *,
+    mixture: Mixture | None = None,
+    trees: int = TREES,
+    seed: int = 0,
+) -> LatencyPredictor:
     """Fit a predictor.
 
     Args:
         observations: of kernels and of at least `calibration.MIN_NETWORKS` whole networks.
+        mixture: what other devices say about kernels; with it, no kernel need be measured.
         trees: trees of every forest.
         seed: makes the fit reproducible.
 
@@ -61,11 +69,11 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
     """
     target = observations.target
     known = kernel_latencies(observations)
-    if not known.latency_us:
+    if not known.latency_us and mixture is None:
         raise PredictorError(
             f"there are no measured kernels of the target {target}: run `latlas profile` first"
         )
-    training = _training(known, observations)
+    training = _training(known, observations, mixture)
     forests = {name: part.grow(slice(None), trees, seed) for name, part in training.items()}
     plain = LatencyPredictor(
         target,
@@ -75,7 +83,8 @@ def fit(observations: Observations, *, trees: int = TREES, seed: int = 0) -> Lat
         {},
         PLAIN_SUM,
         ranges={name: _range(part.x) for name, part in training.items()},
-        similar=_similar(known, observations, seed),
+        similar=_similar(known, observations, seed, mixture),
+        mixture=mixture,
         residency=known.residency,
     )
     networks, sums = [], []
@@ -116,17 +125,26 @@ def _require_known(observations: Observations, known: int, unknown: set[Kernel])
     )
 
 
-def _training(known: KernelLatencies, observations: Observations) -> dict[str, _Training]:
+def _training(
+    known: KernelLatencies, observations: Observations, mixture: Mixture | None
+) -> dict[str, _Training]:
     by_class: dict[str, list[Kernel]] = defaultdict(list)
     for kernel in known.latency_us:
         by_class[kernel_class(kernel)].append(kernel)
     found = {}
     for name, kernels in sorted(by_class.items()):
+        mixed_us: NDArray[np.float64] | None = None
+        if mixture is not None and name in mixture.weights:
+            mixed = mixture.estimate(kernels)
+            usable = mixed.known & (mixed.latency_us > 0)
+            kernels = [kernels[index] for index in np.flatnonzero(usable)]
+            mixed_us = mixed.latency_us[usable]
         if len(kernels) >= MIN_KERNELS:
             x = features.matrix(kernels, observations.target)
             time_us = np.array([known.latency_us[kernel] for kernel in kernels])
             weight = np.sqrt([known.weight[kernel] for kernel in kernels])
-            y = np.log(np.maximum(time_us, 1e-3)) - x[:, 0]
+            start = x[:, 0] if mixed_us is None else np.log(mixed_us)
+            y = np.log(np.maximum(time_us, 1e-3)) - start
             found[name] = _Training(kernels, x, y, weight)
     return found
 
@@ -136,8 +154,12 @@ def _range(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([seen.min(axis=0), seen.max(axis=0)])
 
 
-def _similar(known: KernelLatencies, observations: Observations, seed: int) -> NDArray[np.float32]:
+def _similar(
+    known: KernelLatencies, observations: Observations, seed: int, mixture: Mixture | None
+) -> NDArray[np.float32]:
     kernels = list(known.latency_us)
+    if not kernels and mixture is not None:
+        return mixture.similar
     if len(kernels) > MAX_SIMILAR:
         chosen = np.random.default_rng(seed).choice(len(kernels), MAX_SIMILAR, replace=False)
         kernels = [kernels[index] for index in sorted(chosen)]

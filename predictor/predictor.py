@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,10 @@ from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.quantise import for_precision
 from latlas.profiler.target import Target
 
-MEASURED, PREDICTED, UNKNOWN = range(3)
+if TYPE_CHECKING:
+    from latlas.predictor.mixture import Mixture
+
+MEASURED, PREDICTED, UNKNOWN, TRANSFERRED = range(4)
 """Where the latency of a kernel comes from."""
 
 MARGIN = 0.1
@@ -45,6 +49,7 @@ class Prediction:
         unknown: kernels whose class was never measured; they count as those of other classes do
             that compute and move about as much, and only where the caller accepted that.
         extrapolated: predicted kernels that lie outside the range of those learned from.
+        transferred_share: share from kernels that follow from other devices' latencies.
     """
 
     latency_ms: float
@@ -55,11 +60,13 @@ class Prediction:
     predicted_share: float
     unknown: tuple[str, ...]
     extrapolated: tuple[str, ...] = ()
+    transferred_share: float = 0.0
 
     @property
     def unknown_share(self) -> float:
         """Share of the latency that is a guess."""
-        return max(0.0, 1.0 - self.measured_share - self.predicted_share)
+        known = self.measured_share + self.predicted_share + self.transferred_share
+        return max(0.0, 1.0 - known)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class KernelEstimates:
 
     Attributes:
         latency_us: microseconds inside a large network.
-        source: `MEASURED`, `PREDICTED` or `UNKNOWN`.
+        source: `MEASURED`, `PREDICTED`, `UNKNOWN` or `TRANSFERRED`.
         spread: standard deviation between trees of the logarithm of the time; 0 where measured.
         extrapolated: whether the kernel was predicted outside the range of those learned from.
         traffic_mb: weights, and bytes read and written, in MB, shape (kernels, 2).
@@ -109,6 +116,8 @@ class LatencyPredictor:
         similar: kernels of all classes as ln(work), ln(bytes) and ln(microseconds), by which an
             unknown one is judged, shape (kernels, 3).
         residency: what kernels save in networks that stay in the cache.
+        mixture: what other devices say about kernels of the classes that it has weights for; the
+            forests of these classes predict ln(microseconds / what it says).
     """
 
     target: Target
@@ -123,6 +132,7 @@ class LatencyPredictor:
         default_factory=lambda: np.zeros((0, 3), np.float32), repr=False
     )
     residency: Residency = NO_SAVING
+    mixture: Mixture | None = None
 
     @property
     def rules(self) -> FusionRules:
@@ -140,6 +150,12 @@ class LatencyPredictor:
             digest.update(kind.encode())
             for array in forest.to_arrays().values():
                 digest.update(array.tobytes())
+        if self.mixture is not None:
+            for source in self.mixture.sources:
+                digest.update(source.digest.encode())
+            digest.update(repr(self.mixture.speeds.tolist()).encode())
+            for kind, weights in sorted(self.mixture.weights.items()):
+                digest.update(f"{kind} {weights.tolist()}".encode())
         return digest.hexdigest()
 
     def predict(self, graphs: Sequence[Graph], *, accept_unknown: bool = False) -> list[Prediction]:
@@ -183,8 +199,8 @@ class LatencyPredictor:
         """Return the latency of every kernel in a large network, and where it comes from.
 
         Returns:
-            Latencies in microseconds and sources (`MEASURED`, `PREDICTED`, `UNKNOWN`), each of
-            shape (kernels,).
+            Latencies in microseconds and sources (`MEASURED`, `PREDICTED`, `UNKNOWN`,
+            `TRANSFERRED`), each of shape (kernels,).
         """
         found = self.estimate(kernels)
         return found.latency_us, found.source
@@ -242,8 +258,12 @@ class LatencyPredictor:
             found.traffic_mb[:] = traffic_mb(c)
         for name, indices in wanted.items():
             own = {column: values[indices] for column, values in c.items()} or None
-            x = features.matrix([kernels[index] for index in indices], self.target, own)
+            some = [kernels[index] for index in indices]
+            x = features.matrix(some, self.target, own)
             forest = self.forests.get(name)
+            if self.mixture is not None and name in self.mixture.weights:
+                self._transfer(found, np.array(indices), some, x, forest)
+                continue
             if forest is None:
                 found.source[indices] = UNKNOWN
                 found.latency_us[indices] = self._by_similar(x)
@@ -254,6 +274,26 @@ class LatencyPredictor:
             found.spread[indices] = spread
             found.extrapolated[indices] = self._outside(name, x)
         return found
+
+    def _transfer(
+        self,
+        found: KernelEstimates,
+        indices: NDArray[np.intp],
+        kernels: Sequence[Kernel],
+        x: NDArray[np.float32],
+        forest: Forest | None,
+    ) -> None:
+        """Fill in kernels of one class by what other devices say about them."""
+        assert self.mixture is not None
+        mixed = self.mixture.estimate(kernels)
+        mean, spread = forest.predict_spread(x) if forest else (np.zeros(len(x)),) * 2
+        similar_us = np.zeros(len(x)) if mixed.known.all() else self._by_similar(x)
+        found.source[indices] = np.where(mixed.known, TRANSFERRED, UNKNOWN)
+        found.latency_us[indices] = np.where(
+            mixed.known, np.exp(mean) * mixed.latency_us, similar_us
+        )
+        found.spread[indices] = np.where(mixed.known, np.hypot(spread, mixed.spread), 0.0)
+        found.extrapolated[indices] = mixed.known & mixed.extrapolated
 
     def _outside(self, name: str, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         if name not in self.ranges:
@@ -289,13 +329,14 @@ class LatencyPredictor:
         sums = add(found.latency_us)
         whole_ms = self.calibration.apply(self.sums_us(found, lengths), lengths) / 1e3
         total = np.where(sums > 0, sums, 1.0)  # a network without kernels: a lone reshape
-        measured, predicted, guessed = (
+        measured, predicted, guessed, transferred = (
             add(found.latency_us * (found.source == source)) / total
-            for source in (MEASURED, PREDICTED, UNKNOWN)
+            for source in (MEASURED, PREDICTED, UNKNOWN, TRANSFERRED)
         )
         doubt = add(found.latency_us * found.spread) / total
-        spread = doubt / np.where(predicted > 0, predicted, 1.0)
-        half = self.intervals.half_width(predicted, spread, guessed)
+        estimated = predicted + transferred
+        spread = doubt / np.where(estimated > 0, estimated, 1.0)
+        half = self.intervals.half_width(estimated, spread, guessed)
         unknown = _named(kernels, found.source == UNKNOWN, network)
         extrapolated = _named(kernels, found.extrapolated, network)
         return [
@@ -307,6 +348,7 @@ class LatencyPredictor:
                 float(predicted[index]),
                 unknown.get(index, ()),
                 extrapolated.get(index, ()),
+                float(transferred[index]),
             )
             for index, latency_ms in enumerate(whole_ms.tolist())
         ]

@@ -185,7 +185,7 @@ class Prior:
                 f"a transfer needs at least 3 positive latencies: got {latency!r:.200}"
             )
         models = {view.name: _fit_view(view, items, latency) for view in self.views}
-        if len(items) >= OWN_SAMPLES and self.sources.features:
+        if len(items) >= OWN_SAMPLES and self.sources.features and self.sources.smooth:
             terms = additive_terms(self.sources.features)
             models["own"] = fit_additive(terms, items, latency)
         scores = np.array([model.score for model in models.values()])

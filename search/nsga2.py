@@ -26,7 +26,7 @@ from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from latlas.profiler.errors import SearchError
-from latlas.search.batch import require_asked, require_choices
+from latlas.search.batch import as_tuples, require_asked, require_choices
 from latlas.search.crowding import crowding_distance, normalise_weights
 from latlas.search.mutation import resample_genes
 from latlas.search.objectives import (
@@ -37,11 +37,32 @@ from latlas.search.objectives import (
 )
 from latlas.search.pareto import minimised
 from latlas.search.protocols import Genes, Trial
+from latlas.search.reinforced import Policy
 
 _FAILED = 1e9
 """Violation of what failed: more than any constraint is broken by."""
 
 CROSSOVERS = {"uniform": UniformCrossover, "one-point": SinglePointCrossover}
+
+
+def weighted_survival(weights: Sequence[float]) -> RankAndCrowding:
+    """Return pymoo's survival by rank and weighted crowding distance, for any of its problems.
+
+    Equal weights give the unweighted algorithm. It is compared with through this function: pymoo's
+    own crowding does not put copies of a point aside, this one does.
+
+    Args:
+        weights: one per objective, of any scale.
+
+    Raises:
+        SearchError: they are no weights.
+    """
+    normalise_weights(weights)
+
+    def crowding(values: NDArray[np.float64], **_: Any) -> NDArray[np.float64]:
+        return crowding_distance(values, weights)
+
+    return RankAndCrowding(crowding_func=crowding)
 
 
 class WeightedNSGA2:
@@ -54,6 +75,8 @@ class WeightedNSGA2:
         population: architectures per generation.
         seed: of everything random.
         mutation: probability that a gene of a child is resampled; None is one gene a child.
+        operator: "random" resamples genes alike; "reinforced" learns to what they should change
+            (`latlas.search.reinforced`).
         crossover: "uniform" or "one-point".
         crossover_rate: probability that two parents mix their genes at all.
 
@@ -77,6 +100,7 @@ class WeightedNSGA2:
         population: int = 40,
         seed: int = 0,
         mutation: float | None = None,
+        operator: Literal["random", "reinforced"] = "random",
         crossover: Literal["uniform", "one-point"] = "uniform",
         crossover_rate: float = 0.9,
     ) -> None:
@@ -86,9 +110,12 @@ class WeightedNSGA2:
         self.population = population
         self.seed = seed
         self.mutation = 1 / max(len(self.choices), 1) if mutation is None else mutation
+        self.operator = operator
         self.crossover = crossover
         self.crossover_rate = crossover_rate
         self._check()
+        self._policy = Policy(self.choices) if operator == "reinforced" else None
+        self._mutation = _Mutation(self.choices, self.mutation, self._policy)
         self._seen: set[Genes] = set()
         self._batch: list[Genes] | None = None
         self._infills: Any = None
@@ -104,6 +131,7 @@ class WeightedNSGA2:
             "population": self.population,
             "seed": self.seed,
             "mutation": self.mutation,
+            "operator": self.operator,
             "crossover": self.crossover,
             "crossover_rate": self.crossover_rate,
         }
@@ -142,8 +170,29 @@ class WeightedNSGA2:
         self._infills.set("G", np.where(failed, _FAILED, np.minimum(broken, _FAILED))[:, None])
         for one in self._infills:
             one.evaluated.update({"F", "G"})
+        children = _genes_of(self._infills)
         self._algorithm.tell(infills=self._infills)
+        if self._policy is not None:
+            self._reinforce(self._policy, children)
         self._batch = self._infills = None
+
+    def _reinforce(self, policy: Policy, children: list[Genes]) -> None:
+        """Tell the policy which of its children survived."""
+        mutants = [
+            (genes, self._mutation.changed[genes])
+            for genes in children
+            if genes in self._mutation.changed
+        ]
+        self._mutation.changed.clear()
+        if not mutants:
+            return  # the first generation was drawn
+        alive = set(_genes_of(self._algorithm.pop))
+        rewards = np.array([float(genes in alive) for genes, _ in mutants])
+        policy.learn(
+            np.array([genes for genes, _ in mutants]),
+            np.array([changed for _, changed in mutants]),
+            rewards - rewards.mean(),
+        )
 
     def _check(self) -> None:
         if not self.objectives:
@@ -153,21 +202,18 @@ class WeightedNSGA2:
             raise SearchError(f"a population is at least 2, not {self.population}")
         if not (0 <= self.mutation <= 1 and 0 <= self.crossover_rate <= 1):
             raise SearchError("mutation and crossover_rate are probabilities")
+        if self.operator not in ("random", "reinforced"):
+            raise SearchError(f'operator is "random" or "reinforced", not {self.operator!r}')
         if self.crossover not in CROSSOVERS:
             raise SearchError(f"crossover is one of {sorted(CROSSOVERS)}, not {self.crossover!r}")
 
     def _set_up(self) -> Any:
-        weights = [one.weight for one in self.objectives]
-
-        def crowding(values: NDArray[np.float64], **_: Any) -> NDArray[np.float64]:
-            return crowding_distance(values, weights)
-
         algorithm = NSGA2(
             pop_size=self.population,
             sampling=self._first_generation(),
             crossover=CROSSOVERS[self.crossover](prob=self.crossover_rate),
-            mutation=_Resampling(self.choices, self.mutation),
-            survival=RankAndCrowding(crowding_func=crowding),
+            mutation=self._mutation,
+            survival=weighted_survival([one.weight for one in self.objectives]),
             eliminate_duplicates=_NeverTwice(self._seen),
         )
         problem = Problem(
@@ -195,13 +241,21 @@ def _genes_of(population: Any) -> list[Genes]:
     return [tuple(int(gene) for gene in one.X) for one in population]
 
 
-class _Resampling(Mutation):  # type: ignore[misc]
-    def __init__(self, choices: Sequence[int], rate: float) -> None:
+class _Mutation(Mutation):  # type: ignore[misc]
+    """Resamples genes, and remembers which, for a policy to learn from."""
+
+    def __init__(self, choices: Sequence[int], rate: float, policy: Policy | None) -> None:
         super().__init__()
-        self.choices, self.rate = choices, rate
+        self.choices, self.rate, self.policy = choices, rate, policy
+        self.changed: dict[Genes, NDArray[np.bool_]] = {}
 
     def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **kwargs: Any) -> Any:
-        return resample_genes(np.asarray(X, dtype=np.int64), self.choices, self.rate, random_state)
+        before = np.asarray(X, dtype=np.int64)
+        if self.policy is None:
+            return resample_genes(before, self.choices, self.rate, random_state)
+        found = self.policy.mutate(before, self.rate, random_state)
+        self.changed.update(zip(as_tuples(found), found != before, strict=True))
+        return found
 
 
 class _NeverTwice(DuplicateElimination):  # type: ignore[misc]

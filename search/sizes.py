@@ -1,67 +1,99 @@
-"""Parameters and multiply-adds of a space's networks, block by block where it has blocks."""
+"""Parameters and multiply-adds of chromosomes, without building their networks again and again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from latlas.predictor.genes import BlockSpace
-from latlas.profiler.count import count
-from latlas.profiler.graph import Graph
+from latlas.predictor.genes import MAX_TUPLES, BlockSpace, as_genes
+from latlas.profiler.count import Count, count
 from latlas.search.evaluation import Sizes
-from latlas.search.protocols import Genes, SearchSpace
+from latlas.search.protocols import SearchSpace
 
 CHECKS = 3
 """Random networks whose blocks must add up to the whole before blocks are trusted."""
-
-MAX_BLOCKS = 200_000
-"""Blocks whose sizes are kept."""
 
 
 def sizes_of(space: SearchSpace) -> Sizes:
     """Return what counts the networks of a space.
 
-    Every block is built and counted once, so that most networks cost a few look-ups. Where the
-    blocks of a space do not add up to its networks, or it has none, networks are built.
+    Where the blocks of a space do not add up to its networks, or it has none, networks are built.
 
     >>> from latlas.search.spaces import MogaSpace
     >>> sizes_of(MogaSpace())((0,) * 14)["params"] == count(MogaSpace().decode((0,) * 14)).params
     True
     """
-    if isinstance(space, BlockSpace):
-        blocks = _BlockSizes(space)
-        rng = np.random.default_rng(0)
-        drawn = rng.integers(0, space.choices, size=(CHECKS, len(space.choices)))
-        genes = [tuple(one) for one in drawn.tolist()]
-        if all(blocks(one) == _sizes(space.decode(one)) for one in genes):
-            return blocks
-    return lambda genes: _sizes(space.decode(genes))
+
+    def of_network(genes: Sequence[int]) -> dict[str, float]:
+        found = count(space.decode(genes))
+        return {"params": float(found.params), "madds": float(found.madds)}
+
+    if not isinstance(space, BlockSpace):
+        return of_network
+    tuples = sum(math.prod(space.choices[i] for i in group) for group in space.groups)
+    if tuples > MAX_TUPLES:
+        return of_network
+    blocks = BlockSizes(space)
+
+    def of_blocks(genes: Sequence[int]) -> dict[str, float]:
+        params, madds, _ = blocks.counts([tuple(genes)])[0].tolist()
+        return {"params": params, "madds": madds}
+
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, space.choices, size=(CHECKS, len(space.choices))).tolist()
+    return of_blocks if all(of_blocks(one) == of_network(one) for one in drawn) else of_network
 
 
-def _sizes(graph: Graph) -> dict[str, float]:
-    found = count(graph)
-    return {"params": float(found.params), "madds": float(found.madds)}
+class BlockSizes:
+    """Sizes of the networks of a space that is a chain of blocks; every block is counted once.
 
+    Args:
+        space: says which genes decide which block.
 
-class _BlockSizes:
-    """Sums of what blocks have."""
+    >>> from latlas.search.spaces import MogaSpace
+    >>> sizes = BlockSizes(MogaSpace())
+    >>> sizes.params([(0,) * 14]).tolist() == [count(MogaSpace().decode((0,) * 14)).params]
+    True
+    """
 
     def __init__(self, space: BlockSpace) -> None:
         self.space = space
-        self._known: dict[tuple[int, Genes], Mapping[str, float]] = {}
+        shapes = [[space.choices[i] for i in group] for group in space.groups]
+        # Params, multiply-adds, those of squeeze-and-excitation; NaN until they are asked for.
+        self._tables = [np.full((*shape, 3), np.nan) for shape in shapes]
 
-    def __call__(self, genes: Sequence[int]) -> Mapping[str, float]:
-        total = {"params": 0.0, "madds": 0.0}
-        for index, group in enumerate(self.space.groups):
-            for name, value in self._block(index, tuple([genes[i] for i in group])).items():
-                total[name] += value
+    def counts(self, genes: Sequence[Sequence[int]] | NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return params, multiply-adds, and those of squeeze-and-excitation.
+
+        Args:
+            genes: chromosomes, shape (chromosomes, genes).
+
+        Returns:
+            Shape (chromosomes, 3).
+
+        Raises:
+            SearchError: a gene has no such choice.
+        """
+        chosen = as_genes(genes, self.space.choices)
+        total = np.zeros((len(chosen), 3))
+        for index, (group, table) in enumerate(zip(self.space.groups, self._tables, strict=True)):
+            at = tuple(chosen[:, list(group)].T)
+            missing = np.isnan(table[at].reshape(-1, 3)[:, 0])
+            if missing.any():
+                wanted = chosen[:, list(group)][missing] if group else np.zeros((1, 0), int)
+                for values in {tuple(one) for one in wanted.tolist()}:
+                    table[values] = _row(count(self.space.block(index, values)))
+            total += table[at]
         return total
 
-    def _block(self, index: int, values: Genes) -> Mapping[str, float]:
-        found = self._known.get((index, values))
-        if found is None:
-            found = _sizes(self.space.block(index, values))
-            if len(self._known) < MAX_BLOCKS:
-                self._known[index, values] = found
+    def params(self, genes: Sequence[Sequence[int]] | NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return learned numbers, shape (chromosomes,); see `counts`."""
+        found: NDArray[np.float64] = self.counts(genes)[:, 0]
         return found
+
+
+def _row(found: Count) -> tuple[int, int, int]:
+    return found.params, found.madds, found.se_madds

@@ -35,6 +35,7 @@ from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.layer_norm import layer_norm
 from latlas.search.blocks import classifier, conv_bn
 from latlas.search.protocols import Genes
+from latlas.search.sharing import shared
 from latlas.search.spaces.genes import mutate_gene, require_genes
 from latlas.search.spaces.settings import Settings
 from latlas.search.spaces.space import Space
@@ -262,7 +263,8 @@ class NasnetSpace(Space):
         )
         x = b.batch_norm(x)
         append = self._append_open if self.kind == "b" else self._append_joined
-        return only_read(b.build(classifier(b, append(b, x, normal, reduction), self.classes)))
+        graph = b.build(classifier(b, append(b, x, normal, reduction), self.classes))
+        return shared(only_read(graph))
 
     def scaled(self, filters: int) -> int:
         """Return a number of filters at this width."""

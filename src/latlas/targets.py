@@ -164,6 +164,11 @@ def device_options(command: F) -> F:
     return _collect(command, [_DEVICE, _DELEGATE, *_CPU, *_PHONE])
 
 
+def target_options(command: F) -> F:
+    """Add the same and a precision, for a command that brings its own networks."""
+    return _collect(command, [_DEVICE, _DELEGATE, _PRECISION, *_CPU, *_PHONE])
+
+
 def devices_options(command: F) -> F:
     """Add the same for a command that takes several devices and delegates."""
     return _collect(command, [_DEVICES, _DELEGATES, _PRECISION, *_CPU, *_PHONE])

@@ -278,7 +278,7 @@ def test_predict(model: Path, predictor: Path) -> None:
     assert set(found) == {
         *("model", "latency_ms", "low_ms", "high_ms", "kernels", "measured_share"),
         *("predicted_share", "unknown", "unknown_share", "stored_params", "madds", "se_madds"),
-        *("estimate", "coverage", "extrapolated"),
+        *("estimate", "coverage", "extrapolated", "transferred_share"),
     }
     assert not found["estimate"]
     assert found["latency_ms"] == pytest.approx((10 * found["kernels"] + 5) / 1000)

@@ -62,7 +62,7 @@ def main(
     """Predict the latency of MODELS (.tflite files or folders of them).
 
     Bounds should hold nine networks in ten. The shares say how much of the latency comes from
-    kernels that were measured, predicted, and guessed.
+    kernels that were measured, predicted, and guessed, or transferred from other devices.
     """
     from latlas.predictor import file
     from latlas.profiler.errors import UsageError
@@ -164,7 +164,7 @@ def _unknown_kernels(unknown: dict[str, tuple[str, ...]], predictor: LatencyPred
 
 _COLUMNS = (
     *("model", "latency_ms", "low_ms", "high_ms", "estimate", "kernels"),
-    *("measured_share", "predicted_share", "unknown_share"),
+    *("measured_share", "transferred_share", "predicted_share", "unknown_share"),
     *("madds", "se_madds", "stored_params"),
 )
 
@@ -184,25 +184,27 @@ def _csv(documents: Sequence[dict[str, Any]], kernels: bool) -> str:
 
 
 def _text(predictor: LatencyPredictor, documents: Sequence[dict[str, Any]], kernels: bool) -> str:
+    sources = _sources(predictor)
     rows = [
         (
             d["model"],
             f"{'~' if d['estimate'] else ''}{d['latency_ms']:.3f}",
             f"{d['low_ms']:.3f}",
             f"{d['high_ms']:.3f}",
-            f"{d['measured_share']:.0%}",
-            f"{d['predicted_share']:.0%}",
-            f"{d['unknown_share']:.0%}",
+            *(f"{d[f'{source}_share']:.0%}" for source in sources),
             f"{d['madds'] / 1e6:.1f}",
             f"{d['stored_params']:,}",
         )
         for d in documents
     ]
-    header = ("model", "latency ms", "low", "high", "measured", "predicted", "unknown")
+    header = ("model", "latency ms", "low", "high", *sources)
     lines = [f"target: {predictor.target}", ""]
     lines.append(table((*header, "MAdds M", "stored params"), rows))
     if any(d["estimate"] for d in documents):
         lines.append("~ an estimate: it has kernels that nothing is known about")
+    if predictor.mixture is not None:
+        names = "; ".join(str(source.target) for source in predictor.mixture.sources)
+        lines.append(f"transferred: not measured here, but follows from {names}")
     for d in documents:
         if d["extrapolated"]:
             lines.append(
@@ -211,13 +213,19 @@ def _text(predictor: LatencyPredictor, documents: Sequence[dict[str, Any]], kern
             )
     if len(documents) == 1 or kernels:
         for d in documents:
-            lines += ["", f"{d['model']}: {d['kernels']} kernels", _coverage_table(d["coverage"])]
+            lines += ["", f"{d['model']}: {d['kernels']} kernels"]
+            lines.append(_coverage_table(d["coverage"], sources))
             lines += ["", _kernel_table(d["kernel_list"])] if kernels else []
     return "\n".join(lines)
 
 
-def _coverage_table(coverage: dict[str, dict[str, Any]]) -> str:
-    sources = ("measured", "predicted", "unknown")
+def _sources(predictor: LatencyPredictor) -> tuple[str, ...]:
+    """Return where latencies of kernels can come from."""
+    transferred = () if predictor.mixture is None else ("transferred",)
+    return ("measured", *transferred, "predicted", "unknown")
+
+
+def _coverage_table(coverage: dict[str, dict[str, Any]], sources: Sequence[str]) -> str:
     rows = [
         (
             kind,

@@ -15,7 +15,7 @@ from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import split
-from latlas.profiler.ops import Concat, Mean, Op, Pool, Reduce
+from latlas.profiler.ops import Concat, DepthwiseConv2D, Mean, Op, Reduce
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.spaces import NasnetSpace, open_space, parse_settings, restore_space
@@ -82,17 +82,18 @@ def test_spaces_of_nasnet_b_and_c(kind: Literal["b", "c"]) -> None:
 def test_every_state_of_nasnet_b_goes_to_the_next_cell() -> None:
     space = replace(SMALL, kind="b", stem_reductions=0)
     # A cell whose new state i comes from input i alone: the four paths never meet but at the end.
-    cell = tuple(Combination(i, i, "max_3x3", "max_3x3", "add") for i in range(4))
+    cell = tuple(Combination(i, i, "separable_3x3", "identity", "add") for i in range(4))
     graph = space.decode(space.encode(cell, cell))
-    pools = [node.op for node in graph.nodes if isinstance(node.op, Pool)]
-    assert len(pools) == 5 * 4 * 2
-    assert sum(pool.stride == (2, 2) for pool in pools) == 2 * 4 * 2
+    found = [node.op for node in graph.nodes if isinstance(node.op, DepthwiseConv2D)]
+    assert len(found) == 5 * 4 * 2
+    assert sum(op.stride == (2, 2) for op in found) == 2 * 4
     joined = [node for node in graph.nodes if isinstance(node.op, Concat)]
     assert [len(node.inputs) for node in joined] == [4]
     # What reads the first input only leaves the other three paths out, but for the last cell's.
-    alone = tuple(Combination(0, 0, "max_3x3", "max_3x3", "add") for _ in range(4))
+    alone = tuple(Combination(0, 0, "separable_3x3", "identity", "add") for _ in range(4))
     graph = space.decode(space.encode(alone, alone))
-    assert sum(isinstance(node.op, Pool) for node in graph.nodes) == 4 * 2 + 4 * 2
+    found = [node.op for node in graph.nodes if isinstance(node.op, DepthwiseConv2D)]
+    assert len(found) == 4 * 2 + 4 * 2
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_every_state_of_nasnet_b_goes_to_the_next_cell() -> None:
 )
 def test_normalised_additions(combine: str, mean: Op) -> None:
     space = replace(SMALL, kind="c")
-    plain = tuple(Combination(0, 1, "identity", "identity", "add") for _ in range(5))
+    plain = tuple(Combination(0, 1, "separable_3x3", "identity", "add") for _ in range(5))
     normalised = tuple(one._replace(combine=combine) for one in plain)
     graph = space.decode(space.encode(normalised, plain))
     # Mean and variance of 5 states in 3 normal cells; the classifier takes a mean, too.
