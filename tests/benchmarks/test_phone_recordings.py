@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from scripts import benchmark
 
 from latlas.predictor.fit import fit
 from latlas.profiler.kernel import Kernel
-from scripts import benchmark
 
 recordings = benchmark("phone_recordings")
 Row = recordings.Row

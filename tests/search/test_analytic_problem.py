@@ -3,10 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts import benchmark
 
 from latlas.profiler.count import count
 from latlas.search.spaces import MnasnetSpace, MogaSpace
-from scripts import benchmark
 
 
 @pytest.fixture(scope="module")
