@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from latlas.search.supernet import SupernetOracle
 
 SUPERNET_IMAGE = 32
+SUPERNET_IMAGES = {"mnasnet": 16}
+"""Where the stem alone precedes layers at its resolution, larger images cost several times more."""
 SUPERNET_WIDTH = 0.25
 """The supernet is a small relative of the networks whose latency counts: digits are small."""
 
@@ -116,11 +118,12 @@ def open_supernet(
     from latlas.search.supernet import Supernet, SupernetOracle
     from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
-    data = digits(SUPERNET_IMAGE)
     large: Any = require_supernet_space(space or MogaSpace())
+    size = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
+    data = digits(size)
     small = replace(
         large,
-        resolution=SUPERNET_IMAGE,
+        resolution=size,
         width=SUPERNET_WIDTH,
         classes=data.classes,
         channels=data.train.images.shape[3],
