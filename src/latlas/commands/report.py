@@ -34,6 +34,13 @@ from latlas.console import FILE, FOLDER, emit, input_shapes_option, json_option
     multiple=True,
     help="Evaluate predictors on this table: every family of networks is left out in turn.",
 )
+@click.option(
+    "--family",
+    "rules",
+    metavar="REGEX=NAME",
+    multiple=True,
+    help="Networks whose name matches are of the family NAME, for --table; as in latlas evaluate.",
+)
 @input_shapes_option
 @json_option
 def main(
@@ -42,6 +49,7 @@ def main(
     png: Path | None,
     models: tuple[Path, ...],
     evaluated: tuple[Path, ...],
+    rules: tuple[str, ...],
     input_shape: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -53,6 +61,7 @@ def main(
     latlas report cpu.latlas --table tables/pixel8-cpu -o predictor.html
     latlas report studies/first -o study.html --png figures
     """
+    from latlas.predictor.families import Families
     from latlas.profiler.errors import UsageError
     from latlas.profiler.files import write_atomically
     from latlas.report.page import page
@@ -61,7 +70,8 @@ def main(
 
     if output is None and png is None:
         raise UsageError("a report needs a place: -o PAGE.html, --png FOLDER, or both")
-    title, sections = report(open_sources(sources, evaluated, models, input_shape))
+    families = Families.parse(rules)
+    title, sections = report(open_sources(sources, evaluated, models, input_shape, families))
     document: dict[str, object] = {"title": title}
     text = []
     if output is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from latlas.console import load_models, printable
 from latlas.predictor import file
+from latlas.predictor.families import Families
 from latlas.profiler.errors import UsageError
 from latlas.profiler.table import JOURNAL, Table
 from latlas.report.figure import Section
@@ -34,6 +35,7 @@ class Sources:
         studies: to be shown.
         evaluated: tables on which predictors are evaluated.
         models: whose time is broken down on the targets of tables and predictors.
+        families: by which networks are left out together.
     """
 
     tables: Mapping[str, Table]
@@ -41,6 +43,7 @@ class Sources:
     studies: Mapping[str, Study]
     evaluated: Mapping[str, Table]
     models: Mapping[str, Graph]
+    families: Families
 
 
 def open_sources(
@@ -48,6 +51,7 @@ def open_sources(
     evaluated: Sequence[Path] = (),
     models: Sequence[Path] = (),
     input_shape: Sequence[str] = (),
+    families: Families | None = None,
 ) -> Sources:
     """Open what a user names.
 
@@ -56,6 +60,7 @@ def open_sources(
         evaluated: tables to evaluate predictors on.
         models: .tflite files, and folders of them.
         input_shape: see `latlas.console.load_models`.
+        families: by which networks are left out together, to evaluate predictors.
 
     Raises:
         UsageError: something is none of these, or does not fit the rest.
@@ -90,6 +95,7 @@ def open_sources(
         studies,
         {printable(path): Table.open(path) for path in evaluated},
         load_models(models, input_shape) if models else {},
+        families or Families(),
     )
 
 
@@ -109,7 +115,7 @@ def report(sources: Sources) -> tuple[str, list[Section]]:
     for name, study in sources.studies.items():
         sections += study_report(study, name)
     for name, predictor in sources.predictors.items():
-        sections += predictor_report(predictor, name, sources.evaluated)
+        sections += predictor_report(predictor, name, sources.evaluated, sources.families)
     pairs = list(combinations(sources.tables.items(), 2))
     if len(sources.tables) > MAX_COMPARED:
         pairs = pairs[: len(sources.tables) - 1]
