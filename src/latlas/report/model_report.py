@@ -101,14 +101,14 @@ def _measured(graph: Graph, table: Table, name: str) -> Breakdown:
     kernels = split(for_precision(graph, table.target.precision), rules)
     own = _own(table, kernels, rules)
     times: tuple[float, ...] | None = None
-    facts = [("this model", "was not measured into the table: its kernels are looked up")]
+    facts = [("latency", "not measured, kernels are looked up")]
     refused = _refused(table, kernels)
     if own is not None:
         facts = [("verdict", own.verdict.replace("_", " ")), ("reason", own.reason)]
         if own.init_ms:
             facts.append(("initialisation", latency(own.init_ms)))
         if own.summary is not None:
-            facts.insert(0, ("measured", latency(own.summary.median_us / 1e3)))
+            facts.insert(0, ("latency", latency(own.summary.median_us / 1e3) + ", measured"))
             times = listed_us(own, kernels, rules) if own.ops else None
         if own.verdict == "not_delegated":
             refused.insert(0, (own.name, own.reason))
@@ -144,7 +144,7 @@ def _predicted(graph: Graph, predictor: LatencyPredictor, name: str) -> Breakdow
     prediction = predictor.predict_kernels([kernels], accept_unknown=True)[0]
     times, source = predictor.network_us(kernels)
     facts = [
-        ("predicted", latency(prediction.latency_ms)),
+        ("latency", f"{latency(prediction.latency_ms)}, predicted"),
         ("90% bounds", f"{latency(prediction.low_ms)} to {latency(prediction.high_ms)}"),
         (
             "from kernels",
@@ -158,17 +158,21 @@ def _predicted(graph: Graph, predictor: LatencyPredictor, name: str) -> Breakdow
 
 
 def _overview(found: Sequence[Breakdown]) -> list[Block]:
-    blocks: list[Block] = []
+    names = list(dict.fromkeys(name for one in found for name, value in one.facts if value))
+    rows = [
+        (
+            str(one.target),
+            one.name,
+            *(dict(one.facts).get(name) or "–" for name in names),
+            len(one.kernels),
+            latency(one.total_us / 1e3),
+        )
+        for one in found
+    ]
+    header = ("target", "from", *names, "kernels", "sum of kernels")
+    blocks: list[Block] = [grid(header, rows)]
     for one in found:
         missing = [k for k, time in zip(one.kernels, one.times_us, strict=True) if math.isnan(time)]
-        facts = [
-            ("on", f"{one.target}"),
-            ("from", one.name),
-            *one.facts,
-            ("kernels", str(len(one.kernels))),
-            ("sum of kernels", latency(one.total_us / 1e3)),
-        ]
-        blocks.append(Facts(facts))
         if missing:
             text = (
                 f"{len(missing)} of {len(one.kernels)} kernels are not in {one.name} and are "
@@ -176,12 +180,8 @@ def _overview(found: Sequence[Breakdown]) -> list[Block]:
             )
             blocks.append(Text(text, warning=True))
         if one.not_delegated:
-            rows = one.not_delegated
-            blocks.append(grid(("not delegated", "reason"), rows, most=20))
-    blocks.append(
-        Text("Neither tables nor predictors hold memory figures: `latlas bench` has them.")
-    )
-    return blocks
+            blocks.append(grid(("not delegated", "reason"), one.not_delegated, most=20))
+    return [*blocks, Text("Tables hold no memory figures.")]
 
 
 def _plain(kernel: Kernel) -> str:
@@ -191,10 +191,7 @@ def _plain(kernel: Kernel) -> str:
 def _types(found: Sequence[Breakdown]) -> Iterable[Block]:
     """Yield the share of every kernel type on every target, in one chart."""
     totals = [_by_type(one) for one in found]
-    names = sorted(
-        {name for each in totals for name in each},
-        key=lambda name: -sum(each.get(name, 0.0) / (sum(each.values()) or 1.0) for each in totals),
-    )
+    names = _order(found)
     shares, texts = [], []
     for one, each in zip(found, totals, strict=True):
         whole = sum(each.values()) or 1.0
@@ -206,6 +203,16 @@ def _types(found: Sequence[Breakdown]) -> Iterable[Block]:
             ]
         )
     yield Bars("Time per operator type", "share of the sum of kernels, %", names, shares, texts)
+
+
+def _order(found: Sequence[Breakdown]) -> list[str]:
+    """Return the kernel types of all targets, that of the largest share first."""
+    totals = [_by_type(one) for one in found]
+    shares: dict[str, float] = defaultdict(float)
+    for each in totals:
+        for name, time in each.items():
+            shares[name] += time / (sum(each.values()) or 1.0)
+    return sorted(shares, key=lambda name: (-shares[name], name))
 
 
 def _label(one: Breakdown, found: Sequence[Breakdown]) -> str:
@@ -227,9 +234,8 @@ def _by_type(one: Breakdown) -> dict[str, float]:
 
 def _layers(found: Sequence[Breakdown]) -> Iterable[Block]:
     for one in found:
-        groups: dict[str, list[int]] = {
-            name: [] for name in sorted(_by_type(one), key=lambda n: -_by_type(one)[n])
-        }
+        # All targets in one order, so that a type has the same colour on each.
+        groups: dict[str, list[int]] = {name: [] for name in _order(found)}
         for position, (kernel, time) in enumerate(zip(one.kernels, one.times_us, strict=True)):
             if not math.isnan(time):
                 groups[_plain(kernel)].append(position)
@@ -248,6 +254,7 @@ def _layers(found: Sequence[Breakdown]) -> Iterable[Block]:
                 colour=colour,
             )
             for name, colour, positions in foremost(groups)
+            if positions
         ]
         axes = Axis("kernel, in execution order"), Axis("ms", zero=True)
         yield Chart(_label(one, found), *axes, series, wide=True)

@@ -58,7 +58,10 @@ def page(title: str, sections: Sequence[Section]) -> str:
         append(header, element("nav", *links))
     main = element("main", header)
     for index, section in enumerate(sections):
-        append(main, *_section(section, f"s{index}"))
+        found = _section(section, f"s{index}")
+        if section.title == title:  # the page's heading is its own
+            next(found)
+        append(main, *found)
     append(main, element("footer", f"Made by latlas {latlas.__version__}."))
     body = element("body", main, _verbatim("script", script))
     html = element("html", head, body, lang="en")
@@ -76,7 +79,9 @@ def _section(section: Section, anchor: str) -> Iterator[Element]:
     yield element(f"h{section.level + 1}", section.title, id=anchor)
     for figures, group in groupby(section.blocks, lambda one: isinstance(one, Figure)):
         if figures:
-            yield element("div", *[_figure(one) for one in group], class_="figures")
+            drawn = list(group)
+            small = " small" if all(isinstance(one, Drawing) for one in drawn) else ""
+            yield element("div", *map(_figure, drawn), class_=f"figures{small}")
         else:
             yield from map(_block, group)
 

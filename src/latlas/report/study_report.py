@@ -114,7 +114,7 @@ def _space(study: Study) -> tuple[Space | None, str]:
 def _plain(value: object) -> str:
     """Return a setting in words."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items() if each != {})
     if isinstance(value, list):
         return "[" + ", ".join(map(_plain, value[:20])) + "]"
     return str(value)

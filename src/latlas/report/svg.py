@@ -173,8 +173,8 @@ def draw_bars(bars: Bars) -> Element:
     """Return horizontal bars."""
     rows = list(bars.rows[: bars.most])
     many = len(bars.series)
-    thick = 13.0 if many == 1 else 9.0
-    step = many * thick + 7
+    thick = 13.0 if many == 1 else 12.0
+    step = many * thick + 8
     left = min(max([_CHARACTER * min(len(row), 26) for row in rows], default=0.0) + 10, 175.0)
     height = 6 + step * len(rows) + 36
     values = [v for _, lengths in bars.series for v in lengths[: len(rows)] if math.isfinite(v)]
