@@ -5,7 +5,6 @@ A report is a list of sections; a section holds paragraphs, facts, grids of text
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -15,6 +14,15 @@ MAX_POINTS = 3000
 
 MAX_ROWS = 60
 """A grid or a chart of bars with more rows is cut."""
+
+MAX_VALUE = 1e30
+"""Larger numbers are errors and are not drawn."""
+
+
+def is_drawable(value: float) -> bool:
+    """Tell whether a number can be drawn; a NaN cannot."""
+    return abs(value) <= MAX_VALUE
+
 
 Mark = Literal["dot", "line", "column"]
 
@@ -35,7 +43,7 @@ class Axis:
 
     def shows(self, value: float) -> bool:
         """Tell whether a value can be drawn."""
-        return math.isfinite(value) and (value > 0 or not self.log)
+        return is_drawable(value) and (value >= 1 / MAX_VALUE or not self.log)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ Names in tables, models and studies come from files, and files from anybody.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from html import escape
 from xml.etree import ElementTree as ET
 
 Child = ET.Element | str | None
@@ -67,5 +69,25 @@ def append(parent: ET.Element, *children: Child) -> ET.Element:
 
 
 def serialise(found: ET.Element) -> str:
-    """Return an element as HTML, which inside an SVG is well-formed XML too."""
-    return ET.tostring(found, encoding="unicode", method="html")
+    """Return an element as HTML, which inside an SVG is well-formed XML too.
+
+    The text of scripts and styles, which are ours, stays as it is; the library would write a ``<``
+    of an attribute as it is too.
+    """
+    return "".join(_parts(found))
+
+
+_VOID = ("meta",)
+_VERBATIM = ("script", "style")
+
+
+def _parts(found: ET.Element) -> Iterator[str]:
+    attributes = "".join(f' {name}="{escape(value)}"' for name, value in found.items())
+    yield f"<{found.tag}{attributes}>"
+    if found.tag not in _VOID:
+        text = found.text or ""
+        yield text if found.tag in _VERBATIM else escape(text, quote=False)
+        for child in found:
+            yield from _parts(child)
+            yield escape(child.tail or "", quote=False)
+        yield f"</{found.tag}>"

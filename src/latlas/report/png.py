@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from latlas.profiler.errors import UsageError
 from latlas.profiler.files import write_atomically
-from latlas.report.figure import Bars, Chart, Drawing, Figure, Section, Series, drawable
+from latlas.report.figure import (
+    Bars,
+    Chart,
+    Drawing,
+    Figure,
+    Section,
+    Series,
+    drawable,
+    is_drawable,
+)
 from latlas.report.markup import clean
 from latlas.report.scale import ranges
 from latlas.report.svg import COLOURS
@@ -137,7 +146,7 @@ def _bars(axes: Axes, bars: Bars) -> None:
     height = 0.8 / many
     for number, (name, lengths) in enumerate(bars.series):
         places = [row - 0.4 + (number + 0.5) * height for row in range(len(rows))]
-        shown = [0.0 if math.isnan(v) else v for v in lengths[: len(rows)]]
+        shown = [v if is_drawable(v) else 0.0 for v in lengths[: len(rows)]]
         label: Any = _plain(name) if name else None
         axes.barh(places, shown, height=0.9 * height, color=_colour(number), label=label)
     axes.set_yticks(range(len(rows)), [_plain(row[:40]) for row in rows], fontsize=7)

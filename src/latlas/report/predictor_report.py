@@ -69,13 +69,18 @@ def predictor_report(
     for label, table in tables.items():
         predictor.target.require_same(table.target, f"the table {label}, to evaluate {name},")
         observations = observe(table)
-        grouping = _grouping(observations, families or Families())
-        evaluation = leave_out(observations, grouping.of, accept_unknown=True)
-        sections += evaluation_report(evaluation, grouping, label)
+        left_out = grouping(observations, families or Families())
+        evaluation = leave_out(observations, left_out.of, accept_unknown=True)
+        sections += evaluation_report(evaluation, left_out, label)
     return sections
 
 
-def _grouping(observations: Observations, families: Families) -> Grouping:
+def grouping(observations: Observations, families: Families) -> Grouping:
+    """Return what is left out together: families, or parts where all are of one.
+
+    Raises:
+        UsageError: there is no network.
+    """
     names = [network.name for network in observations.networks]
     if not names:
         raise UsageError("the table holds no network that was measured undisturbed")
@@ -128,23 +133,23 @@ def _type_errors(predictor: LatencyPredictor) -> list[Block]:
     return [bars]
 
 
-def evaluation_report(evaluation: Evaluation, grouping: Grouping, name: str) -> list[Section]:
+def evaluation_report(evaluation: Evaluation, left_out: Grouping, name: str) -> list[Section]:
     """Return the sections on an evaluation.
 
     Args:
         evaluation: predicted and measured networks.
-        grouping: what was left out together.
+        left_out: what was left out together.
         name: of the table.
     """
     networks = evaluation.networks
-    blocks: list[Block] = [Text(f"On {name}: {grouping.text}.")]
+    blocks: list[Block] = [Text(f"On {name}: {left_out.text}.")]
     if evaluation.refused:
         blocks.append(Text(f"{len(evaluation.refused)} networks were refused.", warning=True))
     if not networks:
         return [Section("Predicted against measured", [*blocks, Text("Nothing was predicted.")])]
     found = network_metrics(networks)
     coverage = interval_coverage(networks)
-    groups = evaluation.by_family(grouping.of)
+    groups = evaluation.by_family(left_out.of)
     blocks.append(
         Facts(
             [

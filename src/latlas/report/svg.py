@@ -9,7 +9,17 @@ import math
 from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from latlas.report.figure import Axis, Bars, Chart, Drawing, Layer, Mark, Series, drawable
+from latlas.report.figure import (
+    Axis,
+    Bars,
+    Chart,
+    Drawing,
+    Layer,
+    Mark,
+    Series,
+    drawable,
+    is_drawable,
+)
 from latlas.report.markup import append, element
 from latlas.report.scale import Scale, ranges
 from latlas.report.ticks import padded, short
@@ -177,7 +187,7 @@ def draw_bars(bars: Bars) -> Element:
     step = many * thick + 8
     left = min(max([_CHARACTER * min(len(row), 26) for row in rows], default=0.0) + 10, 175.0)
     height = 6 + step * len(rows) + 36
-    values = [v for _, lengths in bars.series for v in lengths[: len(rows)] if math.isfinite(v)]
+    values = [v for _, lengths in bars.series for v in lengths[: len(rows)] if is_drawable(v)]
     _, high = padded([0.0, *values], log=False, zero=True)
     x = Scale(0.0, high, left, WIDTH - 58, log=False)
     svg = _svg(WIDTH, height, bars.title)
@@ -188,7 +198,7 @@ def draw_bars(bars: Bars) -> Element:
     for number, (name, lengths) in enumerate(bars.series):
         group = element("g", class_=f"series {colour_class(number)}", data_series=name)
         for row, (label, length) in enumerate(zip(rows, lengths, strict=False)):
-            if math.isfinite(length):
+            if is_drawable(length):
                 said = bars.texts[number][row] if bars.texts else short(length)
                 top = 6 + row * step + number * thick
                 title = element("title", "\n".join(filter(None, (label, name, said))))
