@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 SUBCOMMANDS = {
+    "export": "Train what a search chose, write it as .tflite files and measure them.",
     "compare": "Compare searchers, latency targets, or fronts found for different devices.",
 }
 """What is done with studies, and what the overview says of it: modules ``search_NAME``."""
