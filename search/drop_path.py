@@ -1,0 +1,73 @@
+"""Where drop path is at work, and how much (Larsson et al. 2017; Zoph et al. 2018).
+
+ScheduledDropPath of NASNet: the rate grows with the cell, and with the progress of training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from latlas.profiler.errors import SearchError
+from latlas.profiler.graph import Graph
+from latlas.profiler.ops import Binary
+
+
+def keep_probability(
+    cell: int, total_cells: int, step: int, total_steps: int, final_keep: float
+) -> float:
+    """Return the probability that ScheduledDropPath keeps an operator's result.
+
+    Args:
+        cell: the operator's cell, counted from 0 at the input.
+        total_cells: all cells of the network, reductions too.
+        step: updates done.
+        total_steps: after which the probability stays.
+        final_keep: that of the last cell then.
+
+    >>> keep_probability(9, 20, 50, 100, 0.6), round(keep_probability(19, 20, 100, 100, 0.6), 6)
+    (0.9, 0.6)
+    """
+    keep_layer = 1 - (cell + 1) / total_cells * (1 - final_keep)
+    return 1 - min(1.0, step / total_steps) * (1 - keep_layer)
+
+
+def with_drop_path(graph: Graph, rate: float) -> Graph:
+    """Return a network whose residual branches are dropped, the last one at this rate.
+
+    The rate grows evenly with depth. Where nodes of the network have rates of their own, these
+    stay in proportion, and the largest becomes this rate. Of an addition, the right operand is
+    dropped.
+
+    Raises:
+        SearchError: the network has no branch beside a residual.
+    """
+    if not rate:
+        return graph
+    marked = {i: node.drop_path for i, node in enumerate(graph.nodes) if node.drop_path}
+    if not marked:
+        marked = {position: i + 1.0 for i, position in enumerate(_residual_additions(graph))}
+    if not marked:
+        raise SearchError(
+            "drop path needs residual connections, and this network has none: set drop_path.rate "
+            "to 0 in the recipe"
+        )
+    largest = max(marked.values())
+    nodes = [
+        replace(node, drop_path=rate * marked[i] / largest) if i in marked else node
+        for i, node in enumerate(graph.nodes)
+    ]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _residual_additions(graph: Graph) -> list[int]:
+    """Return additions of a value and what was computed from it, the right operand."""
+    first = len(graph.inputs)
+    behind: list[frozenset[int]] = [frozenset()] * first
+    found = []
+    for position, node in enumerate(graph.nodes):
+        behind.append(frozenset(node.inputs).union(*[behind[value] for value in node.inputs]))
+        if isinstance(node.op, Binary) and node.op.kind == "add" and len(node.inputs) == 2:
+            left, right = node.inputs
+            if left in behind[right]:
+                found.append(position)
+    return found
