@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from latlas.search.supernet import SupernetOracle
 
 SUPERNET_IMAGE = 32
+SUPERNET_IMAGES = {"mnasnet": 16}
+"""Where the stem alone precedes layers at its resolution, larger images cost several times more."""
 SUPERNET_WIDTH = 0.25
 """The supernet is a small relative of the networks whose latency counts: digits are small."""
 
@@ -143,11 +145,12 @@ class SupernetSource:
         from latlas.search.supernet import Supernet, SupernetOracle
         from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
-        data = digits(SUPERNET_IMAGE)
         large: Any = require_supernet_space(self.choice.space)
+        image = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
+        data = digits(image)
         small = replace(
             large,
-            resolution=SUPERNET_IMAGE,
+            resolution=image,
             width=SUPERNET_WIDTH,
             classes=data.classes,
             channels=data.train.images.shape[3],

@@ -67,6 +67,36 @@ def pareto_front(
     return front
 
 
+def beyond(
+    values: NDArray[np.float64] | Sequence[Sequence[float]],
+    directions: Sequence[Direction],
+    margin: float = 0.1,
+) -> tuple[float, ...]:
+    """Return a reference point for `hypervolume` a little beyond the worst of all points.
+
+    Args:
+        values: objectives, shape (points, objectives).
+        directions: "min" or "max" for every objective.
+        margin: how far, as a share of the range of the points (where that is 0, of the value), so
+            that the worst points count too.
+
+    Raises:
+        SearchError: there is no point without a NaN, or the directions do not fit.
+
+    >>> [round(value, 6) for value in beyond([[0.9, 12.0], [0.7, 2.0]], ["max", "min"])]
+    [0.68, 13.0]
+    """
+    points = minimised(values, directions)
+    points = points[~np.isnan(points).any(axis=1)]
+    if not len(points):
+        raise SearchError("nothing succeeded: there are no points to compare")
+    worst, ranges = points.max(axis=0), np.ptp(points, axis=0)
+    step = np.where(ranges > 0, ranges, np.where(worst == 0, 1.0, np.abs(worst)))
+    # Twice minimised is as it was.
+    corner = minimised([(worst + margin * step).tolist()], directions)[0]
+    return tuple(corner.tolist())
+
+
 def hypervolume(
     values: NDArray[np.float64] | Sequence[Sequence[float]],
     directions: Sequence[Direction],

@@ -207,6 +207,28 @@ def identity_of(reward: Reward) -> dict[str, Any]:
     return {"kind": f"{named.__module__}:{named.__qualname__}"}
 
 
+def restore_reward(identity: object) -> Reward:
+    """Return the reward that an identity is of; see `identity_of`.
+
+    >>> restore_reward(identity_of(AbsoluteReward(84.0))) == AbsoluteReward(84.0)
+    True
+
+    Raises:
+        SearchError: it is of a user's own reward, or of none.
+    """
+    kinds: dict[str, Callable[..., Reward]] = {
+        one.kind: one for one in (AccuracyReward, MnasnetReward, AbsoluteReward)
+    }
+    given = dict(identity) if isinstance(identity, dict) else {}
+    kind = given.pop("kind", None)
+    try:
+        return kinds[kind](**given)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise SearchError(
+            f"{identity!r:.200} is none of the rewards {', '.join(kinds)}"
+        ) from problem
+
+
 def _power(base: float, exponent: float) -> float:
     try:
         return float(base**exponent)

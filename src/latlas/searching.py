@@ -223,7 +223,7 @@ def open_latency(
     with ExitStack() as stack:
         sites = {
             device: stack.enter_context(device_site(space, each))
-            for device, each in _choices(source, choice or DeviceChoice()).items()
+            for device, each in device_choices(source, choice or DeviceChoice()).items()
         }
         yield sites[devices[0]] if len(devices) == 1 else Together(sites, say)
 
@@ -249,7 +249,7 @@ def device_stations(
     from latlas.search.cluster import Station
 
     stations = []
-    for device, each in _choices(source, choice).items():
+    for device, each in device_choices(source, choice).items():
         offered = f"phone:{device}" in resources
         stations.append(
             Station(
@@ -262,7 +262,12 @@ def device_stations(
     return stations
 
 
-def _choices(source: LatencySource, choice: DeviceChoice) -> dict[str, DeviceChoice]:
+def device_choices(source: LatencySource, choice: DeviceChoice) -> dict[str, DeviceChoice]:
+    """Return how each device of a source is used.
+
+    Raises:
+        UsageError: it has several delegates, or this machine among phones.
+    """
     from latlas.profiler.errors import UsageError
 
     devices, delegate = source.devices

@@ -184,6 +184,11 @@ def oracle_options(command: F) -> F:
     return _collect(command, [_PRECISION, *_CPU, *_PHONE])
 
 
+def measuring_options(command: F) -> F:
+    """Add the same without a precision, for files that have one already."""
+    return _collect(command, [*_CPU, *_PHONE])
+
+
 _DEVICE = click.option(
     "--device",
     metavar="local|SERIAL",

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SUBCOMMANDS: dict[str, str] = {}
+SUBCOMMANDS = {
+    "export": "Train what a search chose, write it as .tflite files and measure them.",
+    "compare": "Compare searchers, latency targets, or fronts found for different devices.",
+}
 """What is done with studies, and what the overview says of it: modules ``search_NAME``."""
 
 
@@ -115,7 +118,7 @@ def worker_options(command: F) -> F:
     modules="latlas.commands.search_",
     overview=SUBCOMMANDS,
     invoke_without_command=True,
-    subcommand_metavar="",
+    subcommand_metavar="[COMMAND]",
 )
 @click.option("--space", default="moga", show_default=True, help="Or toml:FILE, one of your own.")
 @click.option(

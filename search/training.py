@@ -1,0 +1,381 @@
+"""Training a network alone, by a recipe, and scoring it: the accuracy oracle ``train``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from latlas.profiler.errors import LatlasError, SearchError
+from latlas.profiler.files import write_atomically
+from latlas.profiler.graph import Graph, Weights
+from latlas.search.drop_path import with_drop_path
+from latlas.search.image_data import ImageData, Part
+from latlas.search.keras_view import to_keras, weights_of
+from latlas.search.protocols import Genes
+from latlas.search.recipe import Recipe
+from latlas.search.significance import binomial_standard_error
+
+_SCORING_BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What became of a training.
+
+    Attributes:
+        accuracy: fraction of the images of `part` that are classified correctly; NaN if it failed.
+        images: how many these are.
+        weights: in the layout of the graph, with batch norm's statistics as they were scored.
+        losses: mean loss of every epoch.
+        error: why it failed, or "".
+    """
+
+    accuracy: float
+    images: int
+    weights: Weights
+    losses: tuple[float, ...]
+    error: str = ""
+
+
+def train(
+    graph: Graph,
+    data: ImageData,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    part: Part = "search",
+    progress: bool = False,
+) -> TrainingResult:
+    """Train a network from the beginning and score it.
+
+    Args:
+        graph: the training form; its weights, if any, are what training begins with.
+        data: images of the size and classes of the network.
+        recipe: how.
+        seed: of weights, order, augmentation and noise.
+        checkpoint: a file that keeps the state after every epoch; where it is there, training goes
+            on from it, and ends as if it had never stopped.
+        part: the images to score on.
+        progress: whether to show it on stderr.
+
+    Raises:
+        SearchError: the network does not fit the images, an image cannot be read, or the
+            checkpoint is of another training or damaged. A loss that is not finite is no error,
+            but a failed result.
+    """
+    _check(graph, data)
+    training = _Training(graph, data, recipe, seed)
+    if checkpoint and checkpoint.exists():
+        training.load(checkpoint)
+    bar = tqdm(
+        total=recipe.epochs,
+        initial=len(training.losses),
+        desc="training",
+        unit="epoch",
+        file=sys.stderr,
+        disable=not progress,
+    )
+    with bar:
+        while len(training.losses) < recipe.epochs:
+            loss = training.epoch(len(training.losses))
+            if not math.isfinite(loss):
+                error = (
+                    f"the loss became {loss} in epoch {len(training.losses) + 1}: lower the "
+                    f"recipe's learning rate ({recipe.learning_rate.value})"
+                )
+                return TrainingResult(math.nan, data.count(part), {}, tuple(training.losses), error)
+            training.losses.append(loss)
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+            if checkpoint:
+                training.save(checkpoint)
+    training.settle()
+    accuracy = training.accuracy(part)
+    weights = weights_of(training.model, graph)
+    return TrainingResult(accuracy, data.count(part), weights, tuple(training.losses))
+
+
+def _check(graph: Graph, data: ImageData) -> None:
+    got, classes = graph.inputs[0][1:], graph.shapes[graph.outputs[0]][1:]
+    if got != data.shape or math.prod(classes) != data.classes or len(graph.inputs) > 1:
+        raise SearchError(
+            f"images of {data.shape} in {data.classes} classes do not fit a network that takes "
+            f"{got} and returns {classes}"
+        )
+
+
+def _with_noise(graph: Graph, recipe: Recipe) -> Graph:
+    graph = with_drop_path(graph, recipe.drop_path.rate)
+    if recipe.dropout is None:
+        return graph
+    nodes = [
+        replace(node, dropout=recipe.dropout) if node.dropout else node for node in graph.nodes
+    ]
+    return replace(graph, nodes=tuple(nodes))
+
+
+class _Training:
+    """The state of one training."""
+
+    def __init__(self, graph: Graph, data: ImageData, recipe: Recipe, seed: int) -> None:
+        self.data, self.recipe, self.seed = data, recipe, seed
+        self.losses: list[float] = []
+        noisy = _with_noise(graph, recipe)
+        self.identity = json.dumps(
+            {
+                "graph": hashlib.sha256(noisy.to_text().encode()).hexdigest(),
+                "data": data.name,
+                "recipe": recipe.identity,
+                "seed": seed,
+            },
+            sort_keys=True,
+        )
+        self.model = to_keras(noisy, batch_norm_momentum=recipe.batch_norm_momentum, seed=seed)
+        self.variables = self.model.trainable_variables
+        self.decayed = {id(one) for one in self.variables if one.path.endswith("/kernel")}
+        self.optimizer = _optimizer(recipe)
+        self.optimizer.build(self.variables)
+        self.averages = [tf.Variable(one.value) for one in self.variables] if recipe.ema else []
+        self.batch_size = min(recipe.batch_size, data.count("train"))
+        self.steps = data.count("train") // self.batch_size
+        images = tf.TensorSpec([None, *data.shape], tf.float32)
+        labels = tf.TensorSpec([None], tf.int32)
+        self.step = tf.function(
+            self._step, input_signature=[images, labels, tf.TensorSpec([], tf.float32)]
+        )
+        self.classify = tf.function(self._classify, input_signature=[images])
+
+    def epoch(self, epoch: int) -> float:
+        """Train one epoch; return its mean loss, or the first that is not finite."""
+        clock, total, losses = self.model.clock, self.recipe.epochs * self.steps, []
+        batches = self.data.training_batches(
+            self.batch_size, self.recipe.augmentation, self.seed, epoch
+        )
+        for number, (images, labels) in enumerate(batches, epoch * self.steps):
+            clock.step.assign(number)
+            if self.recipe.drop_path.schedule == "scheduled":
+                clock.drop_path.assign(min(1.0, number / total))
+            loss = float(self.step(images, labels, self.recipe.rate(number, self.steps)))
+            if not math.isfinite(loss):
+                return loss
+            losses.append(loss)
+        return float(np.mean(losses))
+
+    def _step(self, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = tf.reshape(self.model(images, training=True), [-1, self.data.classes])
+            targets = tf.one_hot(labels, self.data.classes)
+            smooth = self.recipe.label_smoothing
+            targets = targets * (1 - smooth) + smooth / self.data.classes
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            loss = tf.reduce_mean(losses)
+        variables = [one.value for one in self.variables]
+        gradients = tape.gradient(loss, variables)
+        settings = self.recipe.optimizer
+        if settings.weight_decay:
+            gradients = [
+                gradient + settings.weight_decay * one.value
+                if id(one) in self.decayed
+                else gradient
+                for gradient, one in zip(gradients, self.variables, strict=True)
+            ]
+        if settings.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
+        self.optimizer.learning_rate.assign(rate)
+        self.optimizer.apply(gradients)
+        if self.averages:
+            # A moving average of few steps would be that of the first: let it begin quickly.
+            done = tf.cast(self.optimizer.iterations.value, tf.float32)
+            decay = tf.minimum(self.recipe.ema, (1 + done) / (10 + done))
+            for average, one in zip(self.averages, self.variables, strict=True):
+                average.assign(decay * average + (1 - decay) * one.value)
+        return loss
+
+    def _classify(self, images: tf.Tensor) -> tf.Tensor:
+        logits = self.model(images, training=False)
+        return tf.argmax(tf.reshape(logits, [-1, self.data.classes]), -1, tf.int32)
+
+    def settle(self) -> None:
+        """Make the model what is scored: averaged weights, batch norm's statistics anew."""
+        for average, one in zip(
+            self.averages, self.variables if self.averages else (), strict=True
+        ):
+            one.assign(average)
+        if not self.recipe.recalibration_images:
+            return
+        found = [one for one in self.model.layers if hasattr(one, "moving_variance")]
+        momentum = self.recipe.batch_norm_momentum
+        self.model.clock.drop_path.assign(0.0)  # a dropped branch is no statistic
+        batches = self.data.batches("train", _SCORING_BATCH, self.recipe.recalibration_images)
+        for number, (images, _) in enumerate(batches):
+            for layer in found:  # a mean over all batches
+                layer.momentum = number / (number + 1)
+            self.model(images, training=True)
+        for layer in found:
+            layer.momentum = momentum
+
+    def accuracy(self, part: Part) -> float:
+        """Return the fraction of a part's images that is classified correctly."""
+        correct = [
+            int((self.classify(images).numpy() == labels).sum())
+            for images, labels in self.data.batches(part, _SCORING_BATCH)
+        ]
+        return sum(correct) / self.data.count(part)
+
+    def _state(self) -> dict[str, Any]:
+        groups = {
+            "model": self.model.variables,
+            "optimizer": self.optimizer.variables,
+            "average": self.averages,
+        }
+        return {f"{name}/{i}": one for name, group in groups.items() for i, one in enumerate(group)}
+
+    def save(self, path: Path) -> None:
+        """Write all that training depends on."""
+        arrays = {name: np.asarray(one) for name, one in self._state().items()}
+        with write_atomically(path, SearchError) as file:
+            np.savez(file, identity=np.array(self.identity), losses=np.array(self.losses), **arrays)
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote."""
+        try:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                if str(file["identity"]) != self.identity:
+                    raise SearchError(
+                        f"{path} is the checkpoint of another training: use another file, or "
+                        "delete it"
+                    )
+                arrays = {name: file[name] for name in self._state()}
+                losses = file["losses"].tolist()
+            for name, variable in self._state().items():
+                if arrays[name].shape != tuple(variable.shape):
+                    raise ValueError(f"{name} has the shape {arrays[name].shape}")
+                variable.assign(arrays[name])
+            self.losses = [float(loss) for loss in losses][: self.recipe.epochs]
+        except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+            raise SearchError(
+                f"{path} is not a training's checkpoint ({problem}): delete it to start anew"
+            ) from problem
+
+
+def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    settings, kinds = recipe.optimizer, keras.optimizers
+    if settings.kind == "sgd":
+        return kinds.SGD(0.0, settings.momentum, settings.nesterov)
+    if settings.kind == "rmsprop":
+        return kinds.RMSprop(0.0, settings.decay, settings.momentum, settings.epsilon)
+    return kinds.Adam(0.0, 0.9, settings.decay, settings.epsilon)
+
+
+class _IdentifiedSpace(Protocol):
+    """A space that tells what makes it."""
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+    def decode(self, genes: Sequence[int]) -> Graph: ...
+
+
+class TrainOracle:
+    """Accuracies of architectures, each trained alone.
+
+    Args:
+        space: what decodes them.
+        data: their images.
+        recipe: how they are trained.
+        seed: of every training.
+        folds: 0: one training, scored on the images for the search; otherwise the images for
+            training and search together are dealt into so many stratified folds, each architecture
+            is trained once without each, and its accuracy is the mean of those on the folds.
+        repeats: how often they are dealt.
+
+    Attributes:
+        errors: why architectures failed, by genes.
+    """
+
+    def __init__(
+        self,
+        space: _IdentifiedSpace,
+        data: ImageData,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        folds: int = 0,
+        repeats: int = 1,
+    ) -> None:
+        if folds == 1 or folds < 0 or repeats < 1:
+            raise SearchError(f"folds are 0 or at least 2, repeats at least 1: {folds}, {repeats}")
+        self.space = space
+        self.data = data
+        self.recipe = recipe
+        self.seed = seed
+        self.folds = folds
+        self.repeats = repeats
+        self.errors: dict[Genes, str] = {}
+        self._known: dict[Genes, float] = {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the accuracies depend on, as plain values."""
+        return {
+            "kind": "train",
+            "space": self.space.identity,
+            "data": self.data.name,
+            "recipe": self.recipe.identity,
+            "seed": self.seed,
+            "folds": self.folds,
+            "repeats": self.repeats,
+        }
+
+    @property
+    def standard_error(self) -> float:
+        """Binomial standard error at the median accuracy so far, at 0.5 before the first."""
+        known = [accuracy for accuracy in self._known.values() if math.isfinite(accuracy)]
+        images = self.data.count("search")
+        if self.folds:  # repeats score the same images again
+            images += self.data.count("train")
+        return binomial_standard_error(float(np.median(known)) if known else 0.5, images)
+
+    def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies as fractions, shape (genes,); NaN where training failed."""
+        for one in genes:
+            if one not in self._known:
+                self._known[one] = self._accuracy(one)
+        return np.array([self._known[one] for one in genes], dtype=np.float64)
+
+    def _accuracy(self, genes: Genes) -> float:
+        parts = [(self.data, self.seed)]
+        if self.folds:
+            parts = [
+                (self.data.fold(self.folds, fold, self.seed + repeat), self.seed + repeat)
+                for repeat in range(self.repeats)
+                for fold in range(self.folds)
+            ]
+        accuracies = []
+        for data, seed in parts:
+            try:
+                result = train(self.space.decode(genes), data, self.recipe, seed=seed)
+                error = result.error
+            except (LatlasError, tf.errors.OpError) as problem:
+                error = str(problem)[:300]
+            finally:
+                keras.backend.clear_session()  # Keras keeps every model's layers otherwise
+            if error:
+                self.errors[genes] = error
+                return math.nan
+            accuracies.append(result.accuracy)
+        return float(np.mean(accuracies))

@@ -1,0 +1,114 @@
+"""What a search chose becomes files: trained on digits in one epoch, measured on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from latlas.commands import search
+from latlas.profiler.errors import SearchError, UsageError
+from latlas.profiler.tflite.reader import load_tflite
+from latlas.search.protocols import Trial
+from latlas.search.spaces import open_space
+from latlas.search.study import Study, record_of
+
+
+def study_in(folder: Path, name: str, **settings: Any) -> Study:
+    """Return a study of two architectures, whose latencies are a phone's."""
+    space = open_space(name, **settings)
+    study = Study.create(folder, {"space": space.identity, "latency": {}})
+    genes = space.sample(2, seed=0)
+    with study.writer(lambda trial: None) as writer:
+        writer.append(
+            record_of(Trial(one, {"accuracy": 0.5 + i / 10, "latency_ms": 1.0 + i, "params": 1e6}))
+            for i, one in enumerate(genes)
+        )
+    return study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return study_in(tmp_path / "study", "moga", resolution=32, width=0.1)
+
+
+def invoke(*arguments: object) -> Any:
+    arguments = ("export", *arguments)
+    result = CliRunner().invoke(search.main, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout) if "--json" in arguments else result.stdout
+
+
+@pytest.fixture(autouse=True)
+def short_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from latlas.profiler.campaign import CampaignSettings
+
+    settings = CampaignSettings(
+        spread_floor=10.0, drift_floor=10.0, throttle=100.0, settle_s=0.0, max_s=60.0
+    )
+
+    def make(**given: Any) -> CampaignSettings:
+        return replace(settings, **given)
+
+    monkeypatch.setattr("latlas.profiler.campaign.CampaignSettings", make)
+
+
+def test_trained_converted_scored_and_measured_once(study: Study) -> None:
+    arguments = [
+        *(study.folder, "--ranks", "2", "--epochs", 1, "--measure", "here=local/cpu", "--json")
+    ]
+    document = invoke(*arguments)
+    assert json.loads((study.folder / "export.json").read_text()) == document
+    (network,) = document["networks"]
+    assert network["rank"] == 2
+    assert network["search_latencies"] == {}  # of other images: digits are grey
+    for kind, file in network["files"].items():
+        assert 0 <= file["accuracy"] <= 1
+        assert file["latency"]["here"]["latency_ms"] > 0
+        graph = load_tflite(file["path"])
+        assert graph.is_float == (kind != "int8")
+        assert graph.inputs == ((1, 32, 32, 1),)
+    sizes = {kind: file["bytes"] for kind, file in network["files"].items()}
+    assert sizes["fp16"] < 0.8 * sizes["float"]
+
+    before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*.tflite")}
+    assert invoke(*arguments) == document
+    assert {path: path.stat().st_mtime_ns for path in study.folder.rglob("*.tflite")} == before
+
+
+def test_a_cell_is_exported_larger_without_training(tmp_path: Path) -> None:
+    study = study_in(tmp_path, "nasnet", resolution=32, settings={"N": 1, "F": 8})
+    arguments = [study.folder, "--no-train", "--no-measure", "--formats", "float,int8", "--json"]
+    small = invoke(*arguments)
+    document = invoke(*arguments, "--set", "N=2", "--set", "F=16", "--resolution", 64)
+    assert document["space"]["settings"]["N"] == 2
+    assert document["networks"][0]["params"] > 2 * small["networks"][0]["params"]
+    assert document["networks"][0]["files"]["float"]["accuracy"] is None
+    text = invoke(*arguments[:-1])
+    assert "int8" in text
+    with pytest.raises(UsageError, match="the settings of nasnet"):
+        invoke(*arguments, "--set", "G=2")
+
+
+def test_what_is_refused(study: Study, tmp_path: Path) -> None:
+    for arguments, error, words in (
+        (["--top", 1, "--ranks", "1"], UsageError, "give one"),
+        (["--ranks", "3"], UsageError, "it has 2"),
+        (["--formats", "onnx"], UsageError, "no format 'onnx'"),
+        (["--measure", "local/cpu", "--no-measure"], UsageError, "contradict"),
+        (["--measure", "A,B/gpu"], UsageError, "one device each"),
+        (["--classes", 11], UsageError, "10 classes"),
+    ):
+        measured = [] if "--measure" in arguments else ["--no-measure"]
+        with pytest.raises(error, match=words):
+            invoke(study.folder, *arguments, *measured)
+    with pytest.raises(SearchError, match="no target"):
+        invoke(study.folder)
+    Study.create(tmp_path / "empty", {"space": study.settings["space"]})
+    with pytest.raises(SearchError, match="no front"):
+        invoke(tmp_path / "empty", "--no-measure")
