@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from latlas.search.supernet import SupernetOracle
 
 SUPERNET_IMAGE = 32
+SUPERNET_IMAGES = {"mnasnet": 16}
+"""By space, others than the usual: many layers at the stem's resolution cost several times more."""
 SUPERNET_WIDTH = 0.25
 """The supernet is a small relative of the networks whose latency counts: digits are small."""
 
@@ -122,11 +124,11 @@ class SupernetSource:
     @property
     def identity(self) -> dict[str, Any]:
         """The space, how it is trained, and on what."""
-        return self._untrained().identity
+        return self.untrained().identity
 
     def open(self) -> SupernetOracle:
         """Train the supernet, or go on with its training, or load it."""
-        oracle = self._untrained()
+        oracle = self.untrained()
         oracle.supernet.fit(oracle.dataset, self.choice.folder)
         return oracle
 
@@ -138,16 +140,18 @@ class SupernetSource:
         """Return accuracies on the test images."""
         return np.array(oracle.supernet.correct(genes, oracle.dataset.test).mean(axis=1))
 
-    def _untrained(self) -> SupernetOracle:
+    def untrained(self) -> SupernetOracle:
+        """Return the supernet before its training."""
         from latlas.search.data import digits
         from latlas.search.supernet import Supernet, SupernetOracle
         from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
-        data = digits(SUPERNET_IMAGE)
         large: Any = require_supernet_space(self.choice.space)
+        size = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
+        data = digits(size)
         small = replace(
             large,
-            resolution=SUPERNET_IMAGE,
+            resolution=size,
             width=SUPERNET_WIDTH,
             classes=data.classes,
             channels=data.train.images.shape[3],

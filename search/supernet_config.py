@@ -49,5 +49,7 @@ class SupernetConfig:
             )
 
 
-SETTINGS: dict[str, SupernetConfig] = {}
-"""By space, what its supernet takes to rank digits' architectures; others have the defaults."""
+SETTINGS: dict[str, SupernetConfig] = {
+    "mnasnet": SupernetConfig(epochs=12, learning_rate=0.03),
+}
+"""By space, what its supernet takes to learn digits; others have the defaults."""
