@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.commands.search import open_supernet
 from latlas.console import emit, table
 from latlas.profiler.errors import SearchError
 from latlas.profiler.journal import JournalWriter
+from latlas.search.accuracy import AccuracyChoice, SupernetSource
 from latlas.search.data import Dataset
 from latlas.search.protocols import Genes
 from latlas.search.spaces import open_space
@@ -99,7 +99,10 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, help="of the supernet")
     parser.add_argument("--json", action="store_true", dest="as_json")
     arguments = parser.parse_args()
-    oracle = open_supernet("digits", open_space(arguments.space), arguments.epochs)
+    choice = AccuracyChoice(
+        "supernet", open_space(arguments.space), arguments.folder, epochs=arguments.epochs
+    )
+    oracle = SupernetSource(choice).untrained()
     net, data = oracle.supernet, oracle.dataset
     choices = net.space.choices
     drawn = np.random.default_rng(0).integers(choices, size=(arguments.architectures, len(choices)))

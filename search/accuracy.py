@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SUPERNET_IMAGE = 32
 SUPERNET_IMAGES = {"mnasnet": 16}
-"""Where the stem alone precedes layers at its resolution, larger images cost several times more."""
+"""By space, others than the usual: many layers at the stem's resolution cost several times more."""
 SUPERNET_WIDTH = 0.25
 """The supernet is a small relative of the networks whose latency counts: digits are small."""
 
@@ -124,11 +124,11 @@ class SupernetSource:
     @property
     def identity(self) -> dict[str, Any]:
         """The space, how it is trained, and on what."""
-        return self._untrained().identity
+        return self.untrained().identity
 
     def open(self) -> SupernetOracle:
         """Train the supernet, or go on with its training, or load it."""
-        oracle = self._untrained()
+        oracle = self.untrained()
         oracle.supernet.fit(oracle.dataset, self.choice.folder)
         return oracle
 
@@ -140,17 +140,18 @@ class SupernetSource:
         """Return accuracies on the test images."""
         return np.array(oracle.supernet.correct(genes, oracle.dataset.test).mean(axis=1))
 
-    def _untrained(self) -> SupernetOracle:
+    def untrained(self) -> SupernetOracle:
+        """Return the supernet before its training."""
         from latlas.search.data import digits
         from latlas.search.supernet import Supernet, SupernetOracle
         from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
         large: Any = require_supernet_space(self.choice.space)
-        image = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
-        data = digits(image)
+        size = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
+        data = digits(size)
         small = replace(
             large,
-            resolution=image,
+            resolution=size,
             width=SUPERNET_WIDTH,
             classes=data.classes,
             channels=data.train.images.shape[3],
