@@ -24,8 +24,6 @@ from latlas.search import zoo
 from latlas.search.spaces import FairnasSpace, MnasnetSpace, MogaSpace, NasnetSpace
 from latlas.search.spaces.nasnet import NASNET_A
 
-pytest.importorskip("tensorflow")
-
 from latlas.search.keras_view import initial_weights, set_weights, to_keras, weights_of
 
 
