@@ -14,11 +14,10 @@ import tensorflow as tf
 
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.graph import Array
-from latlas.search.data import digits
-from latlas.search.recipe import Augmentation
-
 from latlas.search.augment import augmented, fitted
+from latlas.search.data import digits
 from latlas.search.image_data import ImageData, in_memory, open_images
+from latlas.search.recipe import Augmentation
 
 
 def picture(label: int, number: int, side: int = 12) -> Array:
