@@ -187,9 +187,11 @@ def draw_bars(bars: Bars) -> Element:
     step = many * thick + 8
     left = min(max([_CHARACTER * min(len(row), 26) for row in rows], default=0.0) + 10, 175.0)
     height = 6 + step * len(rows) + 36
+    ends = [text for column in bars.texts for text in column[: len(rows)]]
+    end = WIDTH - 12 - _CHARACTER * max([len(text) for text in ends], default=6)
     values = [v for _, lengths in bars.series for v in lengths[: len(rows)] if is_drawable(v)]
     _, high = padded([0.0, *values], log=False, zero=True)
-    x = Scale(0.0, high, left, WIDTH - 58, log=False)
+    x = Scale(0.0, high, left, max(end, left + 60), log=False)
     svg = _svg(WIDTH, height, bars.title)
     bottom = height - 36
     for tick in x.ticks:
@@ -220,11 +222,13 @@ def draw_bars(bars: Bars) -> Element:
         shown = label if len(label) <= 26 else label[:25] + "…"
         append(svg, _text(left - 5, 6 + row * step + many * thick / 2 + 3, shown, "end"))
     append(svg, _line(left, 2, left, bottom, "axis"))
-    append(svg, _text((left + WIDTH - 58) / 2, height - 6, bars.label, "middle", class_="label"))
+    append(svg, _text((left + x.end) / 2, height - 6, bars.label, "middle", class_="label"))
     return svg
 
 
 _ROW = 22.0
+_DRAWN = 340.0
+"""Width of a drawing."""
 
 
 def draw_architecture(drawing: Drawing) -> Element:
@@ -233,7 +237,7 @@ def draw_architecture(drawing: Drawing) -> Element:
     A box is the wider the more the layer expands its channels; its colour is the size of its
     window. What is read at half the size has a notch.
     """
-    svg = _svg(WIDTH, _ROW * len(drawing.layers) + 6, drawing.title, "chart drawing")
+    svg = _svg(_DRAWN, _ROW * len(drawing.layers) + 6, drawing.title, "chart drawing")
     widest = max([layer.expansion for layer in drawing.layers], default=1.0)
     for row, layer in enumerate(drawing.layers):
         append(svg, *_layer(layer, 3 + row * _ROW, widest))
@@ -241,7 +245,7 @@ def draw_architecture(drawing: Drawing) -> Element:
 
 
 def _layer(layer: Layer, top: float, widest: float) -> Iterator[Element]:
-    centre, room = 175.0, 330.0
+    centre, room = 130.0, 256.0
     share = math.sqrt(min(layer.expansion / max(widest, 1.0), 1.0))
     width = room * max(0.45, min(share, 1.0))
     title = f"{layer.name}\noutput {layer.shape}" + (
@@ -259,7 +263,7 @@ def _layer(layer: Layer, top: float, widest: float) -> Iterator[Element]:
     )
     mark = f"{layer.name} /{layer.stride}" if layer.stride > 1 else layer.name
     yield _text(centre, top + 13, mark, "middle", class_="in-box")
-    yield _text(WIDTH - 4, top + 13, layer.shape, "end", class_="value")
+    yield _text(_DRAWN - 2, top + 13, layer.shape, "end", class_="value")
 
 
 def kernel_class(kernel: int) -> str:
