@@ -7,6 +7,7 @@ from latlas.report.figure import Block, Chart, Drawing, Facts, Grid, Section, Te
 from latlas.report.page import page
 from latlas.report.study_report import hypervolume_curve, reward_of, study_report, targets_of
 from latlas.search.objectives import DEFAULT_OBJECTIVES, front_of
+from latlas.search.protocols import Trial
 from latlas.search.rewards import (
     AbsoluteReward,
     AccuracyReward,
@@ -121,3 +122,13 @@ def test_rewards_are_read_from_settings(tmp_path: Path, reward: Reward) -> None:
 )
 def test_rewards_that_are_not_known(tmp_path: Path, identity: object) -> None:
     assert reward_of(write_study(tmp_path / "s", [], searcher={"reward": identity})) is None
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e-308, 0.0])
+def test_impossible_figures_have_a_page(tmp_path: Path, value: float) -> None:
+    good = trials()[:8]
+    bad = [
+        Trial(trial.genes, dict.fromkeys(trial.values, value), "", 0, 1e300)
+        for trial in trials()[20:24]
+    ]
+    page("t", study_report(write_study(tmp_path / "s", good + bad), "s"))

@@ -15,7 +15,7 @@ from latlas.profiler.errors import LatlasError, SearchError, TableError
 from latlas.profiler.table import JOURNAL, Table
 from latlas.profiler.target import Target
 from latlas.report.architecture_drawing import architecture_drawing
-from latlas.report.figure import Axis, Block, Chart, Facts, Section, Series, Text, grid
+from latlas.report.figure import MAX_VALUE, Axis, Block, Chart, Facts, Section, Series, Text, grid
 from latlas.report.text import duration, latency, percent
 from latlas.search.objectives import (
     Constraint,
@@ -306,7 +306,7 @@ def hypervolume_curve(
         return []
     good = np.array([is_feasible(trial, constraints) for trial in trials], bool)
     values = objective_values(trials, objectives)
-    values[~good | ~np.isfinite(values).all(axis=1)] = np.nan
+    values[~good | ~(np.abs(values) <= MAX_VALUE).all(axis=1)] = np.nan
     known = values[~np.isnan(values).any(axis=1)]
     if not len(known):
         return []
