@@ -93,6 +93,22 @@ def test_what_is_pointed_at_is_told(
     assert tab.evaluate("document.getElementById('tip').hidden")
 
 
+def test_a_legend_shows_its_series(tab: Page, path: Path) -> None:
+    tab.open(path)
+    item = "document.querySelector('.legend li[data-series]')"
+    tab.evaluate(f"{item}.scrollIntoView({{block: 'center'}})")
+    x, y = tab.evaluate(
+        f"(() => {{ const b = {item}.getBoundingClientRect();"
+        "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    tab.point(x, y)
+    figure = f"{item}.closest('figure')"
+    assert tab.evaluate(f"{figure}.classList.contains('faded')")
+    assert tab.evaluate(f"{figure}.querySelectorAll('.series.lit').length") == 1
+    tab.point(2, 2)
+    assert not tab.evaluate(f"{figure}.classList.contains('faded')")
+
+
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_nothing_is_wider_than_the_window(tab: Page, path: Path, width: int) -> None:
     tab.open(path, width=width)

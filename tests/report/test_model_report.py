@@ -46,7 +46,7 @@ def test_a_model_that_was_not_measured(table_folder: Path, predictor_path: Path)
     assert "are not in t" in warnings[0]
     overview = next(b for b in sections[0].blocks if isinstance(b, Grid))
     cells = [dict(zip(overview.header, row, strict=True)) for row in overview.rows]
-    assert cells[0]["latency"] == "not measured, kernels are looked up"
+    assert cells[0]["latency"] == "not measured"
     assert cells[1]["latency"].endswith("predicted")
     assert " to " in cells[1]["90% bounds"]
     assert any(isinstance(b, Drawing) for section in sections for b in section.blocks)

@@ -5,8 +5,16 @@ from report_material import HOSTILE, TARGET, trials, write_study
 
 from latlas.report.figure import Block, Chart, Drawing, Facts, Grid, Section, Text
 from latlas.report.page import page
-from latlas.report.study_report import hypervolume_curve, study_report, targets_of
+from latlas.report.study_report import hypervolume_curve, reward_of, study_report, targets_of
 from latlas.search.objectives import DEFAULT_OBJECTIVES, front_of
+from latlas.search.protocols import Trial
+from latlas.search.rewards import (
+    AbsoluteReward,
+    AccuracyReward,
+    MnasnetReward,
+    Reward,
+    identity_of,
+)
 from latlas.search.study import Study
 
 
@@ -88,3 +96,39 @@ def test_a_latency_cannot_lead_out_of_the_study(tmp_path: Path) -> None:
     metric = "latency_ms@/../../../table"
     study = write_study(tmp_path / "s", trials()[:5], latency={metric: {}})
     study_report(study, "s")
+
+
+def test_the_reward_that_a_searcher_learns_from(tmp_path: Path) -> None:
+    reward = AbsoluteReward(2.0)
+    searcher = {"kind": "evolution", "reward": identity_of(reward)}
+    study = write_study(tmp_path / "s", trials(), searcher=searcher)
+    assert reward_of(study) == reward
+    found = charts(study_report(study, "s"))["Reward"].series[0]
+    expected = [reward(trial) for trial in trials() if not trial.error]
+    assert list(found.y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "reward", [MnasnetReward(75.0), MnasnetReward.hard(75.0), AccuracyReward()]
+)
+def test_rewards_are_read_from_settings(tmp_path: Path, reward: Reward) -> None:
+    searcher = {"reward": identity_of(reward)}
+    assert reward_of(write_study(tmp_path / "s", [], searcher=searcher)) == reward
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [None, 3, {}, {"kind": HOSTILE}, {"kind": "soft", "target": "x"}, {"kind": "soft", "a b": 1}],
+)
+def test_rewards_that_are_not_known(tmp_path: Path, identity: object) -> None:
+    assert reward_of(write_study(tmp_path / "s", [], searcher={"reward": identity})) is None
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e-308, 0.0])
+def test_impossible_figures_have_a_page(tmp_path: Path, value: float) -> None:
+    good = trials()[:8]
+    bad = [
+        Trial(trial.genes, dict.fromkeys(trial.values, value), "", 0, 1e300)
+        for trial in trials()[20:24]
+    ]
+    page("t", study_report(write_study(tmp_path / "s", good + bad), "s"))

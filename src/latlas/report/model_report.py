@@ -20,7 +20,7 @@ from latlas.profiler.target import Target
 from latlas.report.architecture_drawing import architecture_drawing
 from latlas.report.figure import Axis, Bars, Block, Chart, Facts, Section, Series, Text, grid
 from latlas.report.table_report import foremost
-from latlas.report.text import latency, percent
+from latlas.report.text import latency
 
 SOURCES = ("measured", "predicted", "guessed")
 """Where the time of a kernel is from, as `latlas.predictor.predictor` numbers it."""
@@ -89,9 +89,11 @@ def model_report(
     )
     return [
         Section(f"Model {name}", [facts, *_overview(found)], level=1),
-        Section("Time per operator type", list(_types(found))),
-        Section("Time per layer, in network order", [*_layers(found)]),
-        Section("Layers", [architecture_drawing(graph, "The network")]),
+        Section(
+            "Where the time goes",
+            [*_types(found), architecture_drawing(graph, "The network, layer by layer")],
+        ),
+        Section("Time per kernel, in network order", [*_layers(found)]),
     ]
 
 
@@ -101,7 +103,7 @@ def _measured(graph: Graph, table: Table, name: str) -> Breakdown:
     kernels = split(for_precision(graph, table.target.precision), rules)
     own = _own(table, kernels, rules)
     times: tuple[float, ...] | None = None
-    facts = [("latency", "not measured, kernels are looked up")]
+    facts = [("latency", "not measured")]
     refused = _refused(table, kernels)
     if own is not None:
         facts = [("verdict", own.verdict.replace("_", " ")), ("reason", own.reason)]
@@ -148,9 +150,7 @@ def _predicted(graph: Graph, predictor: LatencyPredictor, name: str) -> Breakdow
         ("90% bounds", f"{latency(prediction.low_ms)} to {latency(prediction.high_ms)}"),
         (
             "from kernels",
-            f"{percent(prediction.measured_share)} measured, "
-            f"{percent(prediction.predicted_share)} predicted, "
-            f"{percent(prediction.unknown_share)} guessed",
+            f"{prediction.measured_share:.0%} measured, {prediction.unknown_share:.0%} guessed",
         ),
     ]
     sources = [SOURCES[origin] for origin in source.tolist()]
@@ -181,7 +181,7 @@ def _overview(found: Sequence[Breakdown]) -> list[Block]:
             blocks.append(Text(text, warning=True))
         if one.not_delegated:
             blocks.append(grid(("not delegated", "reason"), one.not_delegated, most=20))
-    return [*blocks, Text("Tables hold no memory figures.")]
+    return blocks
 
 
 def _plain(kernel: Kernel) -> str:

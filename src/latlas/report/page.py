@@ -81,7 +81,11 @@ def _section(section: Section, anchor: str) -> Iterator[Element]:
         if figures:
             drawn = list(group)
             small = " small" if all(isinstance(one, Drawing) for one in drawn) else ""
-            yield element("div", *map(_figure, drawn), class_=f"figures{small}")
+            yield element(
+                "div",
+                *[_figure(one) for one in drawn if isinstance(one, Figure)],
+                class_=f"figures{small}",
+            )
         else:
             yield from map(_block, group)
 
@@ -112,19 +116,12 @@ def _grid(grid: Grid) -> Element:
     return element("div", table, more, class_="scroll")
 
 
-def _figure(figure: Block) -> Element:
-    assert isinstance(figure, Figure)
+def _figure(figure: Figure) -> Element:
+    figure = drawable(figure) if isinstance(figure, Chart) else figure
+    svg = draw(figure)
     note = figure.note
-    if isinstance(figure, Chart):
-        figure = drawable(figure)
-        note = figure.note
-        svg = draw(figure)
-    elif isinstance(figure, Bars):
-        left = len(figure.rows) - figure.most
-        note = " ".join([note, f"{left} more are not drawn."] if left > 0 else [note]).strip()
-        svg = draw(figure)
-    else:
-        svg = draw(figure)
+    if isinstance(figure, Bars) and len(figure.rows) > figure.most:
+        note = f"{note} {len(figure.rows) - figure.most} more are not drawn.".strip()
     wide = isinstance(figure, Chart) and figure.wide
     return element(
         "figure",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from latlas.predictor.evaluation import (
     Evaluation,
     NetworkResult,
+    Progress,
     interval_coverage,
     kernel_metrics,
     leave_out,
@@ -48,6 +49,7 @@ def predictor_report(
     name: str,
     tables: Mapping[str, Table],
     families: Families | None = None,
+    progress: Progress = iter,
 ) -> list[Section]:
     """Return the sections on one predictor.
 
@@ -57,6 +59,7 @@ def predictor_report(
         name: what the user calls it.
         tables: to evaluate on, by name; of the predictor's target.
         families: by which networks are left out together.
+        progress: wraps the names of what is left out, to show how far it is.
 
     Raises:
         TargetMismatchError: a table is of another target.
@@ -70,7 +73,7 @@ def predictor_report(
         predictor.target.require_same(table.target, f"the table {label}, to evaluate {name},")
         observations = observe(table)
         left_out = grouping(observations, families or Families())
-        evaluation = leave_out(observations, left_out.of, accept_unknown=True)
+        evaluation = leave_out(observations, left_out.of, accept_unknown=True, progress=progress)
         sections += evaluation_report(evaluation, left_out, label)
     return sections
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from latlas.console import load_models, printable
 from latlas.predictor import file
@@ -115,7 +118,10 @@ def report(sources: Sources) -> tuple[str, list[Section]]:
     for name, study in sources.studies.items():
         sections += study_report(study, name)
     for name, predictor in sources.predictors.items():
-        sections += predictor_report(predictor, name, sources.evaluated, sources.families)
+        sections += predictor_report(
+            *(predictor, name, sources.evaluated, sources.families),
+            progress=partial(tqdm, unit="fit", disable=None),
+        )
     pairs = list(combinations(sources.tables.items(), 2))
     if len(sources.tables) > MAX_COMPARED:
         pairs = pairs[: len(sources.tables) - 1]

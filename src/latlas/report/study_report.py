@@ -15,18 +15,18 @@ from latlas.profiler.errors import LatlasError, SearchError, TableError
 from latlas.profiler.table import JOURNAL, Table
 from latlas.profiler.target import Target
 from latlas.report.architecture_drawing import architecture_drawing
-from latlas.report.figure import Axis, Block, Chart, Facts, Section, Series, Text, grid
+from latlas.report.figure import MAX_VALUE, Axis, Block, Chart, Facts, Section, Series, Text, grid
 from latlas.report.text import duration, latency, percent
 from latlas.search.objectives import (
-    DEFAULT_OBJECTIVES,
     Constraint,
     Objective,
     front_of,
     is_feasible,
     objective_values,
 )
-from latlas.search.pareto import hypervolume, pareto_front
+from latlas.search.pareto import Direction, hypervolume, pareto_front
 from latlas.search.protocols import Trial
+from latlas.search.rewards import Reward, Score, open_reward
 from latlas.search.spaces import Space, restore_space
 from latlas.search.study import Study
 
@@ -53,8 +53,7 @@ def study_report(study: Study, name: str) -> list[Section]:
         TableError: a table that `latlas verify` wrote is damaged.
     """
     trials = study.history
-    objectives: Sequence[Objective] = getattr(study, "objectives", DEFAULT_OBJECTIVES)
-    constraints: Sequence[Constraint] = getattr(study, "constraints", ())
+    objectives, constraints = study.objectives, study.constraints
     front = front_of(trials, objectives, constraints)
     space, why_not = _space(study)
     targets = targets_of(study)
@@ -76,7 +75,7 @@ def study_report(study: Study, name: str) -> list[Section]:
             "Accuracy against latency",
             [_tradeoff(trials, front, metric, target) for metric, target in targets.items()],
         ),
-        Section("The search", _progress(trials, objectives, constraints)),
+        Section("The search", _progress(study, trials, objectives, constraints)),
         Section("The front", _front(front, space, list(targets))),
         Section("Predicted against measured", _verified(study, front, targets)),
     ]
@@ -209,8 +208,29 @@ def _tradeoff(trials: Sequence[Trial], front: Sequence[Trial], metric: str, targ
     return Chart(title, Axis("latency, ms"), Axis("accuracy, %"), series, note)
 
 
+def reward_of(study: Study) -> Reward | None:
+    """Return the reward that a study's searcher learns from; None where it has none of ours."""
+    searcher = study.settings.get("searcher")
+    identity = searcher.get("reward") if isinstance(searcher, dict) else None
+    if not isinstance(identity, dict):
+        return None
+    options = {key: value for key, value in identity.items() if key not in ("kind", "metric")}
+    if not all(type(value) in (int, float) for value in options.values()):
+        return None
+    kind = "soft" if identity.get("kind") == "mnasnet" else str(identity.get("kind"))
+    if "metric" in identity:
+        options["metric"] = str(identity["metric"])
+    try:
+        return open_reward(kind, **options)
+    except (SearchError, TypeError):
+        return None
+
+
 def _progress(
-    trials: Sequence[Trial], objectives: Sequence[Objective], constraints: Sequence[Constraint]
+    study: Study,
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
 ) -> list[Block]:
     blocks: list[Block] = []
     curve = hypervolume_curve(trials, objectives, constraints)
@@ -226,31 +246,46 @@ def _progress(
         axes = Axis("evaluations", zero=True), Axis("hypervolume", zero=True)
         note = "Share of the box between the best and the worst of every objective that was tried."
         blocks.append(Chart("Hypervolume of the front", *axes, [series], note))
+    feasible = [(i, t) for i, t in enumerate(trials, start=1) if is_feasible(t, constraints)]
+    reward = reward_of(study)
+    if reward is not None:
+        score = Score(reward, tuple(constraints))
+        blocks += _best_so_far("Reward", "reward", "max", [(i, t, score(t)) for i, t in feasible])
     first = objectives[0]
     scale = 100 if first.metric == "accuracy" else 1
-    feasible = [(i, t) for i, t in enumerate(trials, start=1) if is_feasible(t, constraints)]
-    values = [(i, t, t.value(first.metric)) for i, t in feasible]
-    values = [each for each in values if math.isfinite(each[2])]
-    if values:
-        best: list[float] = []
-        better = max if first.direction == "max" else min
-        for _, _, value in values:
-            best.append(better(best[-1], value) if best else value)
-        places = [float(i) for i, _, _ in values]
-        series_of = [
-            Series(
-                "tried",
-                places,
-                [scale * value for _, _, value in values],
-                [f"evaluation {i}, generation {t.generation}\n{_words(t)}" for i, t, _ in values],
-                colour=None,
-            ),
-            Series("best so far", places, [scale * value for value in best], mark="line"),
-        ]
-        label = "accuracy, %" if first.metric == "accuracy" else first.metric
-        axes = Axis("evaluations", zero=True), Axis(label)
-        blocks.append(Chart(f"The first objective: {first.metric}", *axes, series_of))
+    label = "accuracy, %" if first.metric == "accuracy" else first.metric
+    values = [(i, t, scale * t.value(first.metric)) for i, t in feasible]
+    blocks += _best_so_far(f"The first objective: {first.metric}", label, first.direction, values)
     return blocks or [Text("No architecture was evaluated successfully.")]
+
+
+def _best_so_far(
+    title: str, label: str, direction: Direction, values: Sequence[tuple[int, Trial, float]]
+) -> list[Block]:
+    """Return a chart of a figure over evaluations, each with its number and its trial."""
+    values = [each for each in values if math.isfinite(each[2])]
+    if not values:
+        return []
+    better = max if direction == "max" else min
+    best: list[float] = []
+    for _, _, value in values:
+        best.append(better(best[-1], value) if best else value)
+    places = [float(i) for i, _, _ in values]
+    series = [
+        Series(
+            "tried",
+            places,
+            [value for _, _, value in values],
+            [
+                f"evaluation {i}, generation {trial.generation}\n"
+                f"{label} {value:.4g}\n{_words(trial)}"
+                for i, trial, value in values
+            ],
+            colour=None,
+        ),
+        Series("best so far", places, best, mark="line"),
+    ]
+    return [Chart(title, Axis("evaluations", zero=True), Axis(label), series)]
 
 
 def hypervolume_curve(
@@ -271,7 +306,7 @@ def hypervolume_curve(
         return []
     good = np.array([is_feasible(trial, constraints) for trial in trials], bool)
     values = objective_values(trials, objectives)
-    values[~good | ~np.isfinite(values).all(axis=1)] = np.nan
+    values[~good | ~(np.abs(values) <= MAX_VALUE).all(axis=1)] = np.nan
     known = values[~np.isnan(values).any(axis=1)]
     if not len(known):
         return []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 from latlas.report.figure import (
@@ -181,50 +182,83 @@ def _mark(
 
 def draw_bars(bars: Bars) -> Element:
     """Return horizontal bars."""
-    rows = list(bars.rows[: bars.most])
-    many = len(bars.series)
-    thick = 13.0 if many == 1 else 12.0
-    step = many * thick + 8
-    left = min(max([_CHARACTER * min(len(row), 26) for row in rows], default=0.0) + 10, 175.0)
-    height = 6 + step * len(rows) + 36
+    rows = bars.rows[: bars.most]
+    layout = _Rows(rows, len(bars.series))
     values = [v for _, lengths in bars.series for v in lengths[: len(rows)] if is_drawable(v)]
     _, high = padded([0.0, *values], log=False, zero=True)
-    x = Scale(0.0, high, left, WIDTH - 58, log=False)
-    svg = _svg(WIDTH, height, bars.title)
-    bottom = height - 36
+    ends = [text for column in bars.texts for text in column[: len(rows)]]
+    room = 18 + _CHARACTER * max([len(text) for text in ends], default=6)
+    left, bottom = layout.left, layout.bottom
+    x = Scale(0.0, high, left, max(WIDTH - room, left + 60), log=False)
+    svg = _svg(WIDTH, bottom + 36, bars.title)
     for tick in x.ticks:
         append(svg, _line(x(tick), 2, x(tick), bottom, "tick"))
         append(svg, _text(x(tick), bottom + 14, short(tick), "middle"))
     for number, (name, lengths) in enumerate(bars.series):
-        group = element("g", class_=f"series {colour_class(number)}", data_series=name)
-        for row, (label, length) in enumerate(zip(rows, lengths, strict=False)):
-            if is_drawable(length):
-                said = bars.texts[number][row] if bars.texts else short(length)
-                top = 6 + row * step + number * thick
-                title = element("title", "\n".join(filter(None, (label, name, said))))
-                append(
-                    group,
-                    element(
-                        "rect",
-                        title,
-                        class_="m",
-                        x=_n(left),
-                        y=_n(top),
-                        width=_n(max(x(length) - left, 0.5)),
-                        height=_n(thick - 1.5),
-                    ),
-                    _text(x(length) + 4, top + thick - 3, said, class_="value"),
-                )
-        append(svg, group)
+        texts = bars.texts[number] if bars.texts else [short(length) for length in lengths]
+        append(svg, _bar_series(layout, x, number, name, lengths, texts))
     for row, label in enumerate(rows):
         shown = label if len(label) <= 26 else label[:25] + "…"
-        append(svg, _text(left - 5, 6 + row * step + many * thick / 2 + 3, shown, "end"))
+        middle = layout.top(row) + layout.many * layout.thick / 2 + 3
+        append(svg, _text(left - 5, middle, shown, "end"))
     append(svg, _line(left, 2, left, bottom, "axis"))
-    append(svg, _text((left + WIDTH - 58) / 2, height - 6, bars.label, "middle", class_="label"))
-    return svg
+    middle = (left + x.end) / 2
+    return append(svg, _text(middle, bottom + 30, bars.label, "middle", class_="label"))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where the bars of rows lie, `many` in each."""
+
+    labels: Sequence[str]
+    many: int
+
+    @property
+    def thick(self) -> float:
+        return 13.0 if self.many == 1 else 12.0
+
+    @property
+    def left(self) -> float:
+        """Where bars begin."""
+        longest = max([min(len(label), 26) for label in self.labels], default=0)
+        return min(_CHARACTER * longest + 10, 175.0)
+
+    @property
+    def bottom(self) -> float:
+        return 6 + (self.many * self.thick + 8) * len(self.labels)
+
+    def top(self, row: int, number: int = 0) -> float:
+        return 6 + row * (self.many * self.thick + 8) + number * self.thick
+
+
+def _bar_series(
+    layout: _Rows,
+    x: Scale,
+    number: int,
+    name: str,
+    lengths: Sequence[float],
+    texts: Sequence[str],
+) -> Element:
+    group = element("g", class_=f"series {colour_class(number)}", data_series=name)
+    for row, label in enumerate(layout.labels):
+        if is_drawable(lengths[row]):
+            end, top = x(lengths[row]), layout.top(row, number)
+            bar = element(
+                "rect",
+                element("title", "\n".join(filter(None, (label, name, texts[row])))),
+                class_="m",
+                x=_n(layout.left),
+                y=_n(top),
+                width=_n(max(end - layout.left, 0.5)),
+                height=_n(layout.thick - 1.5),
+            )
+            append(group, bar, _text(end + 4, top + layout.thick - 3, texts[row], class_="value"))
+    return group
 
 
 _ROW = 22.0
+_DRAWN = 340.0
+"""Width of a drawing."""
 
 
 def draw_architecture(drawing: Drawing) -> Element:
@@ -233,7 +267,7 @@ def draw_architecture(drawing: Drawing) -> Element:
     A box is the wider the more the layer expands its channels; its colour is the size of its
     window. What is read at half the size has a notch.
     """
-    svg = _svg(WIDTH, _ROW * len(drawing.layers) + 6, drawing.title, "chart drawing")
+    svg = _svg(_DRAWN, _ROW * len(drawing.layers) + 6, drawing.title, "chart drawing")
     widest = max([layer.expansion for layer in drawing.layers], default=1.0)
     for row, layer in enumerate(drawing.layers):
         append(svg, *_layer(layer, 3 + row * _ROW, widest))
@@ -241,7 +275,7 @@ def draw_architecture(drawing: Drawing) -> Element:
 
 
 def _layer(layer: Layer, top: float, widest: float) -> Iterator[Element]:
-    centre, room = 175.0, 330.0
+    centre, room = 130.0, 256.0
     share = math.sqrt(min(layer.expansion / max(widest, 1.0), 1.0))
     width = room * max(0.45, min(share, 1.0))
     title = f"{layer.name}\noutput {layer.shape}" + (
@@ -259,7 +293,7 @@ def _layer(layer: Layer, top: float, widest: float) -> Iterator[Element]:
     )
     mark = f"{layer.name} /{layer.stride}" if layer.stride > 1 else layer.name
     yield _text(centre, top + 13, mark, "middle", class_="in-box")
-    yield _text(WIDTH - 4, top + 13, layer.shape, "end", class_="value")
+    yield _text(_DRAWN - 2, top + 13, layer.shape, "end", class_="value")
 
 
 def kernel_class(kernel: int) -> str:
