@@ -96,17 +96,21 @@ def space_options(command: F) -> F:
 
 
 def model_files(paths: Sequence[Path]) -> list[Path]:
-    """Return .tflite files, and those in folders, each once.
+    """Return models, and those in folders, each once.
 
     Raises:
         UsageError: a folder holds none.
     """
+    from latlas.profiler.importers import SEARCHED, is_saved_model, models_in
+
     files: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            found = sorted(path.rglob("*.tflite"))
+        if path.is_dir() and not is_saved_model(path):
+            found = models_in(path)
             if not found:
-                raise UsageError(f"no .tflite file in {path}")
+                raise UsageError(
+                    f"no model in {path}: expected {', '.join(SEARCHED)} files or SavedModels"
+                )
             files |= dict.fromkeys(found)
         else:
             files[path] = None
@@ -114,20 +118,20 @@ def model_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_models(paths: Sequence[Path], input_shape: Sequence[str] = ()) -> dict[str, Graph]:
-    """Read .tflite files, and those in folders, by path.
+    """Read models, and those in folders, by path.
 
     Raises:
-        UsageError: a folder holds none, or a shape is malformed.
-        ModelFileError: a file cannot be read.
+        UsageError: a folder holds none, a shape is malformed, or a converter is not installed.
+        ModelFileError: a file cannot be read or converted.
     """
-    from latlas.profiler.tflite.reader import load_tflite
+    from latlas.profiler.importers import load_model
 
     files = model_files(paths)
     try:
         shapes = [tuple(int(size) for size in text.split(",")) for text in input_shape] or None
     except ValueError as problem:
         raise UsageError(f"--input-shape takes numbers such as 1,224,224,3: {problem}") from None
-    return {printable(path): load_tflite(path, shapes) for path in files}
+    return {printable(path): load_model(path, shapes) for path in files}
 
 
 def parse_duration(text: str) -> float:

@@ -1,4 +1,4 @@
-"""``latlas bench``: measure .tflite models on a device."""
+"""``latlas bench``: measure models on a device."""
 
 from __future__ import annotations
 
@@ -29,13 +29,19 @@ def main(
     min_ms: float,
     as_json: bool,
 ) -> None:
-    """Measure MODELS (.tflite files): median and spread of one inference, outputs read included."""
+    """Measure MODELS: median and spread of one inference, outputs read included.
+
+    They are .tflite, .keras, .onnx or .pt2 files, or folders of SavedModels.
+
+    \b
+    latlas bench model.tflite --ops
+    """
     from latlas.profiler.errors import (
-        ModelFileError,
         NotDelegatedError,
         RunnerError,
         UnsupportedOpError,
     )
+    from latlas.profiler.importers import kind_of, tflite_bytes
     from latlas.profiler.runner import Effort, Job
     from latlas.profiler.statistics import summary_of
     from latlas.profiler.tflite.reader import load_tflite
@@ -46,12 +52,9 @@ def main(
         # What is no model gets a better message here than from the runtime, which may however know
         # operators that latlas does not.
         with suppress(UnsupportedOpError):
-            if not load_tflite(path).is_float:
+            if kind_of(path) == "tflite" and not load_tflite(path).is_float:
                 quantised.add(printable(path))
-        try:
-            data = path.read_bytes()
-        except OSError as problem:
-            raise ModelFileError(f"cannot read {path}: {problem.strerror}") from problem
+        data = tflite_bytes(path)
         # Long enough for the clock of a phone to rise.
         effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=200.0)
         jobs.append(Job(printable(path), data, effort, profile=ops))

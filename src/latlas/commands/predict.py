@@ -59,7 +59,7 @@ def main(
     input_shape: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Predict the latency of MODELS (.tflite files or folders of them).
+    """Predict the latency of MODELS: .tflite, .keras, .onnx, .pt2, SavedModels, or folders of them.
 
     Bounds should hold nine networks in ten. The shares say how much of the latency comes from
     kernels that were measured, predicted, and guessed, or transferred from other devices.

@@ -183,22 +183,17 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> None:
     emit(document, as_json, text)
 
 
-class _Share(click.ParamType[float]):
-    """``5%`` or ``0.05``."""
-
-    name = "SHARE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        text = str(value)
-        try:
-            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share < 1e6:
-            self.fail(f"a share is written 5% or 0.05, not {text!r}", param, ctx)
-        return share
+def _share(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """Read ``5%`` or ``0.05``."""
+    if text is None:
+        return None
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1e6:
+        raise click.BadParameter(f"a share is written 5% or 0.05, not {text!r}", ctx, param)
+    return share
 
 
 @main.command("diff")
@@ -212,7 +207,8 @@ class _Share(click.ParamType[float]):
 )
 @click.option(
     "--fail-above",
-    type=_Share(),
+    metavar="SHARE",
+    callback=_share,
     help="Exit with 1 where a network, block or kernel type is slower in TABLE_B by more than this "
     "and beyond the noise, or something no longer runs.",
 )

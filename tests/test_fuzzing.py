@@ -1,0 +1,283 @@
+"""Whatever is read from outside is read, or refused with an error of the project's own, and soon.
+
+What readers' own tests throw at them is random bytes and damage to bytes. Here a document that is
+right but for one thing reaches what lies behind the parser.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tables import TARGET, kernel, network, references, write
+
+from latlas.predictor import file
+from latlas.predictor.calibration import Calibration
+from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.comparison import compare
+from latlas.profiler.device_config import known_configs, parse_config, to_toml
+from latlas.profiler.errors import LatlasError
+from latlas.profiler.fold import fold
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.kernel import Kernel
+from latlas.profiler.merging import merge
+from latlas.profiler.rows import to_csv
+from latlas.profiler.table import JOURNAL, Table, TableWriter
+from latlas.profiler.tflite.reader import read_tflite
+from latlas.profiler.tflite.writer import to_tflite
+from latlas.profiler.warmup import Warmup
+from latlas.search import zoo
+from latlas.search.protocols import Trial
+from latlas.search.recipe import parse_recipe
+from latlas.search.spaces.definition import parse_definition
+from latlas.search.study import Study, record_of
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 5.0
+"""No reader may take longer, on any machine: a document here is a few kilobytes."""
+
+FEW = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+HOSTILE = st.one_of(
+    st.sampled_from(
+        [None, True, 0, -1, 1, 0.5, 1e308, -1e308, 10**400, 2**63, "", "x", "\ud800", "\0", [], {}]
+        + [[[]], [None], {"": None}, "1" * 5000, "9" * 400, [0] * 1000, "../../x", "1x" * 500]
+    ),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Let errors of the project pass, and nothing else; insist on an early end."""
+    start = time.monotonic()
+    try:
+        yield
+    except LatlasError as problem:
+        assert len(str(problem)) < 3000
+    assert time.monotonic() - start < SECONDS
+
+
+def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value inside a JSON document."""
+    pairs: Any = ()
+    if isinstance(document, dict):
+        pairs = document.items()
+    elif isinstance(document, list):
+        pairs = enumerate(document[:20])
+    for key, value in pairs:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+@st.composite
+def changed(draw: st.DrawFn, document: Any) -> Any:
+    """Return a document with one or two values replaced, removed or added."""
+    document = copy.deepcopy(document)
+    for _ in range(draw(st.integers(1, 2))):
+        *path, last = draw(st.sampled_from(sorted(places(document), key=repr)))
+        inside = document
+        for key in path:
+            inside = inside[key]
+        match draw(st.sampled_from(("replace", "replace", "remove", "add"))):
+            case "replace":
+                inside[last] = draw(HOSTILE)
+            case "remove":
+                del inside[last]
+            case _ if isinstance(inside, dict):
+                inside[draw(st.text(max_size=5))] = draw(HOSTILE)
+            case _:
+                inside.append(draw(HOSTILE))
+        if not document:
+            break
+    return document
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """Return bytes with a few overwritten, a piece cut out, and a piece repeated."""
+    raw = bytearray(data)
+    for _ in range(draw(st.integers(0, 4))):
+        raw[draw(st.integers(0, len(raw) - 1))] = draw(st.integers(0, 255))
+    start, length = draw(st.integers(0, len(raw))), draw(st.integers(0, 40))
+    piece = bytes(raw[start : start + length])
+    match draw(st.sampled_from(("keep", "cut", "repeat"))):
+        case "cut":
+            del raw[start : start + length]
+        case "repeat":
+            raw[start:start] = piece * draw(st.integers(1, 50))
+    return bytes(raw)
+
+
+@cache
+def journal() -> tuple[Any, ...]:
+    """Return the records of a small table."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder) / "t"
+        write(where, [kernel(1, 10.0), network("n", 90.0), *references(5.0)])
+        with TableWriter(where, TARGET, fusion_rules="xnnpack-1") as table:
+            table.append_warmup(Warmup(50.0, (), 1.0))
+        return tuple(map(json.loads, (where / JOURNAL).read_text().splitlines()))
+
+
+@FEW
+@given(st.data())
+def test_tables(tmp_path: Path, data: st.DataObject) -> None:
+    records = data.draw(changed(list(journal())))
+    folder = tmp_path / "table"
+    folder.mkdir(exist_ok=True)
+    (folder / JOURNAL).write_text("".join(json.dumps(each) + "\n" for each in records))
+    with refusing():
+        table = Table.open(folder)
+        to_csv(table)
+        compare(table, table)
+        (tmp_path / "merged" / JOURNAL).unlink(missing_ok=True)
+        merge([table, table], tmp_path / "merged")
+        assert Table.open(tmp_path / "merged").measurements
+
+
+@FEW
+@given(st.data())
+def test_bytes_of_tables(tmp_path: Path, data: st.DataObject) -> None:
+    text = "".join(json.dumps(each) + "\n" for each in journal())
+    (tmp_path / JOURNAL).write_bytes(data.draw(damaged(text.encode())))
+    with refusing():
+        to_csv(Table.open(tmp_path))
+
+
+@cache
+def predictor() -> tuple[Any, dict[str, Any]]:
+    """Return the header and the arrays of a small predictor's file."""
+    import tempfile
+
+    known = Kernel.from_text("1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1")
+    learned = LatencyPredictor(
+        TARGET, rules_for("cpu").version, {known: 10.0}, {}, {}, Calibration(1, 0, 5, 0.1, 9)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file.save(learned, Path(folder) / "p.latlas")
+        with np.load(Path(folder) / "p.latlas") as archive:
+            arrays = dict(archive)
+    return json.loads(arrays.pop("header").tobytes()), arrays
+
+
+@FEW
+@given(st.data())
+def test_predictors(tmp_path: Path, data: st.DataObject) -> None:
+    header, arrays = predictor()
+    text = json.dumps(data.draw(changed(header)))
+    path = tmp_path / "p.latlas"
+    written = io.BytesIO()
+    np.savez(written, header=np.frombuffer(text.encode(), np.uint8), **arrays)
+    path.write_bytes(written.getvalue())
+    with refusing():
+        found = file.load(path)
+        assert np.isfinite(list(found.table_us.values())).all()
+        found.predict([next(iter(found.table_us)).graph], accept_unknown=True)
+
+
+@FEW
+@given(st.data())
+def test_histories(tmp_path: Path, data: st.DataObject) -> None:
+    trials = [
+        Trial((1, 2), {"accuracy": 0.5, "latency_ms": 3.0}, generation=i, seconds=0.5)
+        for i in range(2)
+    ]
+    settings_of = {
+        "space": "moga",
+        "objectives": [{"metric": "accuracy", "direction": "max", "weight": 1.0}],
+        "constraints": [{"metric": "latency_ms", "limit": 9.0, "bound": "max"}],
+    }
+    records = data.draw(changed([record_of(trial) for trial in trials]))
+    (tmp_path / "study.json").write_text(json.dumps(data.draw(changed(settings_of))))
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    with refusing():
+        study = Study.open(tmp_path)
+        assert all(isinstance(trial, Trial) for trial in study.history)
+    for name in ("objectives", "constraints"):
+        with refusing():
+            getattr(Study.open(tmp_path), name)
+
+
+@cache
+def model() -> bytes:
+    """Return a .tflite file of every part that a reader meets."""
+    return to_tflite(fold(zoo.build("mobilenet_v3_small", 32, 10)))[:20_000]
+
+
+@settings(FEW, max_examples=150)
+@given(st.data())
+def test_models(data: st.DataObject) -> None:
+    with refusing():
+        read_tflite(data.draw(damaged(model())))
+
+
+@cache
+def texts(kind: str) -> bytes:
+    """Return a text that a reader takes."""
+    if kind == "device":
+        return to_toml(known_configs()[0]).encode()
+    if kind == "space":
+        return (ROOT / "examples" / "mobilenet_v3.toml").read_bytes()
+    return (ROOT / "search" / "recipes" / "mnasnet_imagenet.toml").read_bytes()
+
+
+def read_text(read: Callable[[str], object]) -> Callable[[bytes], object]:
+    """Return a reader of bytes that are text, in whatever encoding."""
+    return lambda data: read(data.decode("utf-8", "surrogateescape"))
+
+
+READERS: dict[str, Callable[[bytes], object]] = {
+    "device": read_text(lambda text: parse_config(text, "mine")),
+    "space": parse_definition,
+    "recipe": read_text(parse_recipe),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+@FEW
+@given(data=st.data())
+def test_toml(kind: str, data: st.DataObject) -> None:
+    with refusing():
+        READERS[kind](data.draw(damaged(texts(kind))))
+
+
+@pytest.mark.parametrize("kind", READERS)
+@FEW
+@given(data=st.data())
+@example(data=None)
+def test_values_of_toml(kind: str, data: st.DataObject | None) -> None:
+    import tomllib
+
+    import tomli_w
+
+    document = tomllib.loads(texts(kind).decode())
+    if data is None:
+        READERS[kind](texts(kind))
+        return
+    try:
+        text = tomli_w.dumps(data.draw(changed(document)))
+        raw = text.encode("utf-8", "surrogatepass")
+    except (TypeError, ValueError, AttributeError):
+        return  # TOML has no null, and tomli_w writes no such text
+    with refusing():
+        READERS[kind](raw)
