@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import latlas
 from latlas.profiler.errors import TableError, TargetMismatchError
@@ -21,11 +21,14 @@ from latlas.profiler.measurement import REFERENCE, Measurement
 from latlas.profiler.target import Target
 from latlas.profiler.warmup import Warmup
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 FORMAT = "latlas-table"
 VERSION = 1
 JOURNAL = "journal.jsonl"
 
-_SAME_ENVIRONMENT = {
+SAME_ENVIRONMENT = {
     "unit": "phone of the same model",
     "fingerprint": "build of Android",
     "runner": "benchmark binary",
@@ -181,6 +184,16 @@ class Table:
         """What the figures are valid for."""
         return self.header.target
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the measurements as a data frame, one row each, with the columns of `rows`.
+
+        Raises:
+            TableError: pandas is missing, or a graph is damaged.
+        """
+        from latlas.profiler.rows import to_frame
+
+        return to_frame(self)
+
     @staticmethod
     def open(folder: str | Path, target: Target | None = None) -> Table:
         """Read a table.
@@ -271,7 +284,7 @@ class TableWriter:
         self, target: Target, fusion_rules: str, environment: Mapping[str, str]
     ) -> None:
         self.header.target.require_same(target, f"the table {self.folder}")
-        for name, what in _SAME_ENVIRONMENT.items():
+        for name, what in SAME_ENVIRONMENT.items():
             before, now = self.header.environment.get(name), environment.get(name)
             if before is not None and now is not None and before != now:
                 raise TargetMismatchError(

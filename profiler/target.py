@@ -80,17 +80,26 @@ class Target:
             raise TableError(f"target: unknown delegate {data['delegate']!r:.80}")
         return Target(**data)
 
+    def differences(self, other: Target) -> list[str]:
+        """Return the fields that differ, with the values of both.
+
+        >>> one = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
+        >>> one.differences(Target("a phone", "litert 2.2.0", "cpu", "xnnpack"))
+        ["runtime: 'litert 2.3.0' against 'litert 2.2.0'"]
+        """
+        mine, theirs = self.to_json(), other.to_json()
+        return [
+            f"{key}: {mine[key]!r} against {theirs[key]!r}"
+            for key in mine
+            if mine[key] != theirs[key]
+        ]
+
     def require_same(self, other: Target, what: str) -> None:
         """Raise `TargetMismatchError` unless `other` is the same target.
 
         The message names the fields that differ; `what` says what was about to be mixed.
         """
-        mine, theirs = self.to_json(), other.to_json()
-        different = [
-            f"{key}: {mine[key]!r} against {theirs[key]!r}"
-            for key in mine
-            if mine[key] != theirs[key]
-        ]
+        different = self.differences(other)
         if different:
             raise TargetMismatchError(
                 f"{what} belongs to another target ({'; '.join(different)}): figures of two "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,12 +20,14 @@ from latlas.search.evaluation import Outcome, measure_with
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
 from latlas.search.searchers import plugin
 from latlas.search.significance import chance_level, is_above_chance
-from latlas.search.spaces import MogaSpace
+from latlas.search.spaces.shared import require_supernet_space
 
 if TYPE_CHECKING:
     from latlas.search.supernet import SupernetOracle
 
 SUPERNET_IMAGE = 32
+SUPERNET_IMAGES = {"mnasnet": 16}
+"""Where the stem alone precedes layers at its resolution, larger images cost several times more."""
 SUPERNET_WIDTH = 0.25
 """The supernet is a small relative of the networks whose latency counts: digits are small."""
 
@@ -140,13 +142,23 @@ class SupernetSource:
 
     def _untrained(self) -> SupernetOracle:
         from latlas.search.data import digits
-        from latlas.search.supernet import Supernet, SupernetConfig, SupernetOracle
+        from latlas.search.supernet import Supernet, SupernetOracle
+        from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
-        epochs = self.choice.epochs
-        config = SupernetConfig() if epochs is None else SupernetConfig(epochs=epochs)
-        data = digits(SUPERNET_IMAGE)
-        space = MogaSpace(SUPERNET_IMAGE, SUPERNET_WIDTH, data.classes, channels=1)
-        return SupernetOracle(Supernet(space, config), data)
+        large: Any = require_supernet_space(self.choice.space)
+        image = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
+        data = digits(image)
+        small = replace(
+            large,
+            resolution=image,
+            width=SUPERNET_WIDTH,
+            classes=data.classes,
+            channels=data.train.images.shape[3],
+        )
+        config = SETTINGS.get(small.name, SupernetConfig())
+        if self.choice.epochs is not None:
+            config = replace(config, epochs=self.choice.epochs)
+        return SupernetOracle(Supernet(small, config), data)
 
 
 def open_supernet(choice: AccuracyChoice) -> SupernetSource:
@@ -157,11 +169,7 @@ def open_supernet(choice: AccuracyChoice) -> SupernetSource:
     """
     if choice.dataset != "digits":
         raise UsageError(f"no data set {choice.dataset!r}; known is digits")
-    if not isinstance(choice.space, MogaSpace):
-        raise UsageError(
-            f"--accuracy supernet: there is no supernet of {type(choice.space).__name__}, only of "
-            "the space moga; name a function of your own with --accuracy package.module:Name"
-        )
+    require_supernet_space(choice.space)
     return SupernetSource(choice)
 
 

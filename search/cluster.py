@@ -129,7 +129,9 @@ def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
-    except ImportError as problem:
+
+        _ = ray.init  # a folder called ray, in which one is, can be imported as well
+    except (ImportError, AttributeError) as problem:
         raise UsageError(
             "more than one worker needs Ray, which is not installed: pip install 'latlas[cluster]'"
         ) from problem

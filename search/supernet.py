@@ -1,8 +1,11 @@
-"""A weight-sharing MoGA supernet, trained with FairNAS' strict fairness (Chu et al. 2019).
+"""A weight-sharing supernet, trained with FairNAS' strict fairness (Chu et al. 2019).
 
-One step: gradients start at zero; every layer draws a random permutation of its choices; path i
+One step: gradients start at zero; every gene draws a random permutation of its choices; path i
 takes the i-th choice of each, and is run forward and backward, its gradients added up; then one
-update changes all weights. After S steps every choice of every layer was trained exactly S times.
+update changes all weights. After S steps every choice of every gene was trained exactly S times.
+Where genes differ in their number of choices, a step has as many paths as their least common
+multiple L, and every permutation is of L / n copies of the n choices: after S steps each choice of
+the gene was trained exactly S * L / n times.
 
 What an evaluation scores is the network that ``space.decode(genes)`` describes, with the weights
 that `Supernet.weights` gives. Training leaves out its dropout: minutes are too few to overfit.
@@ -13,9 +16,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,79 +27,21 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.files import write_atomically
 from latlas.profiler.graph import Weights
 from latlas.search.data import Dataset, Split
 from latlas.search.protocols import Genes
 from latlas.search.significance import Ranking, binomial_standard_error, ranking_significance
-from latlas.search.spaces.moga import CHOICES, LAYERS, MogaSpace
-from latlas.search.supernet_layers import (
-    FloatArray,
-    Network,
-    cut_patches,
-    initial_parameters,
-    path_weights,
-    shapes_of,
-)
+from latlas.search.spaces.genes import require_genes
+from latlas.search.spaces.shared import SupernetSpace, require_supernet_space
+from latlas.search.supernet_checkpoint import Checkpoint
+from latlas.search.supernet_config import SupernetConfig
+from latlas.search.supernet_fairness import fair_paths, paths_per_step
+from latlas.search.supernet_layers import FloatArray, Network, cut_patches
+from latlas.search.supernet_slots import slots_of
+from latlas.search.supernet_weights import initial_parameters, path_weights
 
 PATHS_PER_EVALUATION = 4
 """More at once is not faster, and takes more memory."""
-
-
-@dataclass(frozen=True)
-class SupernetConfig:
-    """How a supernet is trained. The defaults are for digits in about a minute on two cores.
-
-    Attributes:
-        epochs: passes over the training images (MoGA, unverified: 150, on ImageNet).
-        batch_size: images of one path.
-        learning_rate: at the start of the cosine (MoGA, unverified: 0.045).
-        momentum: of SGD.
-        warmup_steps: steps in which the learning rate grows to its value.
-        clip_norm: largest norm of the summed gradients of a step; 0 is no limit.
-        same_batch: whether the paths of a step share one batch or have one each. FairNAS' caption
-            can be read either way; shared is faster, since the stem runs once.
-        paths_per_call: how many paths run side by side; divides the 12 paths of a step. Results are
-            the same for all, fewer take less memory.
-        residual_gamma: what scales branches beside a residual at the start.
-        calibration_images: training images, drawn once, that batch norm takes its statistics from
-            when an architecture is evaluated.
-        seed: of weights, paths and batches.
-    """
-
-    epochs: int = 6
-    batch_size: int = 48
-    learning_rate: float = 0.06
-    momentum: float = 0.9
-    warmup_steps: int = 10
-    clip_norm: float = 5.0
-    same_batch: bool = True
-    paths_per_call: int = 12
-    residual_gamma: float = 0.2
-    calibration_images: int = 128
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
-        if min(self.epochs, self.batch_size, self.calibration_images) < 1:
-            raise SearchError("epochs, batch_size and calibration_images are at least 1")
-        if self.paths_per_call < 1 or len(CHOICES) % self.paths_per_call:
-            raise SearchError(
-                f"paths_per_call divides {len(CHOICES)}; {self.paths_per_call} does not"
-            )
-
-
-def fair_paths(rng: np.random.Generator) -> NDArray[np.int32]:
-    """Draw the paths of one step: in every layer, each choice once.
-
-    Returns:
-        Shape (choices, layers); row i is the i-th path.
-
-    >>> bool((np.sort(fair_paths(np.random.default_rng(0)), axis=0).T == np.arange(12)).all())
-    True
-    """
-    columns = [rng.permutation(len(CHOICES)) for _ in LAYERS]
-    return np.stack(columns, axis=1).astype(np.int32)
 
 
 def cosine_rate(step: int, steps: int, peak: float, warmup_steps: int) -> float:
@@ -107,51 +51,75 @@ def cosine_rate(step: int, steps: int, peak: float, warmup_steps: int) -> float:
 
 
 class Supernet:
-    """All networks of a MoGA space in one.
+    """All networks of a space in one.
 
     Args:
         space: its resolution, width, channels and classes are those of the images.
         config: how it is trained.
 
     Attributes:
-        uses: how often each choice was trained, shape (layers, choices).
+        uses: how often each choice was trained, shape (genes, most choices of a gene).
         losses_: mean loss of every epoch that was trained.
 
     Raises:
-        SearchError: the space's resolution is too large.
+        SearchError: the space describes no layers, or its resolution is too large.
     """
 
-    def __init__(self, space: MogaSpace, config: SupernetConfig | None = None) -> None:
-        self.space = space
+    def __init__(self, space: SupernetSpace, config: SupernetConfig | None = None) -> None:
+        self.space = require_supernet_space(space)
         self.config = config or SupernetConfig()
-        self.shapes = shapes_of(space)
-        self.uses = np.zeros((len(LAYERS), len(CHOICES)), np.int64)
+        self.slots = slots_of(space)
+        self.paths_per_step = paths_per_step(space.choices)
+        self.uses = np.zeros((len(space.choices), max(space.choices)), np.int64)
         self.losses_: list[float] = []
-        start = initial_parameters(
-            self.shapes,
-            space.channels,
-            space.classes,
-            self.config.residual_gamma,
-            self.config.seed,
-        )
+        start = self._start()
         self.parameters = {name: tf.Variable(values) for name, values in start.items()}
         self.gradients = {name: tf.Variable(np.zeros_like(v)) for name, v in start.items()}
         self._velocity = {name: tf.Variable(np.zeros_like(v)) for name, v in start.items()}
-        self._network = Network(self.shapes, self.parameters)
+        self._network = Network(self.slots, self.parameters)
         self._calibration: FloatArray | None = None
-        genes = tf.TensorSpec([None, len(LAYERS)], tf.int32)
+        genes = tf.TensorSpec([None, len(space.choices)], tf.int32)
         pixels = (-(-space.resolution // 2)) ** 2
         patches = tf.TensorSpec([None, 9 * space.channels, None, pixels], tf.float32)
         labels = tf.TensorSpec([None, None], tf.int32)
         # Signatures without sizes: each is traced once, whatever the paths and batches.
-        self.accumulate = tf.function(self._accumulate, input_signature=[genes, patches, labels])
-        self.update = tf.function(self._update, input_signature=[tf.TensorSpec([], tf.float32)])
+        self.accumulate = tf.function(
+            self._accumulate, input_signature=[genes, patches, labels], autograph=False
+        )
+        self.update = tf.function(
+            self._update, input_signature=[tf.TensorSpec([], tf.float32)], autograph=False
+        )
         self._predict = tf.function(
-            self._predictions, input_signature=[genes, patches, tf.TensorSpec([], tf.int32)]
+            self._predictions,
+            input_signature=[genes, patches, tf.TensorSpec([], tf.int32)],
+            autograph=False,
         )
 
+    def restart(self, config: SupernetConfig) -> None:
+        """Forget all training: become what a new supernet would be, without its preparations.
+
+        Raises:
+            SearchError: the configuration differs in what is part of the prepared graphs.
+        """
+        prepared = (self.config.momentum, self.config.clip_norm)
+        if (config.momentum, config.clip_norm) != prepared:
+            raise SearchError("momentum and clip_norm stay as they are: make another supernet")
+        self.config = config
+        self.uses = np.zeros_like(self.uses)
+        self.losses_ = []
+        self._calibration = None
+        for name, values in self._start().items():
+            self.parameters[name].assign(values)
+            for variables in (self.gradients, self._velocity):
+                variables[name].assign(np.zeros_like(values))
+
     def fit(
-        self, dataset: Dataset, checkpoint_dir: Path | None = None, *, progress: bool = True
+        self,
+        dataset: Dataset,
+        checkpoint_dir: Path | None = None,
+        *,
+        only: Genes | None = None,
+        progress: bool = True,
     ) -> Supernet:
         """Train on the training images.
 
@@ -159,6 +127,8 @@ class Supernet:
             dataset: its images are of the space's size.
             checkpoint_dir: a folder in which the state is kept after every epoch; where it holds
                 one, training goes on from there.
+            only: an architecture to train alone, as if it shared no weights: what it is worth by
+                itself. Only this one can be scored afterwards.
             progress: whether to show it on stderr.
 
         Raises:
@@ -166,16 +136,17 @@ class Supernet:
                 written, read, or is of another supernet.
         """
         self._check(dataset)
+        if only is not None:
+            self._check_genes(only)
         chosen = np.random.default_rng([self.config.seed, 1]).permutation(len(dataset.train))
         calibration = np.sort(chosen[: self.config.calibration_images])
         self._calibration = cut_patches(dataset.train.images[calibration])
-        identity = json.dumps(self.identity(dataset), sort_keys=True)
+        identity = json.dumps(self.identity(dataset) | {"only": only}, sort_keys=True)
         path = checkpoint_dir and checkpoint_dir / "supernet.npz"
         if path and path.exists():
-            self._load(path, identity)
+            self._resume(path, identity)
         patches = cut_patches(dataset.train.images)
-        batch = min(self.config.batch_size, len(dataset.train))
-        steps = len(dataset.train) // batch
+        steps = len(dataset.train) // self._batch(dataset)
         with tqdm(
             total=self.config.epochs * steps,
             initial=len(self.losses_) * steps,
@@ -184,56 +155,60 @@ class Supernet:
             file=sys.stderr,
             disable=not progress,
         ) as bar:
-            for epoch in range(len(self.losses_), self.config.epochs):
-                # Drawn anew for every epoch, so that a resumed run draws what it would have drawn.
-                rng = np.random.default_rng([self.config.seed, 2, epoch])
-                orders = np.stack(
-                    [
-                        rng.permutation(len(dataset.train))
-                        for _ in range(1 if self.config.same_batch else len(CHOICES))
-                    ]
-                )
-                total = 0.0
-                for step in range(steps):
-                    index = orders[:, step * batch : (step + 1) * batch]
-                    rate = cosine_rate(
-                        epoch * steps + step,
-                        self.config.epochs * steps,
-                        self.config.learning_rate,
-                        self.config.warmup_steps,
-                    )
-                    images = patches[:, index].transpose(1, 0, 2, 3)
-                    loss = self.train_step(rng, images, dataset.train.labels[index], rate)
-                    if not math.isfinite(loss):
-                        raise SearchError(
-                            f"the supernet's loss became {loss} in epoch {epoch + 1}: "
-                            f"lower its learning rate ({self.config.learning_rate})"
-                        )
-                    total += loss
-                    bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                    bar.update()
-                self.losses_.append(total / steps)
+            for _ in range(len(self.losses_), self.config.epochs):
+                self.losses_.append(self._epoch(dataset, patches, only, bar))
                 if path:
-                    self._save(path, identity)
+                    self._state().save(path, identity)
         return self
+
+    def _batch(self, dataset: Dataset) -> int:
+        return min(self.config.batch_size, len(dataset.train))
+
+    def _epoch(self, dataset: Dataset, patches: FloatArray, only: Genes | None, bar: Any) -> float:
+        """Train for one epoch and return its mean loss."""
+        config, images, batch = self.config, len(dataset.train), self._batch(dataset)
+        steps, before = images // batch, len(self.losses_) * (images // batch)
+        # Drawn anew for every epoch, so that a resumed run draws what it would have drawn.
+        rng = np.random.default_rng([config.seed, 2, len(self.losses_)])
+        number = 1 if config.same_batch or only is not None else self.paths_per_step
+        orders = np.stack([rng.permutation(images) for _ in range(number)])
+        total = 0.0
+        for step in range(steps):
+            index = orders[:, step * batch : (step + 1) * batch]
+            rate = cosine_rate(
+                before + step, config.epochs * steps, config.learning_rate, config.warmup_steps
+            )
+            paths = fair_paths(self.space.choices, rng)
+            if only is not None:
+                paths = np.array([only], np.int32)
+            shown = patches[:, index].transpose(1, 0, 2, 3)
+            loss = self.train_step(paths, shown, dataset.train.labels[index], rate)
+            if not math.isfinite(loss):
+                raise SearchError(
+                    f"the supernet's loss became {loss} in epoch {len(self.losses_) + 1}: "
+                    f"lower its learning rate ({config.learning_rate})"
+                )
+            total += loss
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
+        return total / steps
 
     def train_step(
         self,
-        rng: np.random.Generator,
+        paths: NDArray[np.int32],
         patches: FloatArray,
         labels: NDArray[np.int32],
         learning_rate: float,
     ) -> float:
-        """Do one strictly fair step and return the mean loss of its paths.
+        """Do one step, strictly fair if the paths are, and return the mean loss of its paths.
 
         Args:
-            rng: draws the paths.
-            patches: shape (1 or choices, 9 * channels, images, pixels): one batch for all paths, or
+            paths: from `fair_paths`, shape (paths, genes).
+            patches: shape (1 or paths, 9 * channels, images, pixels): one batch for all paths, or
                 one each.
-            labels: shape (1 or choices, images).
+            labels: shape (1 or paths, images).
             learning_rate: of the update.
         """
-        paths = fair_paths(rng)
         loss, together = 0.0, self.config.paths_per_call
         for first in range(0, len(paths), together):
             part = slice(first, first + together) if len(patches) > 1 else slice(None)
@@ -241,8 +216,8 @@ class Supernet:
                 self.accumulate(paths[first : first + together], patches[part], labels[part])
             )
         self.update(learning_rate)
-        for layer, column in enumerate(paths.T):
-            np.add.at(self.uses[layer], column, 1)
+        for gene, column in enumerate(paths.T):
+            np.add.at(self.uses[gene], column, 1)
         return loss / len(paths)
 
     def correct(self, genes: Sequence[Genes], split: Split) -> NDArray[np.bool_]:
@@ -278,14 +253,20 @@ class Supernet:
         """
         if self._calibration is None:
             raise SearchError("this supernet is not trained: call fit first")
-        statistics: list[Any] = []
+        self._check_genes(genes)
+        statistics: dict[str, Any] = {}
         self._network.logits(
             tf.constant([genes], tf.int32), self._calibration[None], statistics=statistics
         )
-        moments = [(mean[0].numpy(), variance[0].numpy()) for mean, variance in statistics]
+        # Banks that the path does not use are not run.
+        moments = {
+            name: (mean[0].numpy(), variance[0].numpy())
+            for name, (mean, variance) in statistics.items()
+        }
         arrays = {name: value.numpy() for name, value in self.parameters.items()}
         wanted = self.space.decode(genes).weight_shapes()
-        found = dict(zip(wanted, path_weights(self.shapes, arrays, moments, genes), strict=True))
+        values = path_weights(self.space, self.slots, arrays, moments, genes)
+        found = dict(zip(wanted, values, strict=True))
         for name, shape in wanted.items():
             if found[name].shape != shape:
                 raise SearchError(f"{name} is {found[name].shape}, the space decodes to {shape}")
@@ -295,7 +276,11 @@ class Supernet:
         """Return what its accuracies depend on, as plain values."""
         return {
             "kind": "supernet",
-            "space": asdict(self.space),
+            "space": {
+                "name": self.space.name,
+                "resolution": self.space.resolution,
+                "layers_sha256": self.slots.digest,
+            },
             "config": asdict(self.config),
             "dataset": dataset.name,
         }
@@ -308,7 +293,11 @@ class Supernet:
             labels = tf.broadcast_to(labels, tf.shape(logits)[:2])
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_sum(tf.reduce_mean(losses, axis=1))
-        found = tape.gradient(loss, [self.parameters[name] for name in names])
+        found = tape.gradient(
+            loss,
+            [self.parameters[name] for name in names],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         for name, gradient in zip(names, found, strict=True):
             self.gradients[name].assign_add(tf.convert_to_tensor(gradient))
         return loss
@@ -339,42 +328,28 @@ class Supernet:
             )
 
     def _check_genes(self, genes: Genes) -> None:
-        if len(genes) != len(LAYERS) or any(not 0 <= gene < len(CHOICES) for gene in genes):
-            raise SearchError(f"a chromosome of MoGA is 14 integers in 0…11, not {tuple(genes)}")
+        require_genes(self.space.name, self.space.choices, genes)
 
-    def _save(self, path: Path, identity: str) -> None:
-        arrays = {f"parameter/{name}": value.numpy() for name, value in self.parameters.items()}
-        arrays |= {f"velocity/{name}": value.numpy() for name, value in self._velocity.items()}
-        with write_atomically(path, SearchError) as file:
-            np.savez(
-                file,
-                identity=np.array(identity),
-                losses=np.array(self.losses_),
-                uses=self.uses,
-                **arrays,
-            )
+    def _start(self) -> dict[str, FloatArray]:
+        return initial_parameters(self.slots, self.config.residual_gamma, self.config.seed)
 
-    def _load(self, path: Path, identity: str) -> None:
-        try:
-            # Opened here, since numpy leaves a file open that turns out not to be one of its own.
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            if str(arrays["identity"]) != identity:
-                raise SearchError(
-                    f"{path} is the checkpoint of another supernet ({arrays['identity']}), not of "
-                    f"{identity}: use another folder"
-                )
-            for kind, variables in (("parameter", self.parameters), ("velocity", self._velocity)):
-                for name, variable in variables.items():
-                    variable.assign(arrays[f"{kind}/{name}"])
-            uses, losses = arrays["uses"], arrays["losses"]
-            if uses.shape != self.uses.shape or losses.ndim != 1:
-                raise ValueError("its counts have the wrong shape")
-            self.uses, self.losses_ = uses.astype(np.int64), losses.tolist()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-            raise SearchError(
-                f"{path} is not a supernet's checkpoint ({problem}): delete it to start anew"
-            ) from problem
+    def _state(self) -> Checkpoint:
+        return Checkpoint(
+            {name: value.numpy() for name, value in self.parameters.items()},
+            {name: value.numpy() for name, value in self._velocity.items()},
+            self.uses,
+            self.losses_,
+        )
+
+    def _resume(self, path: Path, identity: str) -> None:
+        state = Checkpoint.load(path, identity, self._state())
+        for found, variables in (
+            (state.parameters, self.parameters),
+            (state.velocity, self._velocity),
+        ):
+            for name, variable in variables.items():
+                variable.assign(found[name])
+        self.uses, self.losses_ = state.uses, state.losses
 
 
 class SupernetOracle:
@@ -414,7 +389,7 @@ class SupernetOracle:
 
         See `latlas.search.significance.ranking_significance`.
         """
-        rng = np.random.default_rng(seed)
-        drawn = rng.integers(len(CHOICES), size=(architectures, len(LAYERS)))
+        choices = self.supernet.space.choices
+        drawn = np.random.default_rng(seed).integers(choices, size=(architectures, len(choices)))
         genes = [tuple(one) for one in drawn.tolist()]
         return ranking_significance(self.supernet.correct(genes, self.dataset.search), seed)

@@ -1,104 +1,42 @@
-"""The layers of a weight-sharing MoGA network, written as matrix products.
+"""The layers of a weight-sharing network, written as matrix products.
 
-Every choice of every layer has weights of its own, stacked along the first axis, and a path is the
-rows ``W[gene]``: one graph without branches runs any path, and several at once. The stack is as
-large as the largest choice; masks keep a smaller kernel or expansion to its part, and the numbers
-outside of it are never used.
+The sets of weights of a bank are stacked along the first axis, and a path takes the rows
+``W[row]``: one graph without branches runs any path, and several at once. A stack is as large as
+its largest layer; masks keep a smaller kernel or expansion to its part, and the numbers outside of
+it are never used. Where the operators of a slot differ, paths are sorted by operator, each operator
+runs those that chose it, and the results are put back in order.
 
 Maps lie channels first with their pixels in a row, ``(paths, channels, images, pixels)``. A
 depthwise convolution is then a product with a ``(pixels in, pixels out)`` matrix per channel, which
 for the small maps that a supernet of minutes can afford is several times faster on a CPU than the
-convolution, its gradient even more so. Pointwise convolutions are products anyway, and the stem
-multiplies patches that are cut out beforehand.
+convolution, its gradient even more so. Pointwise convolutions are products anyway, the stem
+multiplies patches that are cut out beforehand, and a full convolution patches that two small
+products cut out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from latlas.profiler.errors import SearchError
 from latlas.profiler.ops import same_padding
-from latlas.search.blocks import round_channels
-from latlas.search.spaces.moga import CHOICES, LAYERS, MogaSpace
-
-FRAME = max(choice.kernel for choice in CHOICES)
-"""Height and width of the frame in the middle of which every kernel lies."""
-
-MAX_RESOLUTION = 48
-"""The matrices of depthwise convolutions grow with the fourth power of the resolution."""
-
-EPSILON = 1e-3
-"""Of batch norm, as in the decoded networks."""
+from latlas.search.supernet_ops import (
+    activate,
+    apply_norm,
+    batch_norm,
+    masked,
+    moments,
+    permute,
+    product,
+    rescaled,
+    rows_of,
+)
+from latlas.search.supernet_slots import ABSENT, Bank, Slot, Slots
 
 FloatArray = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """One searchable layer at the supernet's size.
-
-    Attributes:
-        inputs: channels that come in.
-        filters: channels that go out.
-        size: height and width of the map that comes in.
-        stride: of the depthwise convolution.
-        act: activation, "relu" or "hard_swish".
-    """
-
-    inputs: int
-    filters: int
-    size: int
-    stride: int
-    act: str
-
-    @property
-    def expanded(self) -> int:
-        """Channels of the largest expansion."""
-        return max(choice.expansion for choice in CHOICES) * self.inputs
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.stride == 1 and self.inputs == self.filters
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """All sizes of a supernet: stem and separable convolution have `stem` channels."""
-
-    stem: int
-    layers: tuple[LayerShape, ...]
-    last: int
-    features: int = 1280
-
-
-def shapes_of(space: MogaSpace) -> Shapes:
-    """Return the sizes of a space's networks.
-
-    Raises:
-        SearchError: the resolution is too large.
-    """
-    if space.resolution > MAX_RESOLUTION:
-        raise SearchError(
-            f"the supernet is for images of at most {MAX_RESOLUTION} pixels, not "
-            f"{space.resolution}: search at a smaller resolution"
-        )
-
-    def scaled(channels: int) -> int:
-        return channels if space.width == 1.0 else round_channels(channels * space.width)
-
-    size, channels = -(-space.resolution // 2), scaled(16)
-    layers = []
-    for layer in LAYERS:
-        layers.append(LayerShape(channels, scaled(layer.filters), size, layer.stride, layer.act))
-        size, channels = -(-size // layer.stride), scaled(layer.filters)
-    return Shapes(scaled(16), tuple(layers), scaled(960))
 
 
 def cut_patches(images: FloatArray) -> FloatArray:
@@ -123,267 +61,318 @@ def cut_patches(images: FloatArray) -> FloatArray:
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2)).reshape(9 * channels, count, -1)
 
 
-def convolution_matrix(size: int, stride: int) -> FloatArray:
+def tap_line(size: int, stride: int, frame: int) -> FloatArray:
+    """Return which pixel of a line each tap reads for each output, shape (frame, in, out).
+
+    Args:
+        size: pixels of the line.
+        stride: 1 or 2; padding is "SAME", in which all kernel sizes have the same centre.
+        frame: taps, an odd number.
+    """
+    out = -(-size // stride)
+    top = same_padding((size, size), (frame, frame), (stride, stride))[0]
+    offsets = np.arange(size)[:, None] - (np.arange(out)[None, :] * stride - top)
+    line: FloatArray = (np.arange(frame)[:, None, None] == offsets).astype(np.float32)
+    return line
+
+
+def convolution_matrix(size: int, stride: int, frame: int) -> FloatArray:
     """Return what turns kernels into the matrices of their convolutions.
 
     Args:
         size: height and width of the map.
-        stride: 1 or 2; padding is "SAME", in which all kernel sizes have the same centre.
+        stride: 1 or 2.
+        frame: height and width of the kernels.
 
     Returns:
-        Zeros and ones, shape (FRAME * FRAME, pixels in * pixels out).
+        Zeros and ones, shape (frame * frame, pixels in * pixels out).
     """
-    out = -(-size // stride)
-    top = same_padding((size, size), (FRAME, FRAME), (stride, stride))[0]
-    offsets = np.arange(size)[:, None] - (np.arange(out)[None, :] * stride - top)
-    line = (np.arange(FRAME)[:, None, None] == offsets).astype(np.float32)  # tap, in, out
+    line = tap_line(size, stride, frame)
     matrix = np.einsum("aio,bjp->abijop", line, line)
-    return np.ascontiguousarray(matrix.reshape(FRAME * FRAME, -1))
+    return np.ascontiguousarray(matrix.reshape(frame * frame, -1))
 
 
-def kernel_masks() -> FloatArray:
-    """Return which taps of the frame each choice has, shape (choices, 1, FRAME * FRAME)."""
-    masks = np.zeros((len(CHOICES), FRAME, FRAME), np.float32)
-    for mask, choice in zip(masks, CHOICES, strict=True):
-        edge = (FRAME - choice.kernel) // 2
-        mask[edge : FRAME - edge, edge : FRAME - edge] = 1
-    return masks.reshape(len(CHOICES), 1, -1)
+def pooling_matrix(size: int, stride: int) -> FloatArray:
+    """Return the matrix of a 3x3 average pooling, shape (pixels in, pixels out).
 
-
-def width_masks(inputs: int, divisor: int = 1) -> FloatArray:
-    """Return which expanded (or, divided, squeezed) channels each choice has.
-
-    Returns:
-        Shape (choices, channels of the largest expansion).
+    Padded pixels take no part.
     """
-    widths = np.array([choice.expansion * inputs // divisor for choice in CHOICES])
-    masks: FloatArray = (np.arange(widths.max()) < widths[:, None]).astype(np.float32)
-    return masks
+    pixels_in, pixels_out = size**2, (-(-size // stride)) ** 2
+    matrix = convolution_matrix(size, stride, 3).sum(axis=0).reshape(pixels_in, pixels_out)
+    mean: FloatArray = matrix / matrix.sum(axis=0)
+    return mean
 
 
-def initial_parameters(
-    shapes: Shapes, channels: int, classes: int, residual_gamma: float, seed: int
-) -> dict[str, FloatArray]:
-    """Draw the weights that training starts from (He et al. 2015).
+def kernel_masks(frame: int) -> FloatArray:
+    """Return which taps of the frame a kernel has, shape (frame + 1, frame * frame).
 
-    The choices of a layer start from the same numbers, a smaller one with the middle or the first
-    part of a larger one's. From independent numbers, every choice would write features of its own
-    for layers that have to read all twelve: 150 steps on digits end at 20% instead of 90%.
-    The outer rings of a kernel start small, and the branches beside a residual are scaled by
-    `residual_gamma`, so that a path starts close to what all paths have in common.
-
-    Returns:
-        Arrays by name; those of searchable layers are ``"layer/name"``, stacked over choices.
+    Row ``k`` is that of a kernel of height and width ``k``, for odd ``k``.
     """
-    rng = np.random.default_rng(seed)
-    found: dict[str, FloatArray] = {}
-
-    def draw(name: str, shape: tuple[int, ...], fan_in: float, gain: float = 2.0) -> None:
-        values = rng.standard_normal(shape) * np.sqrt(gain / fan_in)
-        found[name] = values.astype(np.float32)
-
-    def norm(name: str, width: int) -> None:
-        found[name + "_gamma"] = np.ones(width, np.float32)
-        found[name + "_beta"] = np.zeros(width, np.float32)
-
-    draw("stem", (shapes.stem, 9 * channels), 9 * channels)
-    norm("stem", shapes.stem)
-    draw("depthwise", (shapes.stem, FRAME * FRAME), 9)
-    norm("depthwise", shapes.stem)
-    draw("pointwise", (shapes.stem, shapes.stem), shapes.stem, 1.0)
-    norm("pointwise", shapes.stem)
-    ring = np.full((FRAME, FRAME), 0.25, np.float32)
-    ring[FRAME // 2 - 1 : FRAME // 2 + 2, FRAME // 2 - 1 : FRAME // 2 + 2] = 1
-    for index, layer in enumerate(shapes.layers):
-        expanded = layer.expanded
-        squeezed = expanded // 4
-        draw(f"{index}/expand", (expanded, layer.inputs), layer.inputs)
-        norm(f"{index}/expand", expanded)
-        draw(f"{index}/depthwise", (expanded, FRAME * FRAME), 9)
-        found[f"{index}/depthwise"] *= ring.reshape(-1)
-        norm(f"{index}/depthwise", expanded)
-        draw(f"{index}/squeeze", (squeezed, expanded), expanded)
-        found[f"{index}/squeeze_bias"] = np.zeros(squeezed, np.float32)
-        draw(f"{index}/excite", (expanded, squeezed), squeezed, 1.0)
-        found[f"{index}/excite_bias"] = np.zeros(expanded, np.float32)
-        draw(f"{index}/project", (layer.filters, expanded), expanded, 1.0)
-        norm(f"{index}/project", layer.filters)
-        if layer.residual:
-            found[f"{index}/project_gamma"] *= np.float32(residual_gamma)
-    draw("last", (shapes.last, shapes.layers[-1].filters), shapes.layers[-1].filters)
-    norm("last", shapes.last)
-    draw("features", (shapes.features, shapes.last), shapes.last)
-    draw("classes", (classes, shapes.features), shapes.features, 1.0)
-    found["classes_bias"] = np.zeros(classes, np.float32)
-    return {
-        name: np.repeat(values[None], len(CHOICES), axis=0) if "/" in name else values
-        for name, values in found.items()
-    }
+    masks = np.zeros((frame + 1, frame, frame), np.float32)
+    for kernel in range(1, frame + 1, 2):
+        edge = (frame - kernel) // 2
+        masks[kernel, edge : frame - edge, edge : frame - edge] = 1
+    return masks.reshape(frame + 1, -1)
 
 
 class Network:
     """The forward pass of any paths.
 
     Args:
-        shapes: sizes of the network.
-        parameters: variables by name, as `initial_parameters` has them.
+        slots: what it consists of.
+        parameters: variables by name, as `supernet_weights.initial_parameters` has them.
     """
 
-    def __init__(self, shapes: Shapes, parameters: Mapping[str, tf.Variable]) -> None:
-        self.shapes = shapes
+    def __init__(self, slots: Slots, parameters: Mapping[str, tf.Variable]) -> None:
+        self.slots = slots
         self.parameters = parameters
-        self._taps = tf.constant(kernel_masks())
-        self._squeezes = tf.constant([float(choice.squeeze_excite) for choice in CHOICES])
-        self._widths = [tf.constant(width_masks(layer.inputs)) for layer in shapes.layers]
-        self._squeezed = [tf.constant(width_masks(layer.inputs, 4)) for layer in shapes.layers]
-        kinds = {(shapes.layers[0].size, 1)} | {(one.size, one.stride) for one in shapes.layers}
         # Made here, not in the traced functions: a graph must not carry megabytes of constants.
-        self._matrices = {kind: tf.constant(convolution_matrix(*kind)) for kind in kinds}
+        self.taps = tf.constant(kernel_masks(slots.frame))
+        self.tables = [tf.constant(slot.table) for slot in slots.chain]
+        depthwise: set[tuple[int, int]] = set()
+        full: set[tuple[int, int]] = set()
+        pooled: set[tuple[int, int]] = set()
+        for bank in slots.banks:
+            kind = (bank.size, bank.like.stride)
+            (full if bank.like.operator == "conv" else depthwise).add(kind)
+            if bank.has_skip("pool"):
+                pooled.add(kind)
+        frame = slots.frame
+        self.matrices = {
+            kind: tf.constant(convolution_matrix(kind[0], kind[1], frame)) for kind in depthwise
+        }
+        self.lines = {kind: tf.constant(_side_by_side(kind[0], kind[1], frame)) for kind in full}
+        self.pools = {kind: tf.constant(pooling_matrix(kind[0], kind[1])) for kind in pooled}
 
     def logits(
         self,
         genes: tf.Tensor,
         patches: tf.Tensor,
         normalising: tf.Tensor | None = None,
-        statistics: list[tuple[tf.Tensor, tf.Tensor]] | None = None,
+        statistics: dict[str, tuple[tf.Tensor, tf.Tensor]] | None = None,
     ) -> tf.Tensor:
         """Run paths.
 
         Args:
-            genes: int32, shape (paths, layers).
+            genes: int32, shape (paths, genes).
             patches: shape (paths or 1, 9 * channels, images, pixels).
             normalising: how many images, from the first, batch norm takes its statistics from; None
                 is all of them.
-            statistics: receives mean and variance of every batch norm, each (paths or 1, channels).
+            statistics: receives mean and variance of every batch norm by the name of its
+                parameters, each (paths or 1, channels).
 
         Returns:
             Shape (paths, images, classes).
         """
+        run = _Pass(self, normalising, statistics)
+        return run.logits(genes, patches)
 
-        def norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
-            seen = x if normalising is None else x[:, :, :normalising]
-            mean = tf.reduce_mean(seen, [2, 3], keepdims=True)
-            variance = tf.reduce_mean(tf.square(seen - mean), [2, 3], keepdims=True)
-            if statistics is not None:
-                statistics.append((mean[:, :, 0, 0], variance[:, :, 0, 0]))
-            scale = tf.math.rsqrt(variance + EPSILON) * gamma[:, :, None, None]
-            return x * scale + (beta[:, :, None, None] - mean * scale)
 
-        own = {name: value[None] for name, value in self.parameters.items() if "/" not in name}
+def _side_by_side(size: int, stride: int, frame: int) -> FloatArray:
+    """Return the taps of a line as one matrix, shape (in, frame * out)."""
+    return np.ascontiguousarray(tap_line(size, stride, frame).transpose(1, 0, 2)).reshape(size, -1)
 
-        def shared_norm(x: tf.Tensor, name: str) -> tf.Tensor:
-            return norm(x, own[name + "_gamma"], own[name + "_beta"])
 
-        x = _activate(shared_norm(_pointwise(patches, own["stem"]), "stem"), "hard_swish")
-        first = (self.shapes.layers[0].size, 1)
-        x = self._depthwise(x, own["depthwise"] * self._taps[0], *first)
-        x = _activate(shared_norm(x, "depthwise"), "relu")
-        x = shared_norm(_pointwise(x, own["pointwise"]), "pointwise")
-        for index, layer in enumerate(self.shapes.layers):
-            y = self._branch(x, genes[:, index], index, norm)
-            x = x + y if layer.residual else y
-        x = _activate(shared_norm(_pointwise(x, own["last"]), "last"), "hard_swish")
+class _Choice:
+    """What paths have in one slot, a number each: columns of the slot's table."""
+
+    def __init__(self, rows: tf.Tensor) -> None:
+        self.rows = rows
+        (
+            self.bank,
+            self.row,
+            self.kernel,
+            self.expanded,
+            self.squeezed,
+            self.filters,
+            self.identity,
+            self.pool,
+        ) = tf.unstack(rows, axis=1)
+
+
+class _Pass:
+    """One forward pass."""
+
+    def __init__(
+        self,
+        network: Network,
+        normalising: tf.Tensor | None,
+        statistics: dict[str, tuple[tf.Tensor, tf.Tensor]] | None,
+    ) -> None:
+        self.network = network
+        self.parameters = network.parameters
+        self.normalising = normalising
+        self.statistics = statistics
+        self.apart = False
+
+    def logits(self, genes: tf.Tensor, patches: tf.Tensor) -> tf.Tensor:
+        skeleton = self.network.slots.skeleton
+        x = self._fixed(patches, "stem", skeleton.stem_act)
+        for slot, table in zip(self.network.slots.chain, self.network.tables, strict=True):
+            combination = tf.zeros(tf.shape(x)[:1], tf.int32)
+            if slot.genes:
+                chosen = tf.gather(genes, slot.genes, axis=1)
+                combination = tf.reduce_sum(chosen * tf.constant(slot.radix), axis=1)
+                x = self._for_each(x, tf.shape(genes)[0])
+            choice = _Choice(tf.gather(table, combination))
+            x = self._layer(x, slot.banks[0], choice) if slot.plain else self._any(x, slot, choice)
+        x = self._fixed(x, "last", skeleton.last_act)
         x = tf.reduce_mean(x, 3)
-        x = _activate(tf.matmul(own["features"], x), "hard_swish")
-        x = tf.matmul(own["classes"], x) + own["classes_bias"][:, :, None]
+        if skeleton.features:
+            x = activate(tf.matmul(self.parameters["features"][None], x), skeleton.last_act)
+        x = tf.matmul(self.parameters["classes"][None], x)
+        x += self.parameters["classes_bias"][None, :, None]
         return tf.transpose(x, [0, 2, 1])
 
-    def _branch(self, x: tf.Tensor, genes: tf.Tensor, index: int, norm: Any) -> tf.Tensor:
-        layer = self.shapes.layers[index]
+    def _fixed(self, x: tf.Tensor, name: str, act: str) -> tf.Tensor:
+        """Run a pointwise convolution that all paths have."""
+        gamma, beta = (self.parameters[name + kind][None] for kind in ("_gamma", "_beta"))
+        return activate(
+            self._norm(_pointwise(x, self.parameters[name][None]), name, gamma, beta), act
+        )
 
-        def chosen(name: str) -> tf.Tensor:
-            return tf.gather(self.parameters[f"{index}/{name}"], genes)
+    def _for_each(self, x: tf.Tensor, paths: tf.Tensor) -> tf.Tensor:
+        """Return maps that all paths share so far, or that are theirs already, for each path."""
+        if self.apart:
+            return x
+        self.apart = True
+        shape = x.shape
+        return tf.ensure_shape(
+            tf.broadcast_to(x, tf.concat([paths[None], tf.shape(x)[1:]], 0)), [None, *shape[1:]]
+        )
 
-        width = tf.gather(self._widths[index], genes)
-        # gamma = beta = 0 silences the channels that a smaller expansion does not have.
-        y = _pointwise(x, chosen("expand"))
-        y = norm(y, chosen("expand_gamma") * width, chosen("expand_beta") * width)
-        y = _activate(y, layer.act)
-        kernel = chosen("depthwise") * tf.gather(self._taps, genes)
-        y = self._depthwise(y, kernel, layer.size, layer.stride)
-        y = norm(y, chosen("depthwise_gamma") * width, chosen("depthwise_beta") * width)
-        y = _activate(y, layer.act)
-        z = tf.matmul(chosen("squeeze"), tf.reduce_mean(y, 3)) + chosen("squeeze_bias")[..., None]
-        z = _activate(z, layer.act) * tf.gather(self._squeezed[index], genes)[..., None]
-        z = tf.matmul(chosen("excite"), z) + chosen("excite_bias")[..., None]
-        used = tf.gather(self._squeezes, genes)[:, None, None]
-        y *= (1 - used + used * tf.nn.relu6(z + 3) / 6)[..., None]
-        y = _pointwise(y, chosen("project"))
-        return norm(y, chosen("project_gamma"), chosen("project_beta"))
+    def _any(self, x: tf.Tensor, slot: Slot, choice: _Choice) -> tf.Tensor:
+        """Run a slot in which paths have layers of different banks, or none."""
+        # What is absent has the lowest number, and comes first.
+        order = tf.argsort(choice.bank, stable=True)
+        inverse = tf.math.invert_permutation(order)
+        kinds = range(ABSENT, len(slot.banks))
+        sizes = tf.stack(
+            [tf.math.count_nonzero(choice.bank == kind, dtype=tf.int32) for kind in kinds]
+        )
+        maps = tf.split(permute(x, order, inverse), sizes, num=len(kinds))
+        rows = tf.split(tf.gather(choice.rows, order), sizes, num=len(kinds))
+        results = maps[:1]
+        for bank, each, chosen in zip(slot.banks, maps[1:], rows[1:], strict=True):
+            # A traced graph has all banks, since it does not know the paths.
+            if not tf.executing_eagerly() or len(chosen):
+                results.append(self._layer(each, bank, _Choice(chosen)))
+        if not slot.optional:
+            results = results[1:]
+        return permute(tf.concat(results, 0), inverse, order)
 
-    def _depthwise(self, x: tf.Tensor, kernel: tf.Tensor, size: int, stride: int) -> tf.Tensor:
-        matrix = tf.matmul(tf.reshape(kernel, [-1, FRAME * FRAME]), self._matrices[size, stride])
+    def _layer(self, x: tf.Tensor, bank: Bank, choice: _Choice) -> tf.Tensor:
+        """Run layers of one bank."""
+        like = bank.like
+        kernel = self._chosen(bank, "kernel", choice)
+        taps = tf.gather(self.network.taps, choice.kernel)[:, None]
+        if like.operator == "conv":
+            wide = tf.reshape(
+                masked(kernel, taps[:, None]), [-1, bank.filters, bank.inputs * taps.shape[2]]
+            )
+            y = self._normed(_pointwise(self._patches(x, bank), wide), bank, "kernel", choice)
+            y = self._squeeze_excite(activate(y, like.act), bank, choice)
+        else:
+            y = x
+            if like.operator == "mbconv":
+                y = self._normed(
+                    _pointwise(y, self._chosen(bank, "expand", choice)), bank, "expand", choice
+                )
+                y = activate(y, like.act)
+            y = self._depthwise(y[:, : bank.expanded], masked(kernel, taps), bank)
+            y = activate(self._normed(y, bank, "kernel", choice), like.act)
+            y = self._squeeze_excite(y, bank, choice)
+            y = _pointwise(y, self._chosen(bank, "project", choice))
+            y = self._normed(y, bank, "project", choice)
+        return self._with_skip(x, y, bank, choice)
+
+    def _with_skip(self, x: tf.Tensor, y: tf.Tensor, bank: Bank, choice: _Choice) -> tf.Tensor:
+        # Where there is a skip, input and output are equally wide, so that what is cut off is zero.
+        x = x[:, : bank.filters]
+        if bank.filters > x.shape[1]:
+            x = tf.pad(x, [[0, 0], [0, bank.filters - x.shape[1]], [0, 0], [0, 0]])
+        if bank.always_residual:
+            return x + y
+        if bank.has_skip("identity"):
+            y += masked(x, _factor(choice.identity))
+        if bank.has_skip("pool"):
+            y += masked(self._pooled(x, bank), _factor(choice.pool))
+        return y
+
+    def _pooled(self, x: tf.Tensor, bank: Bank) -> tf.Tensor:
+        matrix = self.network.pools[bank.size, bank.like.stride]
+        pooled = tf.matmul(tf.reshape(x, [-1, bank.size**2]), matrix)
+        return tf.reshape(pooled, [-1, bank.filters, tf.shape(x)[2], matrix.shape[1]])
+
+    def _squeeze_excite(self, y: tf.Tensor, bank: Bank, choice: _Choice) -> tf.Tensor:
+        if not bank.squeezed:
+            return y
+
+        def weights(name: str) -> tf.Tensor:
+            return self._chosen(bank, name, choice)
+
+        z = product(weights("squeeze"), tf.reduce_mean(y, 3)) + weights("squeeze_bias")[..., None]
+        there = _first(choice.squeezed, bank.squeezed)[..., None]
+        z = masked(activate(z, bank.like.se_act), there)
+        z = product(weights("excite"), z) + weights("excite_bias")[..., None]
+        gate = tf.nn.relu6(z + 3) / 6 if bank.like.se_gate == "hard_sigmoid" else tf.sigmoid(z)
+        used = tf.cast(choice.squeezed > 0, tf.float32)[:, None, None]
+        return rescaled(y, 1 + masked(gate - 1, used))
+
+    def _chosen(self, bank: Bank, name: str, choice: _Choice) -> tf.Tensor:
+        return rows_of(self.parameters[f"{bank.name}/{name}"], choice.row)
+
+    def _normed(self, x: tf.Tensor, bank: Bank, name: str, choice: _Choice) -> tf.Tensor:
+        """Run a batch norm, and silence the channels that a smaller layer does not have."""
+        gamma, beta = (self._chosen(bank, name + kind, choice) for kind in ("_gamma", "_beta"))
+        project = name == "project"
+        widths = {(x.filters if project else x.expanded) for x in bank.layers}
+        most = bank.filters if project else bank.expanded
+        if widths != {most}:
+            width = _first(choice.filters if project else choice.expanded, most)
+            gamma, beta = masked(gamma, width), masked(beta, width)
+        return self._norm(x, f"{bank.name}/{name}", gamma, beta)
+
+    def _norm(self, x: tf.Tensor, name: str, gamma: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
+        if self.normalising is None and self.statistics is None:
+            return batch_norm(x, gamma, beta)
+        found = moments(x if self.normalising is None else x[:, :, : self.normalising])
+        if self.statistics is not None:
+            self.statistics[name] = (found[0][:, :, 0, 0], found[1][:, :, 0, 0])
+        return apply_norm(x, found, gamma, beta)
+
+    def _depthwise(self, x: tf.Tensor, kernel: tf.Tensor, bank: Bank) -> tf.Tensor:
+        size, stride, taps = bank.size, bank.like.stride, kernel.shape[2]
+        matrix = tf.matmul(tf.reshape(kernel, [-1, taps]), self.network.matrices[size, stride])
         pixels_out = (-(-size // stride)) ** 2
-        return tf.matmul(x, tf.reshape(matrix, [-1, kernel.shape[1], size * size, pixels_out]))
+        return product(x, tf.reshape(matrix, [-1, bank.expanded, size * size, pixels_out]))
+
+    def _patches(self, x: tf.Tensor, bank: Bank) -> tf.Tensor:
+        """Cut the patches of a full convolution, (paths, channels * taps, images, pixels out)."""
+        size, stride, frame = bank.size, bank.like.stride, self.network.slots.frame
+        line, out, channels = self.network.lines[size, stride], -(-size // stride), bank.inputs
+        images = tf.shape(x)[2]
+        rows = tf.matmul(tf.reshape(x, [-1, size]), line)  # each row of pixels, all taps
+        rows = tf.transpose(tf.reshape(rows, [-1, size, frame * out]), [0, 2, 1])
+        both = tf.matmul(tf.reshape(rows, [-1, size]), line)
+        both = tf.reshape(both, [-1, channels, images, frame, out, frame, out])
+        # Axes now: path, channel, image, tap x, column, tap y, row.
+        both = tf.transpose(both, [0, 1, 5, 3, 2, 6, 4])
+        return tf.reshape(both, [-1, channels * frame * frame, images, out * out])
 
 
 def _pointwise(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     channels, images, pixels = x.shape[1], tf.shape(x)[2], x.shape[3]
-    y = tf.matmul(weights, tf.reshape(x, [-1, channels, images * pixels]))
+    flat = tf.reshape(x, [-1, channels, images * pixels])
+    # One set of weights for all paths is the only product that broadcasts.
+    y = tf.matmul(weights, flat) if weights.shape[0] == 1 else product(weights, flat)
     return tf.reshape(y, [-1, weights.shape[1], images, pixels])
 
 
-def _activate(x: tf.Tensor, act: str) -> tf.Tensor:
-    return tf.nn.relu(x) if act == "relu" else x * tf.nn.relu6(x + 3) * (1 / 6)
+def _first(widths: tf.Tensor, most: int) -> tf.Tensor:
+    """Return ones for the first channels and zeros for the others, shape (paths, most)."""
+    return tf.cast(tf.range(most)[None] < widths[:, None], tf.float32)
 
 
-def path_weights(
-    shapes: Shapes,
-    parameters: Mapping[str, FloatArray],
-    statistics: list[tuple[FloatArray, FloatArray]],
-    genes: tuple[int, ...],
-) -> Iterator[FloatArray]:
-    """Yield the weights of one path in the order and layout of the network that it decodes to.
-
-    Args:
-        shapes: sizes of the supernet.
-        parameters: arrays by name, as `initial_parameters` has them.
-        statistics: mean and variance of every batch norm, in order, each (channels,).
-        genes: the path.
-    """
-    moments = iter(statistics)
-
-    def conv(kernel: FloatArray, taps: int = 1) -> FloatArray:
-        return kernel.reshape(len(kernel), taps, taps, -1)
-
-    def depthwise(kernel: FloatArray, taps: int) -> FloatArray:
-        edge = (FRAME - taps) // 2
-        frame = kernel.reshape(-1, FRAME, FRAME)[:, edge : FRAME - edge, edge : FRAME - edge]
-        return frame.transpose(1, 2, 0)[None]
-
-    def norm(name: str, width: int, choice: int | None = None) -> Iterator[FloatArray]:
-        for kind in ("_gamma", "_beta"):
-            values = parameters[name + kind]
-            yield (values if choice is None else values[choice])[:width]
-        yield from (values[:width] for values in next(moments))
-
-    yield parameters["stem"].reshape(shapes.stem, 3, 3, -1)
-    yield from norm("stem", shapes.stem)
-    yield depthwise(parameters["depthwise"], 3)
-    yield from norm("depthwise", shapes.stem)
-    yield conv(parameters["pointwise"])
-    yield from norm("pointwise", shapes.stem)
-    for index, (layer, gene) in enumerate(zip(shapes.layers, genes, strict=True)):
-        choice = CHOICES[gene]
-        own = {
-            name.partition("/")[2]: values[gene]
-            for name, values in parameters.items()
-            if name.startswith(f"{index}/")
-        }
-        width, squeezed = choice.expansion * layer.inputs, choice.expansion * layer.inputs // 4
-        yield conv(own["expand"][:width])
-        yield from norm(f"{index}/expand", width, gene)
-        yield depthwise(own["depthwise"][:width], choice.kernel)
-        yield from norm(f"{index}/depthwise", width, gene)
-        if choice.squeeze_excite:
-            yield conv(own["squeeze"][:squeezed, :width])
-            yield own["squeeze_bias"][:squeezed]
-            yield conv(own["excite"][:width, :squeezed])
-            yield own["excite_bias"][:width]
-        yield conv(own["project"][:, :width])
-        yield from norm(f"{index}/project", layer.filters, gene)
-    yield conv(parameters["last"])
-    yield from norm("last", shapes.last)
-    yield conv(parameters["features"])
-    yield parameters["classes"]
-    yield parameters["classes_bias"]
+def _factor(column: tf.Tensor) -> tf.Tensor:
+    return tf.cast(column, tf.float32)[:, None, None, None]

@@ -57,10 +57,17 @@ def no_real_phones() -> Iterator[None]:
         yield
 
 
+def _has_ray() -> bool:
+    try:  # a folder called ray is no Ray, and is found as well
+        return importlib.util.find_spec("ray.cluster_utils") is not None
+    except ModuleNotFoundError:
+        return False
+
+
 @pytest.fixture(scope="session")
 def ray_hosts() -> Iterator[Any]:
     """A Ray cluster of two hosts with two CPUs each; the second offers the phone A."""
-    require("Ray", importlib.util.find_spec("ray") is not None, "pip install 'latlas[cluster]'")
+    require("Ray", _has_ray(), "pip install 'latlas[cluster]'")
     with pytest.MonkeyPatch.context() as patch:
         path = os.pathsep.join(
             [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parent)]

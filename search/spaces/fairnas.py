@@ -14,9 +14,10 @@ from latlas.profiler.graph import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
 from latlas.search.protocols import Genes
 from latlas.search.spaces.layerwise import LayerwiseSpace
+from latlas.search.spaces.shared import SharedLayer, Skeleton
 
 
-class Layer(NamedTuple):
+class SearchableLayer(NamedTuple):
     """What the skeleton fixes of a searchable layer."""
 
     filters: int
@@ -31,7 +32,7 @@ class Choice(NamedTuple):
 
 
 LAYERS = tuple(
-    Layer(filters, 2 if index in (0, 2, 6, 14) else 1)
+    SearchableLayer(filters, 2 if index in (0, 2, 6, 14) else 1)
     for index, filters in enumerate([32] * 2 + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320])
 )
 CHOICES = tuple(Choice(kernel, expansion) for kernel in (3, 5, 7) for expansion in (3, 6))
@@ -84,6 +85,18 @@ class FairnasSpace(LayerwiseSpace):
             expanded=b.shape(x)[3] * choice.expansion,
             stride=layer.stride,
         )
+
+    def supernet_skeleton(self) -> Skeleton:
+        """Return what all networks have."""
+        return Skeleton(self.scaled(32), "relu6", 1280, "relu6")
+
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
+        """Return the layer of a block; every choice has weights of its own."""
+        if index == 0:
+            return (self.stem_layer("relu6"),)
+        if index > len(LAYERS):
+            return ()
+        return (self.mbconv_layer(index, values[0], CHOICES[values[0]], "relu6"),)
 
 
 def _pairs(text: str) -> tuple[tuple[int, int], ...]:

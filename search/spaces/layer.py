@@ -74,6 +74,18 @@ def append_layer(b: GraphBuilder, x: int, layer: Layer) -> int:
 def _excited(b: GraphBuilder, x: int, y: int, layer: Layer) -> int:
     if not layer.se:
         return y
-    wanted = b.shape(x if layer.se_of == "input" else y)[3] * layer.se
+    squeezed = squeezed_channels(layer, b.shape(x)[3], b.shape(y)[3])
+    return squeeze_excite(b, y, squeezed, act=layer.se_act, gate=layer.gate)
+
+
+def squeezed_channels(layer: Layer, inputs: int, gated: int) -> int:
+    """Return the channels of a layer's squeeze-and-excitation.
+
+    Args:
+        layer: which has one.
+        inputs: channels that the layer reads.
+        gated: channels that are gated.
+    """
+    wanted = (inputs if layer.se_of == "input" else gated) * layer.se
     rounded = round_channels(wanted, layer.se_divisor) if layer.se_divisor > 1 else int(wanted)
-    return squeeze_excite(b, y, max(1, rounded), act=layer.se_act, gate=layer.gate)
+    return max(1, rounded)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from latlas.profiler.errors import SearchError
 from latlas.profiler.ops import Shape
 from latlas.search.spaces.blockwise import BlockwiseSpace
+from latlas.search.spaces.shared import SharedLayer, Skeleton
 
 
 class SkeletonLayer(Protocol):
@@ -21,6 +22,20 @@ class SkeletonLayer(Protocol):
     @property
     def stride(self) -> int:
         """Stride, in both directions."""
+        ...
+
+
+class KernelAndExpansion(Protocol):
+    """What every choice of a layer has."""
+
+    @property
+    def kernel(self) -> int:
+        """Height and width of the depthwise convolution."""
+        ...
+
+    @property
+    def expansion(self) -> int:
+        """Expanded channels over the layer's input channels."""
         ...
 
 
@@ -52,6 +67,45 @@ class LayerwiseSpace(BlockwiseSpace):
         before = self.layers[: index - 1]
         side = self.side([2, *(layer.stride for layer in before)])
         return 1, side, side, self.scaled(before[-1].filters if before else 16)
+
+    def supernet_skeleton(self) -> Skeleton:
+        """Return what all networks of the space have, for a supernet."""
+        raise NotImplementedError
+
+    def stem_layer(self, act: str) -> SharedLayer:
+        """Return the separable convolution of the stem, for a supernet."""
+        inputs = self.supernet_skeleton().stem
+        return SharedLayer(
+            "separable", inputs, inputs, self.scaled(16), 3, 1, act, bank="separable"
+        )
+
+    def mbconv_layer(
+        self, index: int, gene: int, choice: KernelAndExpansion, act: str, squeezed: int = 0
+    ) -> SharedLayer:
+        """Return the inverted bottleneck that a gene chooses, for a supernet.
+
+        Args:
+            index: of the block, from 1.
+            gene: its weights' row.
+            choice: what the gene stands for.
+            act: activation, also of squeeze-and-excitation.
+            squeezed: channels of squeeze-and-excitation.
+        """
+        layer = self.layers[index - 1]
+        inputs, filters = self.input_shape(index, (gene,))[3], self.scaled(layer.filters)
+        return SharedLayer(
+            "mbconv",
+            inputs,
+            inputs * choice.expansion,
+            filters,
+            choice.kernel,
+            layer.stride,
+            act,
+            squeezed,
+            act,
+            skip="identity" if layer.stride == 1 and inputs == filters else "none",
+            row=gene,
+        )
 
     def genes_of(self, chosen: Sequence[Any]) -> tuple[int, ...]:
         """Return the chromosome of one choice for each layer.

@@ -32,6 +32,7 @@ from latlas.search.protocols import Genes
 from latlas.search.spaces.blockwise import BlockwiseSpace
 from latlas.search.spaces.layer import Layer, append_layer
 from latlas.search.spaces.settings import Settings
+from latlas.search.spaces.shared import SharedLayer, Skeleton, shared
 
 OPERATORS = ("conv", "separable", "mbconv3", "mbconv6")
 KERNELS = (3, 5)
@@ -265,6 +266,25 @@ class MnasnetSpace(BlockwiseSpace):
             stride = self.skeleton[index - 1].stride if layer == 0 else 1
             x = append_layer(b, x, _layer(block, self.scaled(block.filters), stride))
         return x
+
+    def supernet_skeleton(self) -> Skeleton:
+        """Return what all networks have."""
+        return Skeleton(self.scaled(32), "relu", 1280, "relu")
+
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
+        """Return the layers of a block, for a supernet.
+
+        Every layer of every operator has weights of its own; the kernels of 3 are the middle of
+        those of 5, fewer filters the first of most, and a shallow block the start of a deep one.
+        """
+        if not 0 < index <= len(self.skeleton):
+            return ()
+        block, base = self._block(index - 1, values[-DECISIONS:]), self.skeleton[index - 1]
+        inputs, filters = self.input_shape(index, values)[3], self.scaled(block.filters)
+        first = shared(_layer(block, filters, base.stride), inputs, bank=block.operator)
+        later = shared(_layer(block, filters, 1), filters, bank=block.operator)
+        depths = range(1, max(_layers(base)))
+        return (first, *(later if depth < block.layers else None for depth in depths))
 
 
 def _layers(base: BaseBlock) -> tuple[int, int, int]:

@@ -14,9 +14,10 @@ from latlas.profiler.graph import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
 from latlas.search.protocols import Genes
 from latlas.search.spaces.layerwise import LayerwiseSpace
+from latlas.search.spaces.shared import SharedLayer, Skeleton
 
 
-class Layer(NamedTuple):
+class SearchableLayer(NamedTuple):
     """What the skeleton fixes of a searchable layer."""
 
     filters: int
@@ -33,7 +34,7 @@ class Choice(NamedTuple):
 
 
 LAYERS = tuple(
-    Layer(filters, stride, "relu" if index < 5 else "hard_swish")
+    SearchableLayer(filters, stride, "relu" if index < 5 else "hard_swish")
     for index, (filters, stride) in enumerate(
         [(24, 2), (24, 1), (40, 2), (40, 1), (40, 1), (80, 2), (80, 1)]
         + [(80, 1), (80, 1), (112, 1), (112, 1), (160, 2), (160, 1), (160, 1)]
@@ -101,6 +102,21 @@ class MogaSpace(LayerwiseSpace):
             se_channels=expanded // 4 if choice.squeeze_excite else 0,
             se_act=layer.act,
         )
+
+    def supernet_skeleton(self) -> Skeleton:
+        """Return what all networks have."""
+        return Skeleton(self.scaled(16), "hard_swish", self.scaled(960), "hard_swish", 1280)
+
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
+        """Return the layer of a block; every choice has weights of its own."""
+        if index == 0:
+            return (self.stem_layer("relu"),)
+        if index > len(LAYERS):
+            return ()
+        layer, choice = LAYERS[index - 1], CHOICES[values[0]]
+        expanded = self.input_shape(index, values)[3] * choice.expansion
+        squeezed = expanded // 4 if choice.squeeze_excite else 0
+        return (self.mbconv_layer(index, values[0], choice, layer.act, squeezed),)
 
 
 ARCHITECTURES: dict[str, tuple[tuple[int, int, int], ...]] = {

@@ -17,9 +17,11 @@ from latlas.lazy_group import LazyGroup
 COMMANDS = {
     "devices": "List what can be measured: this machine and attached phones.",
     "doctor": "Check what is missing for CPU, GPU and phones, and how to mend it.",
+    "report": "Write a page about tables, models, predictors and studies.",
     "zoo": "List reference networks, or write one as a .tflite file.",
     "bench": "Measure .tflite models on a device.",
     "profile": "Measure the kernels of a search space or of models into a latency table.",
+    "table": "Show, merge, compare and export latency tables.",
     "fusion": "Find out which operators a delegate runs as one.",
     "fit": "Learn a predictor from a latency table.",
     "predict": "Predict the latency of .tflite models.",

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-import phone_recordings as recordings
+from scripts import benchmark
 
 from latlas.predictor.fit import fit
 from latlas.profiler.kernel import Kernel
 
+recordings = benchmark("phone_recordings")
 Row = recordings.Row
 
 

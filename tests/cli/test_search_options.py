@@ -166,7 +166,8 @@ def test_wrong_usage_is_said_before_anything_is_written(
 
 
 @pytest.mark.parametrize(
-    ("searcher", "workers"), [("nsga2", 1), ("random", 1), ("evolution", 1), ("nsga2", 2)]
+    ("searcher", "workers"),
+    [("nsga2", 1), ("random", 1), ("evolution", 1), ("ppo", 1), ("nsga2", 2)],
 )
 def test_killed_and_resumed(
     predictor: Path, plug_in: Path, searcher: str, workers: int, request: pytest.FixtureRequest

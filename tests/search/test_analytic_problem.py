@@ -1,20 +1,17 @@
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import benchmark
 
 from latlas.profiler.count import count
 from latlas.search.spaces import MnasnetSpace, MogaSpace
 
 
-@pytest.fixture
-def problem(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    import analytic_problem
-
-    return analytic_problem
+@pytest.fixture(scope="module")
+def problem() -> Any:
+    return benchmark("analytic_problem")
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

@@ -14,13 +14,9 @@ from latlas.search.data import Dataset, Split, digits
 from latlas.search.protocols import Genes
 from latlas.search.significance import chance_level, is_above_chance
 from latlas.search.spaces.moga import CHOICES, LAYERS, MogaSpace
-from latlas.search.supernet import (
-    Supernet,
-    SupernetConfig,
-    SupernetOracle,
-    cosine_rate,
-    fair_paths,
-)
+from latlas.search.supernet import Supernet, SupernetOracle, cosine_rate
+from latlas.search.supernet_config import SupernetConfig
+from latlas.search.supernet_fairness import fair_paths
 from latlas.search.supernet_layers import convolution_matrix, cut_patches
 
 SPACE = MogaSpace(resolution=16, width=0.1, classes=10, channels=1)
@@ -79,7 +75,7 @@ def test_every_choice_is_trained_equally_often(trained: Supernet, data: Dataset)
 
 
 def test_fair_paths_draw_layers_independently() -> None:
-    drawn = [fair_paths(np.random.default_rng(seed)) for seed in range(50)]
+    drawn = [fair_paths(SPACE.choices, np.random.default_rng(seed)) for seed in range(50)]
     for paths in drawn:
         assert paths.shape == (12, 14)
         assert (np.sort(paths, axis=0) == np.arange(12)[:, None]).all()
@@ -89,6 +85,7 @@ def test_fair_paths_draw_layers_independently() -> None:
 
 def test_weights_change_only_after_the_last_path(data: Dataset) -> None:
     net = Supernet(SPACE, replace(CONFIG, paths_per_call=1))
+    paths = fair_paths(SPACE.choices, np.random.default_rng(0))
     before = values(net.parameters)
     inside = []
     accumulate = net.accumulate
@@ -98,11 +95,11 @@ def test_weights_change_only_after_the_last_path(data: Dataset) -> None:
         return accumulate(*arguments)
 
     net.accumulate = watched
-    net.train_step(np.random.default_rng(0), *batch(data), 0.1)
+    net.train_step(paths, *batch(data), 0.1)
     assert inside == [True] * 12
     after = values(net.parameters)
     # Every weight of every choice inside its masks has had a gradient: biases of what follows too.
-    for name in ("stem", "3/expand", "3/project", "classes"):
+    for name in ("stem", "4/mbconv/expand", "4/mbconv/project", "classes"):
         assert (after[name] != before[name]).reshape(len(after[name]), -1).any(axis=1).all()
     assert all((v.numpy() == 0).all() for v in net.gradients.values())
 
@@ -111,20 +108,21 @@ def test_a_path_touches_its_own_weights_only(data: Dataset) -> None:
     net = Supernet(SPACE, CONFIG)
     genes = tuple(i % 12 for i in range(14))
     net.accumulate(np.array([genes], np.int32), *batch(data))
+    banks = {bank.name: bank for bank in net.slots.banks}
     for name, gradient in values(net.gradients).items():
-        layer, _, kind = name.partition("/")
-        if not kind:
+        bank, _, kind = name.rpartition("/")
+        if not bank.endswith("mbconv"):
             continue
-        gene = genes[int(layer)]
+        gene = genes[int(bank.split("/")[0]) - 1]  # the first slot is the stem's
         others = np.delete(gradient, gene, axis=0)
         assert (others == 0).all(), name
         choice = CHOICES[gene]
         if kind.startswith(("squeeze", "excite")) and not choice.squeeze_excite:
             assert (gradient == 0).all(), name
-        elif kind == "depthwise":
+        elif kind == "kernel":
             frame = gradient[gene].reshape(-1, 7, 7)
             edge = (7 - choice.kernel) // 2
-            width = choice.expansion * net.shapes.layers[int(layer)].inputs
+            width = choice.expansion * banks[bank].inputs
             inner = frame[:width, edge : 7 - edge, edge : 7 - edge]
             assert np.abs(frame).sum() == pytest.approx(np.abs(inner).sum())
         if kind in ("expand", "project"):
@@ -250,7 +248,7 @@ def test_the_oracle_scores_once(
 
 
 def test_a_convolution_matrix_by_hand() -> None:
-    matrix = convolution_matrix(3, 1).reshape(7, 7, 3, 3, 3, 3)
+    matrix = convolution_matrix(3, 1, 7).reshape(7, 7, 3, 3, 3, 3)
     assert matrix[3, 3].reshape(9, 9) == pytest.approx(np.eye(9))
     # The tap above the middle reads the pixel above.
     assert matrix[2, 3, 0, 1, 1, 1] == 1
@@ -274,8 +272,10 @@ def test_misuse_is_refused(trained: Supernet, data: Dataset) -> None:
         Supernet(replace(SPACE, classes=3), CONFIG).fit(data, progress=False)
     with pytest.raises(SearchError, match="14 integers"):
         trained.correct([(12,) * 14], data.search)
-    with pytest.raises(SearchError, match="divides"):
-        SupernetConfig(paths_per_call=5)
+    with pytest.raises(SearchError, match="at least 1"):
+        SupernetConfig(paths_per_call=0)
+    with pytest.raises(SearchError, match="another supernet"):
+        trained.restart(replace(CONFIG, momentum=0.5))
     with pytest.raises(SearchError, match="became"):
         Supernet(SPACE, replace(CONFIG, learning_rate=1e30, warmup_steps=0, clip_norm=0)).fit(
             data, progress=False

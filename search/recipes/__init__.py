@@ -1,0 +1,1 @@
+"""Training recipes as TOML: the published ones, and one for digits."""

@@ -1,0 +1,1 @@
+"""Pages that show tables, models, predictors and studies."""

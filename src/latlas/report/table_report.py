@@ -1,0 +1,412 @@
+"""What a latency table holds: what was measured where, under which conditions, how well."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+from latlas.profiler.count import count
+from latlas.profiler.errors import GraphError, TableError
+from latlas.profiler.kernel import Kernel
+from latlas.profiler.measurement import Measurement
+from latlas.profiler.statistics import VERDICTS
+from latlas.profiler.table import Table
+from latlas.profiler.target import Target
+from latlas.report.figure import Axis, Bars, Block, Chart, Facts, Section, Series, Text, grid
+from latlas.report.text import duration, latency, percent
+
+T = TypeVar("T")
+
+SLOWEST = 15
+"""Kernels in the list of the slowest."""
+
+COLOURED_TYPES = 12
+"""Kernel types with a colour of their own, those that take the most time; the others are grey."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A kernel or network with a latency.
+
+    Attributes:
+        name: the kernel's type, or the network's name.
+        text: the graph.
+        latency_us: median of one invocation, in microseconds.
+        flops: of one invocation: two for each multiply-add; squeeze-and-excitation included.
+    """
+
+    name: str
+    text: str
+    latency_us: float
+    flops: float
+
+
+def table_report(table: Table, name: str) -> list[Section]:
+    """Return the sections on one table.
+
+    Args:
+        table: is read only.
+        name: what the user calls it.
+
+    Raises:
+        TableError: a measurement is of no kernel and of no network.
+    """
+    kernels = timed(table, "kernel")
+    networks = timed(table, "network")
+    return [
+        Section(f"Table {name}", [Text(str(table.target)), *_what(table)], level=1),
+        Section("Conditions over time", _conditions(table)),
+        Section("Noise and failures", _quality(table)),
+        Section("Latency over FLOPs", _latency_over_flops(kernels, networks)),
+        Section("Kernels", _kernels(kernels)),
+    ]
+
+
+def timed(table: Table, unit: str) -> list[Timed]:
+    """Return what was measured of a unit (``kernel`` or ``network``) and has a figure.
+
+    Raises:
+        TableError: the table holds something else under this name.
+    """
+    found = []
+    for measurement in table.measurements:
+        if measurement.unit == unit and measurement.summary is not None:
+            graph = measurement.to_graph()
+            size = count(graph)
+            name = kernel_type(measurement) if unit == "kernel" else measurement.name
+            flops = 2.0 * (size.madds + size.se_madds)
+            found.append(Timed(name, measurement.graph, measurement.summary.median_us, flops))
+    return found
+
+
+def kernel_type(measurement: Measurement) -> str:
+    """Return the type of a measured kernel.
+
+    Raises:
+        TableError: it is no kernel.
+    """
+    try:
+        return Kernel.from_text(measurement.graph).type
+    except GraphError as problem:
+        raise TableError(f"measurement {measurement.id!r:.80}: {problem}") from problem
+
+
+def _what(table: Table) -> list[Block]:
+    header = table.header
+    units = sorted({m.unit for m in table.measurements})
+    counts = Counter((m.unit, m.verdict) for m in table.measurements)
+    rows = [
+        (unit, sum(counts[unit, v] for v in VERDICTS), *(counts[unit, v] or "–" for v in VERDICTS))
+        for unit in units
+    ]
+    environment = ", ".join(f"{key} {value}" for key, value in header.environment.items())
+    blocks: list[Block] = [
+        Facts(
+            [
+                ("device", header.target.device),
+                ("runtime", header.target.runtime),
+                ("begun", header.created),
+                ("measured for", duration(sum(last for _, last in _sessions(table)))),
+                ("sessions", str(len(_sessions(table)) or "")),
+                ("environment", environment),
+                ("fusion rules", header.fusion_rules),
+                ("latlas", header.latlas),
+                ("warm-up", f"{table.warmups[-1].warmup_ms:g} ms" if table.warmups else ""),
+            ]
+        ),
+        grid(
+            ("unit", "measured", *(v.replace("_", " ") for v in VERDICTS)),
+            rows,
+            "What was measured, by verdict",
+        ),
+    ]
+    if not table.measurements:
+        blocks.append(Text("Nothing was accepted into this table yet.", warning=True))
+    if header.target.software:
+        text = "The adapter is a software renderer: no phone is like it."
+        blocks.append(Text(text, warning=True))
+    if table.open_count:
+        text = f"{table.open_count} measurements are open: a campaign runs, or was interrupted."
+        blocks.append(Text(text, warning=True))
+    return blocks
+
+
+def _sessions(table: Table) -> list[tuple[list[Measurement], float]]:
+    """Return the reference's measurements by session, and how long the session lasted, seconds.
+
+    Time begins anew with every session.
+    """
+    sessions: list[list[Measurement]] = []
+    last = float("inf")
+    for reference in table.references:
+        if reference.at_s < last:
+            sessions.append([])
+        sessions[-1].append(reference)
+        last = reference.at_s
+    return [(each, each[-1].at_s) for each in sessions]
+
+
+def _conditions(table: Table) -> list[Block]:
+    sessions = [
+        [m for m in references if m.summary is not None] for references, _ in _sessions(table)
+    ]
+    sessions = [each for each in sessions if each]
+    if not sessions:
+        return [Text("The reference kernel was not measured: nothing tells how steady it was.")]
+    medians = [m.summary.median_us for each in sessions for m in each if m.summary]
+    usual = median(medians)
+    series = []
+    offset = 0.0
+    for number, references in enumerate(sessions):
+        figures = [(m, m.summary) for m in references if m.summary is not None]
+        series.append(
+            Series(
+                f"session {number + 1}" if len(sessions) > 1 else "",
+                [(offset + m.at_s) / 60 for m, _ in figures],
+                [summary.median_us for _, summary in figures],
+                [
+                    f"reference {s.median_us:.1f} us ({s.median_us / usual - 1:+.1%})\n"
+                    f"5-95%: {s.p05_us:.1f}-{s.p95_us:.1f} us\nafter {duration(offset + m.at_s)}"
+                    for m, s in figures
+                ],
+                mark="line",
+                colour=number,
+                low=[summary.p05_us for _, summary in figures],
+                high=[summary.p95_us for _, summary in figures],
+            )
+        )
+        offset += references[-1].at_s
+    text = (
+        f"The reference kernel was measured {len(medians)} times: its median is {usual:.1f} us, "
+        f"its medians lie between {min(medians) / usual - 1:+.1%} and "
+        f"{max(medians) / usual - 1:+.1%} of that. {table.void_count} measurements were void, "
+        "because it had departed from its level, and were made again. Temperatures are not part "
+        "of a table: a phone that is hot is waited for, and heat shows here as a slower reference."
+    )
+    axes = Axis("minutes of measuring"), Axis("reference kernel, us")
+    note = "Median of every check; bars are the 5th and 95th percentile."
+    return [Text(text), Chart("The reference kernel", *axes, series[-40:], note, wide=True)]
+
+
+def _quality(table: Table) -> list[Block]:
+    blocks: list[Block] = []
+    series = []
+    for colour, unit in enumerate(("kernel", "network")):
+        found = [
+            (m.name, m.verdict, m.summary)
+            for m in table.measurements
+            if m.unit == unit and m.summary is not None
+        ]
+        if found:
+            spread = [summary.robust_cv for _, _, summary in found]
+            series.append(
+                Series(
+                    unit + "s",
+                    [summary.median_us / 1e3 for _, _, summary in found],
+                    [100 * each for each in spread],
+                    [
+                        f"{name}\n{latency(summary.median_us / 1e3)} ± {summary.robust_cv:.1%}"
+                        f"\n{summary.n} samples, {verdict}"
+                        for name, verdict, summary in found
+                    ],
+                    colour=colour,
+                )
+            )
+            blocks.append(
+                Text(
+                    f"Samples of half of the {unit}s spread by less than {median(spread):.2%} "
+                    "around their median (1.4826 MAD)."
+                )
+            )
+    if series:
+        axes = Axis("latency, ms", log=True), Axis("spread of the samples, %", log=True)
+        blocks.append(Chart("How far samples spread", *axes, series))
+    by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for m in table.measurements:
+        if m.verdict not in ("stable", "noisy"):
+            by_reason[m.verdict, m.reason].append(f"{m.unit} {m.name}")
+    if not by_reason:
+        return [*blocks, Text("Nothing failed, nothing was left to another delegate.")]
+    rows = [
+        (reason or "–", verdict.replace("_", " "), len(names), ", ".join(names[:3]))
+        for (verdict, reason), names in sorted(by_reason.items(), key=lambda i: -len(i[1]))
+    ]
+    header = ("reason", "verdict", "measurements", "for example")
+    return [*blocks, grid(header, rows, "What was not measured well", most=25)]
+
+
+def by_type(kernels: Sequence[Timed]) -> dict[str, list[Timed]]:
+    """Return kernels by type, the type that takes the most time first."""
+    groups: dict[str, list[Timed]] = defaultdict(list)
+    for kernel in kernels:
+        groups[kernel.name].append(kernel)
+    return dict(sorted(groups.items(), key=lambda item: -sum(k.latency_us for k in item[1])))
+
+
+def foremost(groups: Mapping[str, Sequence[T]]) -> list[tuple[str, int | None, list[T]]]:
+    """Return name, colour and members of the first groups, and all others as a grey one.
+
+    The grey one comes first, to be drawn below the others.
+
+    >>> groups = {str(i): [i] for i in range(14)}
+    >>> foremost(groups)[0], foremost(groups)[1]
+    (('2 other types', None, [12, 13]), ('0', 0, [0]))
+    """
+    names = list(groups)
+    others = names[COLOURED_TYPES:]
+    found: list[tuple[str, int | None, list[T]]] = []
+    if others:
+        members = [one for name in others for one in groups[name]]
+        found.append((f"{len(others)} other types", None, members))
+    named = enumerate(names[:COLOURED_TYPES])
+    return found + [(name, colour, list(groups[name])) for colour, name in named]
+
+
+def _latency_over_flops(kernels: Sequence[Timed], networks: Sequence[Timed]) -> list[Block]:
+    axes = Axis("FLOPs", log=True), Axis("latency, ms", log=True)
+    groups = by_type([kernel for kernel in kernels if kernel.flops])
+    series = [_points(name, members, colour) for name, colour, members in foremost(groups)]
+    blocks: list[Block] = []
+    if series:
+        note = "Kernels of the same FLOPs may be many times apart: FLOPs alone tell no latency."
+        blocks.append(Chart("Kernels", *axes, series, note))
+    if networks:
+        note = f"Rank correlation {_rank(networks)}."
+        blocks.append(Chart("Networks", *axes, [_points("", networks, 0)], note))
+    return blocks or [Text("Neither kernels with FLOPs nor networks were measured.")]
+
+
+def _rank(found: Sequence[Timed]) -> str:
+    from latlas.predictor.metrics import spearman
+
+    rank = spearman([one.flops for one in found], [one.latency_us for one in found])
+    return "–" if rank is None else f"{rank:.3f}"
+
+
+def _points(name: str, found: Sequence[Timed], colour: int | None) -> Series:
+    return Series(
+        name,
+        [one.flops for one in found],
+        [one.latency_us / 1e3 for one in found],
+        [
+            f"{one.name if name == '' else one.text}\n{latency(one.latency_us / 1e3)}, "
+            f"{one.flops / 1e6:.3g} MFLOPs\n{one.flops / one.latency_us / 1e3:.3g} GFLOP/s"
+            for one in found
+        ],
+        colour=colour,
+    )
+
+
+def _kernels(kernels: Sequence[Timed]) -> list[Block]:
+    if not kernels:
+        return [Text("No kernel was measured alone.")]
+    total = sum(kernel.latency_us for kernel in kernels)
+    groups = by_type(kernels)
+    rows = []
+    for name, members in groups.items():
+        times = [kernel.latency_us for kernel in members]
+        rates = [kernel.flops / kernel.latency_us / 1e3 for kernel in members if kernel.flops]
+        rows.append(
+            (
+                *(name, len(members), percent(sum(times) / total)),
+                *(latency(each / 1e3) for each in (min(times), median(times), max(times))),
+                f"{median(rates):.3g}" if rates else "–",
+            )
+        )
+    header = ("kernel type", "kernels", "of all time", "fastest", "median", "slowest", "GFLOP/s")
+    slowest = sorted(kernels, key=lambda kernel: -kernel.latency_us)[:SLOWEST]
+    return [
+        grid(header, rows, "Kernel types; GFLOP/s are the median of the type", most=25),
+        Bars(
+            "The slowest kernels",
+            "latency, ms",
+            [_label(kernel) for kernel in slowest],
+            [("", [kernel.latency_us / 1e3 for kernel in slowest])],
+            [[latency(kernel.latency_us / 1e3) for kernel in slowest]],
+        ),
+        grid(
+            ("kernel", "latency", "MFLOPs"),
+            [(k.text, latency(k.latency_us / 1e3), f"{k.flops / 1e6:.3g}") for k in slowest],
+        ),
+    ]
+
+
+def _label(kernel: Timed) -> str:
+    return f"{kernel.name} {kernel.text.split(' ')[0]}"
+
+
+def comparison_report(first: Table, second: Table, names: tuple[str, str]) -> list[Section]:
+    """Return the section on two tables side by side: what both measured.
+
+    Raises:
+        TableError: a measurement is of no kernel and of no network.
+    """
+    blocks: list[Block] = [
+        Facts([("x", f"{names[0]}: {first.target}"), ("y", f"{names[1]}: {second.target}")]),
+        Text(_differences(first.target, second.target)),
+    ]
+    figures: list[Block] = []
+    for unit in ("kernel", "network"):
+        by_name = unit == "network" and first.target.precision != second.target.precision
+        here, there = _keyed(first, unit, by_name), _keyed(second, unit, by_name)
+        both = [(here[key], there[key]) for key in here if key in there]
+        if both:
+            figures.append(_side_by_side(unit, both, names))
+        else:
+            blocks.append(Text(f"They have no {unit} in common."))
+    return [Section(f"{names[0]} against {names[1]}", [*blocks, *figures], level=1)]
+
+
+def _keyed(table: Table, unit: str, by_name: bool) -> dict[str, Timed]:
+    """Return what was measured by what it is known by in tables of both precisions.
+
+    A kernel of int8 is the counterpart of the one of float32; a network, of that of its name.
+    """
+    found = timed(table, unit)
+    return {one.name if by_name else one.text.replace(":int8", ""): one for one in found}
+
+
+def _differences(first: Target, second: Target) -> str:
+    mine, theirs = first.to_json(), second.to_json()
+    found = [
+        f"{key} ({mine[key]} against {theirs[key]})" for key in mine if mine[key] != theirs[key]
+    ]
+    if not found:
+        return "Both are of the same target."
+    return "The targets differ in " + ", ".join(found) + "."
+
+
+def _side_by_side(unit: str, pairs: Sequence[tuple[Timed, Timed]], names: tuple[str, str]) -> Chart:
+    from latlas.predictor.metrics import spearman
+
+    groups: dict[str, list[tuple[Timed, Timed]]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair[0].name if unit == "kernel" else ""].append(pair)
+    ordered = dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+    series = [
+        Series(
+            name,
+            [a.latency_us / 1e3 for a, _ in members],
+            [b.latency_us / 1e3 for _, b in members],
+            [
+                f"{a.text if unit == 'kernel' else a.name}\n{names[0]}: "
+                f"{latency(a.latency_us / 1e3)}\n{names[1]}: "
+                f"{latency(b.latency_us / 1e3)} (×{b.latency_us / a.latency_us:.2f})"
+                for a, b in members
+            ],
+            colour=colour,
+        )
+        for name, colour, members in foremost(ordered)
+    ]
+    rank = spearman([a.latency_us for a, _ in pairs], [b.latency_us for _, b in pairs])
+    ratio = median(b.latency_us / a.latency_us for a, b in pairs)
+    note = (
+        f"{len(pairs)} that both measured. Rank correlation "
+        + ("–" if rank is None else f"{rank:.3f}")
+        + f"; the median of {names[1]} over {names[0]} is {ratio:.2f}."
+    )
+    axes = [Axis(f"{name}, ms", log=True) for name in names]
+    return Chart(f"{unit.capitalize()}s", axes[0], axes[1], series, note, diagonal=True)
