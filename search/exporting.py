@@ -106,7 +106,13 @@ def write_weights(path: Path, weights: Weights, accuracy: float) -> None:
     names = sorted(weights)
     arrays = {f"weight{number}": weights[name] for number, name in enumerate(names)}
     with write_atomically(path, SearchError) as file:
-        np.savez(file, names=np.array(names), accuracy=np.array(accuracy), **arrays)
+        np.savez(
+            file,
+            allow_pickle=False,
+            names=np.array(names),
+            accuracy=np.array(accuracy),
+            **arrays,
+        )
 
 
 def read_weights(path: Path, graph: Graph) -> tuple[Weights, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from latlas.commands import search
+from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
 from latlas.search.protocols import Trial
@@ -30,9 +32,27 @@ def study_in(folder: Path, name: str, **settings: Any) -> Study:
     return study
 
 
+SMALL = """
+name = "small"
+[[blocks]]
+operator = "conv"
+filters = 8
+stride = 2
+[[blocks]]
+operator = "mbconv"
+kernel = 3
+expansion = [2, 3]
+filters = 16
+stride = 2
+[tail]
+features = 24
+"""
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return study_in(tmp_path / "study", "moga", resolution=32, width=0.1)
+    (tmp_path / "small.toml").write_text(SMALL)
+    return study_in(tmp_path / "study", f"toml:{tmp_path / 'small.toml'}", resolution=8)
 
 
 def invoke(*arguments: object) -> Any:
@@ -43,19 +63,14 @@ def invoke(*arguments: object) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def short_campaigns(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from latlas.profiler.campaign import CampaignSettings
-
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a busy machine does to measurements is tested elsewhere."""
     settings = CampaignSettings(
-        spread_floor=10.0, drift_floor=10.0, throttle=100.0, settle_s=0.0, max_s=60.0
+        max_attempts=1, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0.0
     )
-
-    def make(**given: Any) -> CampaignSettings:
-        return replace(settings, **given)
-
-    monkeypatch.setattr("latlas.profiler.campaign.CampaignSettings", make)
+    monkeypatch.setattr(
+        "latlas.profiler.campaign.CampaignSettings", lambda **given: replace(settings, **given)
+    )
 
 
 def test_trained_converted_scored_and_measured_once(study: Study) -> None:
@@ -72,9 +87,9 @@ def test_trained_converted_scored_and_measured_once(study: Study) -> None:
         assert file["latency"]["here"]["latency_ms"] > 0
         graph = load_tflite(file["path"])
         assert graph.is_float == (kind != "int8")
-        assert graph.inputs == ((1, 32, 32, 1),)
+        assert graph.inputs == ((1, 8, 8, 1),)
     sizes = {kind: file["bytes"] for kind, file in network["files"].items()}
-    assert sizes["fp16"] < 0.8 * sizes["float"]
+    assert sizes["fp16"] < sizes["float"]
 
     before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*.tflite")}
     assert invoke(*arguments) == document
