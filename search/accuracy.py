@@ -1,7 +1,7 @@
 """Where a search takes accuracies from, by what a user calls it.
 
-``supernet`` trains a supernet first and scores all architectures with its weights;
-``package.module:Name`` is the user's own code.
+``supernet`` trains a supernet first and scores all architectures with its weights; ``train:RECIPE``
+trains each alone; ``table:FILE`` looks them up; ``package.module:Name`` is the user's own code.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from latlas.profiler.errors import UsageError
 from latlas.search.evaluation import Outcome, measure_with
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
+from latlas.search.recipe import Recipe, load_recipe, recipe_names
+from latlas.search.recorded import TableOracle
 from latlas.search.searchers import plugin
 from latlas.search.significance import chance_level, is_above_chance
 from latlas.search.spaces.shared import require_supernet_space
 
 if TYPE_CHECKING:
     from latlas.search.supernet import SupernetOracle
+    from latlas.search.training import TrainOracle
 
 SUPERNET_IMAGE = 32
 SUPERNET_IMAGES = {"mnasnet": 16}
@@ -174,7 +177,107 @@ def open_supernet(choice: AccuracyChoice) -> SupernetSource:
     return SupernetSource(choice)
 
 
-KINDS: dict[str, Callable[[AccuracyChoice], AccuracySource]] = {"supernet": open_supernet}
+@dataclass(frozen=True)
+class TrainSource:
+    """Accuracies of architectures that are each trained alone."""
+
+    choice: AccuracyChoice
+    recipe: Recipe
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The space, the recipe, and the images."""
+        return self.open().identity
+
+    def open(self) -> TrainOracle:
+        """Open the images; networks get their size, channels and classes."""
+        from latlas.search.image_data import open_images
+        from latlas.search.training import TrainOracle
+
+        space: Any = self.choice.space
+        data = open_images(self.choice.dataset, self.recipe.resolution or space.resolution)
+        space = replace(
+            space,
+            resolution=data.size,
+            width=self.recipe.width or space.width,
+            classes=data.classes,
+            channels=data.shape[2],
+        )
+        return TrainOracle(space, data, self.recipe)
+
+    def report(self, oracle: TrainOracle) -> dict[str, Any]:
+        """Say on how many images they rest."""
+        counts = {part: oracle.data.count(part) for part in ("train", "search", "test")}
+        line = f"train: {counts['train']} images, scored on {counts['search']} others"
+        return {"images": counts, "epochs": self.recipe.epochs, "text": [line]}
+
+    def test(self, oracle: TrainOracle, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies on the test images."""
+        return oracle.test(genes)
+
+
+def open_train(choice: AccuracyChoice) -> TrainSource:
+    """Return accuracies of architectures that a recipe trains.
+
+    Raises:
+        UsageError: no recipe is named.
+        SearchError: there is no such recipe.
+    """
+    _, _, name = choice.text.partition(":")
+    if not name:
+        raise UsageError(
+            f"--accuracy train names a recipe: train:NAME or train:FILE.toml; there are "
+            f"{', '.join(recipe_names())}"
+        )
+    recipe = load_recipe(name)
+    if choice.epochs is not None:
+        recipe = replace(recipe, epochs=choice.epochs)
+    return TrainSource(choice, recipe)
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """Accuracies that a file lists."""
+
+    path: Path
+    choices: tuple[int, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the file holds."""
+        return self.open().identity
+
+    def open(self) -> TableOracle:
+        """Read the file."""
+        return TableOracle(self.path, self.choices)
+
+    def report(self, oracle: TableOracle) -> dict[str, Any]:
+        """Say how many architectures the file lists."""
+        count = len(oracle.accuracies)
+        return {"architectures": count, "text": [f"table: {count} architectures"]}
+
+    def test(self, oracle: TableOracle, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return NaNs."""
+        return np.full(len(genes), np.nan)
+
+
+def open_table(choice: AccuracyChoice) -> TableSource:
+    """Return the accuracies that a file lists.
+
+    Raises:
+        UsageError: no file is named.
+    """
+    _, _, name = choice.text.partition(":")
+    if not name:
+        raise UsageError("--accuracy table names a file: table:FILE")
+    return TableSource(Path(name), tuple(choice.space.choices))
+
+
+KINDS: dict[str, Callable[[AccuracyChoice], AccuracySource]] = {
+    "supernet": open_supernet,
+    "train": open_train,
+    "table": open_table,
+}
 
 
 @dataclass(frozen=True)

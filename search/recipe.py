@@ -106,6 +106,8 @@ class Recipe:
         batch_norm_momentum: share of old statistics that batch norm keeps at every step.
         recalibration_images: training images that batch norm takes its statistics from before the
             network is scored; 0: those of training are used.
+        resolution: height and width at which a search trains; unset: the space's.
+        width: factor of the channels of what a search trains; unset: the space's.
         optimizer, learning_rate, drop_path, augmentation: tables of their own.
 
     >>> load_recipe("mnasnet_imagenet").optimizer.kind
@@ -119,6 +121,8 @@ class Recipe:
     ema: float = 0.0
     batch_norm_momentum: float = 0.99
     recalibration_images: int = 1024
+    resolution: int | None = None
+    width: float | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     learning_rate: LearningRate = field(default_factory=LearningRate)
     drop_path: DropPathRate = field(default_factory=DropPathRate)
@@ -166,6 +170,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ema": (0, 0.999999),
     "batch_norm_momentum": (0, 0.9999),
     "recalibration_images": (0, 1 << 20),
+    "resolution": (8, 2048),
+    "width": (0.01, 16),
     "optimizer.momentum": (0, 0.9999),
     "optimizer.decay": (0, 0.99999),
     "optimizer.epsilon": (1e-12, 10),

@@ -1,20 +1,19 @@
-"""Accuracies that are known already: a recorded table, or a callable of the user's own."""
+"""Accuracies that were recorded: a table of architectures."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import importlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.profiler.errors import SearchError, UsageError
+from latlas.profiler.errors import SearchError
 from latlas.search.protocols import Genes
 
 MAX_TABLE_BYTES = 1 << 28
@@ -67,78 +66,6 @@ class TableOracle:
     def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
         """Return accuracies as fractions, shape (genes,)."""
         return np.array([self.accuracies.get(one, math.nan) for one in genes], dtype=np.float64)
-
-
-class CallableOracle:
-    """Accuracies from a function of the user's: genes in, a fraction out.
-
-    A class is called without arguments first, and what it makes is the function. It may have the
-    attributes ``standard_error`` and ``identity``, as every oracle.
-
-    Args:
-        spec: ``package.module:Name``, importable from where latlas runs.
-
-    Raises:
-        UsageError: there is no such callable.
-    """
-
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
-        self.function = _imported(spec)
-        self.errors: dict[Genes, str] = {}
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of one accuracy, if the callable says one, and 0 otherwise."""
-        return float(getattr(self.function, "standard_error", 0.0))
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the accuracies depend on: the callable's name, and its ``identity`` if any."""
-        return {
-            "kind": "module",
-            "callable": self.spec,
-            "identity": getattr(self.function, "identity", None),
-        }
-
-    def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
-        """Return accuracies as fractions, shape (genes,).
-
-        NaN stands for what the callable raised on or did not answer with a fraction; `errors` says
-        why.
-        """
-        return np.array([self._accuracy(one) for one in genes], dtype=np.float64)
-
-    def _accuracy(self, genes: Genes) -> float:
-        try:
-            accuracy = float(self.function(genes))
-        except Exception as problem:
-            self.errors[genes] = f"{self.spec} raised {type(problem).__name__}: {problem}"[:300]
-            return math.nan
-        if not 0 <= accuracy <= 1:
-            self.errors[genes] = f"{self.spec} returned {accuracy}; expected a fraction, 0 to 1"
-            return math.nan
-        return accuracy
-
-
-def _imported(spec: str) -> Callable[[Genes], float]:
-    module, _, name = spec.partition(":")
-    if not module or not name:
-        raise UsageError(f"{spec!r} is no callable; expected package.module:Name")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as problem:
-        raise UsageError(
-            f"cannot import {spec!r} ({problem}): its folder must be on Python's path, such as by "
-            "PYTHONPATH"
-        ) from problem
-    if isinstance(found, type):
-        found = found()
-    if not callable(found):
-        raise UsageError(f"{spec!r} is a {type(found).__name__} and cannot be called")
-    return found  # type: ignore[no-any-return]
 
 
 def _read(path: Path) -> bytes:

@@ -357,18 +357,29 @@ class TrainOracle:
                 self._known[one] = self._accuracy(one)
         return np.array([self._known[one] for one in genes], dtype=np.float64)
 
+    def test(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
+        """Return accuracies on the images of the final test; each is trained again for it."""
+        return np.array(
+            [self._trained([(self.data, self.seed)], one, "test") for one in genes], np.float64
+        )
+
     def _accuracy(self, genes: Genes) -> float:
-        parts = [(self.data, self.seed)]
+        runs = [(self.data, self.seed)]
         if self.folds:
-            parts = [
+            runs = [
                 (self.data.fold(self.folds, fold, self.seed + repeat), self.seed + repeat)
                 for repeat in range(self.repeats)
                 for fold in range(self.folds)
             ]
+        return self._trained(runs, genes, "search")
+
+    def _trained(self, runs: Sequence[tuple[ImageData, int]], genes: Genes, part: Part) -> float:
+        """Return the mean accuracy of a training for each of some images and seeds."""
         accuracies = []
-        for data, seed in parts:
+        for data, seed in runs:
             try:
-                result = train(self.space.decode(genes), data, self.recipe, seed=seed)
+                graph = self.space.decode(genes)
+                result = train(graph, data, self.recipe, seed=seed, part=part)
                 error = result.error
             except (LatlasError, tf.errors.OpError) as problem:
                 error = str(problem)[:300]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -15,11 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
-from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Array, Graph, GraphBuilder, Node, random_weights
-from latlas.profiler.kernel import split
+from latlas.profiler.graph import Array, Graph, GraphBuilder, random_weights
 from latlas.profiler.ops import Binary, Gather, Reduce
-from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 from latlas.search.keras_view import initial_weights, set_weights, to_keras, weights_of
@@ -90,47 +86,6 @@ def test_keras_computes_what_the_written_file_does(name: str) -> None:
     np.testing.assert_allclose(
         mine.reshape(theirs.shape), theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max()
     )
-
-
-def once(graph: Graph) -> Graph:
-    """Return the network with equal expressions computed once, as the converter does it.
-
-    NASNet's operators on one state share their ReLU then, which is fused with what is before it.
-    """
-    values = list(range(len(graph.inputs)))
-    known: dict[tuple[Any, ...], int] = {}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        inputs = tuple(values[value] for value in node.inputs)
-        key = (node.op, inputs)
-        if key not in known or node.op.weights(graph.input_shapes(node)):
-            known[key] = len(graph.inputs) + len(nodes)
-            nodes.append(replace(node, inputs=inputs))
-        values.append(known[key])
-    return Graph(graph.inputs, tuple(nodes), tuple(values[value] for value in graph.outputs))
-
-
-@pytest.mark.parametrize("name", ["moga", "nasnet"])
-def test_the_converter_finds_the_kernels_of_the_writer(name: str) -> None:
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    def kernels(graph: Graph, delegate: Any) -> list[str]:
-        found = split(fold(graph), rules_for(delegate))
-        return sorted(kernel.text for kernel in found if kernel.type != "reshape")
-
-    graph = network(name)
-    # Of random weights, since a batch norm that shifts by 0 would lose its addition.
-    model = to_keras(graph, weights=random_weights(graph))
-    function = tf.function(lambda image: model(image, training=False))
-    concrete = function.get_concrete_function(tf.TensorSpec(graph.inputs[0], tf.float32))
-    frozen = convert_variables_to_constants_v2(concrete)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    converted = read_tflite(converter.convert())
-    # Which of two operands an addition is fused with on the GPU follows from the order of the
-    # operators, and the converter orders a cell's otherwise.
-    for delegate in ("cpu", "gpu") if name == "moga" else ("cpu",):
-        assert kernels(once(graph), delegate) == kernels(converted, delegate)
 
 
 def test_noise_is_for_training_and_follows_the_clock() -> None:

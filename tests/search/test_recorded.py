@@ -2,13 +2,12 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latlas.profiler.errors import SearchError, UsageError
-from latlas.search.recorded import CallableOracle, TableOracle
+from latlas.profiler.errors import SearchError
+from latlas.search.recorded import TableOracle
 
 
 @pytest.mark.parametrize(
@@ -65,28 +64,3 @@ def test_nothing_but_our_error(tmp_path_factory: pytest.TempPathFactory, data: b
     path.write_bytes(data if name == "x.json" else b"genes,accuracy\n" + data)
     with suppress(SearchError):
         TableOracle(path)
-
-
-def test_callables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_accuracies.py").write_text(
-        "def half(genes): return sum(genes) / 10\n"
-        "class Model:\n"
-        "    standard_error = 0.02\n"
-        "    identity = {'epochs': 3}\n"
-        "    def __call__(self, genes): return 1 / genes[0]\n"
-        "number = 3\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    oracle = CallableOracle("my_accuracies:half")
-    found = oracle.evaluate([(1, 2), (50, 60)])
-    assert found[0] == 0.3
-    assert np.isnan(found[1])
-    assert "returned 11.0; expected a fraction" in oracle.errors[50, 60]
-    assert oracle.standard_error == 0
-    model = CallableOracle("my_accuracies:Model")
-    assert np.isnan(model.evaluate([(0,)])[0])
-    assert "raised ZeroDivisionError" in model.errors[(0,)]
-    assert (model.standard_error, model.identity["identity"]) == (0.02, {"epochs": 3})
-    for spec in ("my_accuracies", "my_accuracies:none", "no_such_module:x", "my_accuracies:number"):
-        with pytest.raises(UsageError):
-            CallableOracle(spec)

@@ -145,10 +145,11 @@ def worker_options(command: F) -> F:
 )
 @click.option(
     "--accuracy",
-    metavar="supernet|MODULE:NAME",
+    metavar="supernet|train:RECIPE|table:FILE|MODULE:NAME",
     default="supernet",
     show_default=True,
-    help="Where accuracies come from; MODULE:NAME is a function of yours, of genes.",
+    help="Where accuracies come from: a supernet, training each alone by a recipe, a recorded "
+    "table, or MODULE:NAME, a function of yours, of genes.",
 )
 @click.option("--dataset", default="digits", show_default=True)
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training.")
