@@ -3,9 +3,10 @@ from pathlib import Path
 from report_material import HOSTILE, NETWORKS, OTHER, TARGET, measured, network, write_table
 
 from latlas.profiler.table import Table, TableWriter
+from latlas.report.comparison_report import comparison_report
 from latlas.report.figure import Block, Chart, Grid, Section, Text
 from latlas.report.page import page
-from latlas.report.table_report import comparison_report, foremost, table_report, timed
+from latlas.report.table_report import foremost, table_report, timed
 
 
 def blocks(sections: list[Section]) -> list[Block]:

@@ -16,8 +16,9 @@ from latlas.predictor import file
 from latlas.predictor.families import Families
 from latlas.profiler.errors import UsageError
 from latlas.profiler.table import JOURNAL, Table
+from latlas.report.comparison_report import comparison_report
 from latlas.report.figure import Section
-from latlas.report.table_report import comparison_report, table_report
+from latlas.report.table_report import table_report
 
 if TYPE_CHECKING:
     from latlas.predictor.predictor import LatencyPredictor

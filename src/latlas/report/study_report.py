@@ -37,6 +37,9 @@ DRAWN = 6
 LISTED = 40
 """Architectures of the front in the list."""
 
+MAX_OBJECTIVES = 4
+"""The hypervolume of more would take too long."""
+
 CHECKPOINTS = 60
 """Places at which the hypervolume is worked out."""
 
@@ -110,10 +113,15 @@ def _space(study: Study) -> tuple[Space | None, str]:
         return None, f"The architectures cannot be drawn: {problem}"
 
 
+_TOLD = ("objectives", "constraints")
+"""Settings of searchers that are shown already."""
+
+
 def _plain(value: object) -> str:
     """Return a setting in words."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items() if each != {})
+        told = {key: each for key, each in value.items() if key not in _TOLD and each is not None}
+        return ", ".join(f"{key} {_plain(each)}" for key, each in told.items() if each != {})
     if isinstance(value, list):
         return "[" + ", ".join(map(_plain, value[:20])) + "]"
     return str(value)
@@ -147,7 +155,10 @@ def _what(
             ("tried", f"{len(trials)}, {len(failed)} of them failed"),
             ("break a constraint", str(broken) if constraints else ""),
             ("on the front", str(len(front))),
-            ("evaluation took", duration(sum(max(trial.seconds, 0.0) for trial in trials))),
+            (
+                "evaluation took",
+                duration(sum(max(trial.seconds, 0.0) for trial in trials), least=0.5),
+            ),
         ]
     )
     if failed:
@@ -294,7 +305,8 @@ def hypervolume_curve(
     """Return evaluations and the hypervolume of the front so far, from 0 to 1.
 
     It is the share of the box between the best and the worst value of every objective, over all
-    feasible trials. Empty where an objective has a single value, or there are more than three.
+    feasible trials. Empty where an objective has a single value, or there are more than
+    `MAX_OBJECTIVES`.
 
     >>> pair = [Objective("accuracy", "max"), Objective("latency_ms", "min")]
     >>> found = [Trial((i,), {"accuracy": a, "latency_ms": t})
@@ -302,7 +314,7 @@ def hypervolume_curve(
     >>> hypervolume_curve(found, pair)
     [(1, 0.0), (2, 0.5), (3, 0.5)]
     """
-    if not 1 <= len(objectives) <= 3:
+    if not 1 <= len(objectives) <= MAX_OBJECTIVES:
         return []
     good = np.array([is_feasible(trial, constraints) for trial in trials], bool)
     values = objective_values(trials, objectives)

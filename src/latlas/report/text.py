@@ -27,13 +27,13 @@ def percent(value: float) -> str:
     return f"{value:.1%}" if math.isfinite(value) else "–"
 
 
-def duration(seconds: float) -> str:
-    """Return a time in words.
+def duration(seconds: float, least: float = 0.0) -> str:
+    """Return a time in words; nothing for what is not above the least.
 
     >>> duration(7), duration(200), duration(9000), duration(0)
     ('7 s', '3.3 min', '2.5 h', '')
     """
-    if seconds <= 0:
+    if seconds <= least:
         return ""
     if seconds < 120:
         return f"{seconds:.0f} s"
