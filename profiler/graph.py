@@ -72,7 +72,8 @@ class Node:
     """One operator, the values that it reads, and how it is regularised in training.
 
     `name` names the node's weights and takes no part in equality. `dropout` is the rate at which
-    elements of the output are dropped, `drop_path` the rate at which an example's output is.
+    elements of what the node reads are dropped; `drop_path` the rate at which an example's output
+    is, and of an addition, its right operand alone.
     """
 
     op: Op
@@ -399,6 +400,11 @@ class GraphBuilder:
         self._nodes.append(Node(op, inputs, name, dropout, drop_path))
         self._shapes.append(shape)
         return len(self._shapes) - 1
+
+    def drop_path(self, value: int, rate: float) -> None:
+        """Let the node behind a value drop it for some examples in training."""
+        position = value - len(self._inputs)
+        self._nodes[position] = replace(self._nodes[position], drop_path=rate)
 
     def build(self, *outputs: int, weights: Weights | None = None) -> Graph:
         """Return the graph that ends in these values."""

@@ -5,6 +5,7 @@ ScheduledDropPath of NASNet: the rate grows with the cell, and with the progress
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from latlas.profiler.errors import SearchError
@@ -34,16 +35,16 @@ def keep_probability(
 def with_drop_path(graph: Graph, rate: float) -> Graph:
     """Return a network whose residual branches are dropped, the last one at this rate.
 
-    The rate grows evenly with depth. Where nodes of the network have rates of their own, these
-    stay in proportion, and the largest becomes this rate. Of an addition, the right operand is
-    dropped.
+    The rate grows evenly with depth. Where nodes of the network have rates of their own, as in
+    NASNet's cells, these stay in proportion, and the largest becomes this rate. Of an addition,
+    the right operand is dropped. At a rate of 0 nothing is dropped.
 
     Raises:
         SearchError: the network has no branch beside a residual.
     """
-    if not rate:
-        return graph
     marked = {i: node.drop_path for i, node in enumerate(graph.nodes) if node.drop_path}
+    if not rate:
+        return graph if not marked else _marked(graph, dict.fromkeys(marked, 0.0))
     if not marked:
         marked = {position: i + 1.0 for i, position in enumerate(_residual_additions(graph))}
     if not marked:
@@ -52,8 +53,12 @@ def with_drop_path(graph: Graph, rate: float) -> Graph:
             "to 0 in the recipe"
         )
     largest = max(marked.values())
+    return _marked(graph, {position: rate * own / largest for position, own in marked.items()})
+
+
+def _marked(graph: Graph, rates: Mapping[int, float]) -> Graph:
     nodes = [
-        replace(node, drop_path=rate * marked[i] / largest) if i in marked else node
+        replace(node, drop_path=rates[i]) if i in rates else node
         for i, node in enumerate(graph.nodes)
     ]
     return replace(graph, nodes=tuple(nodes))

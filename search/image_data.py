@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -138,7 +138,8 @@ class ImageData:
         for part in ("train", "search", "test"):
             batches = list(self.batches(part, 256))
             splits.append(Split(*map(np.concatenate, zip(*batches, strict=True))))
-        return Dataset(self.name, *splits, classes=self.classes)
+        train, search, test = splits
+        return Dataset(self.name, train, search, test, classes=self.classes)
 
     def _normal(self, image: tf.Tensor) -> tf.Tensor:
         return (tf.cast(image, tf.float32) - self.mean) / self.deviation
@@ -202,7 +203,7 @@ def open_images(spec: str, size: int, seed: int = 0) -> ImageData:
     kind, _, where = spec.partition(":")
     if kind == "digits" and not where:
         return in_memory(digits(size, seed))
-    sources = {
+    sources: dict[str, Callable[[str], ImageSource]] = {
         "images": folder_source,
         "cifar10": cifar10_source,
         "imagenet": imagenet_source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -32,10 +33,10 @@ class _Noise(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(**options)
         self.rate = rate
         # Keras would keep the variables of a plain attribute for the layer's own.
-        self._draw = lambda shape: tf.random.stateless_uniform(
+        self._draw: Callable[[tf.Tensor], tf.Tensor] = lambda shape: tf.random.stateless_uniform(
             shape, [clock.seed * 65537 + stream, clock.step]
         )
-        self._scale = lambda: clock.drop_path
+        self._scale: Callable[[], tf.Tensor] = lambda: clock.drop_path
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return shape

@@ -246,7 +246,7 @@ class _Training:
 
     def save(self, path: Path) -> None:
         """Write all that training depends on."""
-        arrays = {name: np.asarray(one) for name, one in self._state().items()}
+        arrays: dict[str, Any] = {name: np.asarray(one) for name, one in self._state().items()}
         with write_atomically(path, SearchError) as file:
             np.savez(file, identity=np.array(self.identity), losses=np.array(self.losses), **arrays)
 

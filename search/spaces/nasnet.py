@@ -75,6 +75,9 @@ class Combination(NamedTuple):
     combine: str = "add"
 
 
+DROP_PATH = 0.4
+"""Rate of drop path of the last cell, the authors' for CIFAR-10; a training's recipe scales it."""
+
 Cell = tuple[Combination, ...]
 _GENES = len(Combination._fields)
 
@@ -281,23 +284,32 @@ class NasnetSpace(Space):
             for _ in range(self.cells):
                 yield False, filters * 2**stage
 
+    def _drop_path(self, position: int) -> float:
+        """Return the rate of drop path of a cell, which grows with its position."""
+        return DROP_PATH * (position + 1) / (3 * self.cells + 2 + self.stem_reductions)
+
     def _append_joined(self, b: GraphBuilder, x: int, normal: Cell, reduction: Cell) -> int:
         before: int | None = None
         for position, (reduces, filters) in enumerate(self._stack()):
             read = x
-            if reduces:
-                x = append_cell(b, reduction, x, before, filters, kept=self.kept[1], stride=2)
-            else:
-                x = append_cell(b, normal, x, before, filters, kept=self.kept[0])
+            x = append_cell(
+                *(b, reduction if reduces else normal, x, before, filters),
+                kept=self.kept[reduces],
+                stride=2 if reduces else 1,
+                drop_path=self._drop_path(position),
+            )
             skips = reduces and self.skip_reduction and position >= self.stem_reductions
             before = before if skips else read
         return b.mean(b.relu(x))
 
     def _append_open(self, b: GraphBuilder, x: int, normal: Cell, reduction: Cell) -> int:
         read = [x] * self.variant.inputs
-        for reduces, filters in self._stack():
-            cell = reduction if reduces else normal
-            read = append_open_cell(b, cell, read, filters, stride=2 if reduces else 1)
+        for position, (reduces, filters) in enumerate(self._stack()):
+            read = append_open_cell(
+                *(b, reduction if reduces else normal, read, filters),
+                stride=2 if reduces else 1,
+                drop_path=self._drop_path(position),
+            )
         return b.mean(b.relu(b.concat(read)))
 
 
@@ -350,6 +362,7 @@ def append_cell(
     *,
     stride: int = 1,
     kept: tuple[int, ...] = (),
+    drop_path: float = 0.0,
 ) -> int:
     """Append a cell.
 
@@ -361,10 +374,11 @@ def append_cell(
         filters: of every new state, twice that where the combination is a concatenation.
         stride: of the operators on the two inputs.
         kept: states that are concatenated even if read.
+        drop_path: rate at which results of operators are dropped, the identity's excepted.
     """
     previous = x if before is None else _match(b, before, x, filters)
     states = [_project(b, x, filters), previous]
-    used = _combine(b, cell, states, filters, stride)
+    used = _combine(b, cell, states, filters, stride, drop_path)
     output = [
         _reduce(b, state, states[-1], filters) if index < 2 else state
         for index, state in enumerate(states)
@@ -374,7 +388,13 @@ def append_cell(
 
 
 def append_open_cell(
-    b: GraphBuilder, cell: Cell, read: Sequence[int], filters: int, *, stride: int = 1
+    b: GraphBuilder,
+    cell: Cell,
+    read: Sequence[int],
+    filters: int,
+    *,
+    stride: int = 1,
+    drop_path: float = 0.0,
 ) -> list[int]:
     """Append a cell whose new states are not concatenated, and return them.
 
@@ -384,17 +404,20 @@ def append_open_cell(
         read: the states of the cell before, of one height and width.
         filters: of every new state, twice that where the combination is a concatenation.
         stride: of the operators on the inputs.
+        drop_path: as of `append_cell`.
     """
     fitted = {
         value: value if b.shape(value)[3] == filters else _project(b, value, filters)
         for value in dict.fromkeys(read)
     }
     states = [fitted[value] for value in read]
-    _combine(b, cell, states, filters, stride)
+    _combine(b, cell, states, filters, stride, drop_path)
     return states[len(read) :]
 
 
-def _combine(b: GraphBuilder, cell: Cell, states: list[int], filters: int, stride: int) -> set[int]:
+def _combine(
+    b: GraphBuilder, cell: Cell, states: list[int], filters: int, stride: int, drop_path: float
+) -> set[int]:
     """Append the new states of a cell behind its inputs; return the positions that were read."""
     used: set[int] = set()
     inputs = len(states)
@@ -404,6 +427,9 @@ def _combine(b: GraphBuilder, cell: Cell, states: list[int], filters: int, strid
             append_operator(b, operator, states[state], filters, stride if state < inputs else 1)
             for state, operator in ((left, left_operator), (right, right_operator))
         ]
+        for part, operator in zip(parts, (left_operator, right_operator), strict=True):
+            if operator != "identity" and drop_path:
+                b.drop_path(part, drop_path)
         x = b.concat(parts) if combine == "concat" else b.add(*parts)
         if combine == "add_layer_norm":
             x = layer_norm(b, x, axes=(1, 2, 3))

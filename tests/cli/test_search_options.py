@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -23,7 +24,8 @@ from latlas.profiler.errors import TargetMismatchError, UsageError
 from latlas.search.latency import read_sources
 from latlas.search.spaces import open_space
 from latlas.search.study import Study
-from latlas.searching import open_latency
+from latlas.searching import device_stations, open_latency
+from latlas.targets import DeviceChoice
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -209,3 +211,27 @@ def test_cells_are_measured_and_predicted_straight_from_their_graphs() -> None:
     with open_latency(source, space) as site:
         outcomes = site.measure(space.sample(2, seed=0))
     assert all(outcome.value > 0 and not outcome.error for outcome in outcomes)
+
+
+def test_devices_are_measured_by_workers_of_the_cluster(plug_in: Path, ray_hosts: Any) -> None:
+    document = invoke(
+        search.main,
+        *("--resolution", 32, "--classes", 10, "--latency", "device:local/cpu", "--json"),
+        *("--accuracy", "own_accuracy:ByClass", "-o", plug_in / "study", "--evaluations", 4),
+        *("--population", 4, "--ray-address", ray_hosts.address),
+    )
+    assert document["targets"]["latency_ms"]["delegate"] == "cpu"
+    history = Study.open(plug_in / "study").history
+    assert len(history) == 4 and all(trial.latency_ms > 0 for trial in history)
+
+
+def test_a_phone_is_measured_by_the_host_that_offers_it() -> None:
+    space = open_space("moga", resolution=32)
+    (source,) = read_sources(["device:A,B/gpu"])
+    choice = DeviceChoice(threads=2)
+    offered, other = device_stations(source, space, choice, {"CPU": 4.0, "phone:A": 1.0})
+    assert (offered.resources, offered.here, offered.cpus) == ({"phone:A": 1}, False, 0)
+    assert (other.resources, other.here) == ({}, True)
+    assert str(offered) == "1 phone:A" and str(other) == "no resources on this machine"
+    opened = pickle.loads(pickle.dumps(offered)).open
+    assert opened.args == (space, replace(choice, device="A", delegates=("gpu",)))

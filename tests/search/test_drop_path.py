@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import GraphBuilder
 from latlas.search import zoo
 from latlas.search.drop_path import keep_probability, with_drop_path
+from latlas.search.spaces.nasnet import NASNET_A, STACKINGS
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,19 @@ def test_residuals_are_dropped_more_with_depth() -> None:
         [rate / 2 for rate in rates]
     )
     assert with_drop_path(graph, 0) is graph
+
+
+def test_nasnets_operators_are_dropped_by_cell() -> None:
+    space = replace(STACKINGS["nasnet_a_cifar"], filters=8)
+    graph = with_drop_path(space.decode(space.encode(*NASNET_A)), 1 - 0.6)
+    found = [node.drop_path for node in graph.nodes if node.drop_path]
+    keeps = [1 - keep_probability(cell, 20, 100, 100, 0.6) for cell in range(20)]
+    assert sorted(set(found)) == pytest.approx(keeps)
+    # ten operators less the identities, three in a normal and one in a reduction cell
+    assert found.count(found[0]) == 8
+    assert len(found) == 18 * 8 + 2 * 9
+    still = with_drop_path(graph, 0.0)
+    assert not any(node.drop_path for node in still.nodes)
 
 
 def test_without_residuals_there_is_nothing_to_drop() -> None:

@@ -120,7 +120,7 @@ def test_mutations_are_of_three_kinds(seed: int, kind: Literal["a", "b", "c"]) -
     rng = np.random.default_rng(seed)
     (genes,) = space.sample(1, seed)
     changed = Counter[int]()
-    for _ in range(30):
+    for _ in range(120):
         other = space.mutate(genes, rng)
         space.require(other)
         (place,) = [i for i, (a, b) in enumerate(zip(genes, other, strict=True)) if a != b]
