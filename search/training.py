@@ -147,7 +147,7 @@ class _Training:
         self.model = to_keras(noisy, batch_norm_momentum=recipe.batch_norm_momentum, seed=seed)
         self.variables = self.model.trainable_variables
         self.decayed = {id(one) for one in self.variables if one.path.endswith("/kernel")}
-        self.optimizer = _optimizer(recipe)
+        self.optimizer = optimizer_of(recipe)
         self.optimizer.build(self.variables)
         self.averages = [tf.Variable(one.value) for one in self.variables] if recipe.ema else []
         self.batch_size = min(recipe.batch_size, data.count("train"))
@@ -272,7 +272,8 @@ class _Training:
             ) from problem
 
 
-def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+def optimizer_of(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """Return the optimiser of a recipe; its learning rate is set at every step."""
     settings, kinds = recipe.optimizer, keras.optimizers
     if settings.kind == "sgd":
         return kinds.SGD(0.0, settings.momentum, settings.nesterov)
