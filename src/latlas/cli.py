@@ -17,7 +17,6 @@ from latlas.lazy_group import LazyGroup
 COMMANDS = {
     "devices": "List what can be measured: this machine and attached phones.",
     "doctor": "Check what is missing for CPU, GPU and phones, and how to mend it.",
-    "report": "Write a page about tables, models, predictors and studies.",
     "zoo": "List reference networks, or write one as a .tflite file.",
     "bench": "Measure .tflite models on a device.",
     "profile": "Measure the kernels of a search space or of models into a latency table.",
@@ -28,6 +27,7 @@ COMMANDS = {
     "evaluate": "Say how right predictions are for models that were left out of the fit.",
     "search": "Search a space for architectures that are accurate and fast.",
     "verify": "Measure the architectures that a search found.",
+    "report": "Write a page about tables, models, predictors and studies.",
     "quickstart": "Profile this machine, fit, search and verify, in a few minutes.",
 }
 """Subcommands and what the overview says of them; each module defines a command `main`."""
