@@ -10,7 +10,8 @@ def shared(graph: Graph) -> Graph:
     """Return a float network in which equal operators without weights on equal values are one.
 
     TensorFlow's converter does so: the ReLU and the pooling that several operators of a cell begin
-    with are computed once. Nodes with dropout or drop path stay, since their noise differs.
+    with are computed once. Noise of training decides nothing that is measured: nodes that are equal
+    but for it are one as well, with the noise of the first, and dropped together.
 
     >>> b = GraphBuilder((1, 8, 8, 4))
     >>> both = b.conv(b.relu(b.input), 4, 1), b.depthwise(b.relu(b.input), 3)
@@ -22,11 +23,11 @@ def shared(graph: Graph) -> Graph:
     seen: dict[tuple[Op, tuple[int, ...]], int] = {}
     for node in graph.nodes:
         inputs = tuple([values[value] for value in node.inputs])
-        noise = node.dropout or node.drop_path
-        if noise or node.op.weights(graph.input_shapes(node)):
-            values.append(b.apply(node.op, *inputs, dropout=node.dropout, drop_path=node.drop_path))
+        noise = {"dropout": node.dropout, "drop_path": node.drop_path}
+        if node.op.weights(graph.input_shapes(node)):
+            values.append(b.apply(node.op, *inputs, **noise))
             continue
         if (node.op, inputs) not in seen:
-            seen[node.op, inputs] = b.apply(node.op, *inputs)
+            seen[node.op, inputs] = b.apply(node.op, *inputs, **noise)
         values.append(seen[node.op, inputs])
     return b.build(*(values[value] for value in graph.outputs))

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from latlas.profiler.count import count
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.fold import fold
+from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.ops import Activation, Pool
 from latlas.search.sharing import shared
 from latlas.search.spaces.nasnet import NASNET_A, STACKINGS
@@ -19,12 +20,20 @@ def test_what_is_equal_is_one() -> None:
     assert found.outputs == (5, 6)
 
 
-def test_weights_and_noise_are_their_own() -> None:
+def test_weights_are_their_own() -> None:
     b = GraphBuilder((1, 8, 8, 4))
-    convolutions = b.add(b.conv(0, 4, 3), b.conv(0, 4, 3))
-    noisy = [b.apply(Activation("relu"), 0, drop_path=0.1) for _ in range(2)]
-    graph = b.build(b.add(convolutions, b.add(*noisy)))
+    graph = b.build(b.add(b.conv(0, 4, 3), b.conv(0, 4, 3)))
     assert shared(graph) == graph
+
+
+def test_noise_of_training_does_not_change_what_is_measured() -> None:
+    def network(*rates: float) -> Graph:
+        b = GraphBuilder((1, 8, 8, 4))
+        return b.build(b.add(*[b.apply(Activation("relu"), 0, drop_path=rate) for rate in rates]))
+
+    noisy = shared(network(0.1, 0.1))
+    assert [node.drop_path for node in noisy.nodes] == [0.1, 0]
+    assert fold(noisy) == fold(shared(network(0.0, 0.0)))
 
 
 def test_nasnet_reads_a_state_through_one_relu() -> None:
