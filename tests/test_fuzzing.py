@@ -91,6 +91,7 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 def changed(draw: st.DrawFn, document: Any) -> Any:
     """Return a document with one or two values replaced, removed or added."""
     document = copy.deepcopy(document)
+    hostile = HOSTILE.map(copy.deepcopy)  # or the lists that are drawn would end in themselves
     for _ in range(draw(st.integers(1, 2))):
         *path, last = draw(st.sampled_from(sorted(places(document), key=repr)))
         inside = document
@@ -98,13 +99,13 @@ def changed(draw: st.DrawFn, document: Any) -> Any:
             inside = inside[key]
         match draw(st.sampled_from(("replace", "replace", "remove", "add"))):
             case "replace":
-                inside[last] = draw(HOSTILE)
+                inside[last] = draw(hostile)
             case "remove":
                 del inside[last]
             case _ if isinstance(inside, dict):
-                inside[draw(st.text(max_size=5))] = draw(HOSTILE)
+                inside[draw(st.text(max_size=5))] = draw(hostile)
             case _:
-                inside.append(draw(HOSTILE))
+                inside.append(draw(hostile))
         if not document:
             break
     return document

@@ -18,12 +18,12 @@ COMMANDS = {
     "devices": "List what can be measured: this machine and attached phones.",
     "doctor": "Check what is missing for CPU, GPU and phones, and how to mend it.",
     "zoo": "List reference networks, or write one as a .tflite file.",
-    "bench": "Measure .tflite models on a device.",
+    "bench": "Measure models on a device.",
     "profile": "Measure the kernels of a search space or of models into a latency table.",
     "table": "Show, merge, compare and export latency tables.",
     "fusion": "Find out which operators a delegate runs as one.",
     "fit": "Learn a predictor from a latency table.",
-    "predict": "Predict the latency of .tflite models.",
+    "predict": "Predict the latency of models.",
     "evaluate": "Say how right predictions are for models that were left out of the fit.",
     "search": "Search a space for architectures that are accurate and fast.",
     "verify": "Measure the architectures that a search found.",
@@ -47,6 +47,8 @@ def group() -> None:
     latlas profile --space moga --device local --table tables/here-cpu
     latlas fit tables/here-cpu -o here-cpu.latlas
     latlas predict model.tflite --with here-cpu.latlas
+
+    Completion, for bash (zsh and fish alike): eval "$(_LATLAS_COMPLETE=bash_source latlas)"
     """
 
 

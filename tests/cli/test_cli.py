@@ -136,7 +136,25 @@ def test_every_command_has_help(command: str) -> None:
     done = latlas(command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage:")
+    assert f"\n  latlas {command}" in done.stdout  # an example
     assert not done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    code = "import sys; sys.argv = ['latlas']; from latlas.cli import main; main()"
+    done = latlas(code=code, env={"_LATLAS_COMPLETE": f"{shell}_source"})
+    assert "_LATLAS_COMPLETE" in done.stdout, done.stderr
+    asked = {"COMP_WORDS": "latlas predi", "COMP_CWORD": "1"}
+    done = latlas(code=code, env={**asked, "_LATLAS_COMPLETE": "bash_complete"})
+    assert done.stdout == "plain,predict\n"
+
+
+def test_what_is_no_terminal_gets_no_colours(model: Path, predictor: Path) -> None:
+    for arguments in (("zoo",), ("predict", model, "--with", predictor), ("nonsense",)):
+        for env in ({}, {"NO_COLOR": "1"}):
+            done = latlas(*arguments, env=env)
+            assert "\x1b" not in done.stdout + done.stderr
 
 
 def test_version() -> None:

@@ -165,7 +165,12 @@ def notes(phones: Sequence[FoundPhone]) -> list[str]:
 @click.command("devices")
 @json_option
 def main(as_json: bool) -> None:
-    """List this machine, with its CPU and GPU as LiteRT sees them, and attached phones."""
+    """List this machine, with its CPU and GPU as LiteRT sees them, and attached phones.
+
+    \b
+    latlas devices
+    latlas devices --json
+    """
     from latlas.profiler.litert import library
     from latlas.profiler.litert.cores import allowed_cores
     from latlas.profiler.litert.local import machine_name, probe_gpu

@@ -257,6 +257,10 @@ def main(
 
     Exit 0 if this machine's CPU, or with --device every phone named, can be measured, else 1: all
     else is an option (missing) or makes figures worse (spoils).
+
+    \b
+    latlas doctor
+    latlas doctor --device all
     """
     if fetch:
         return fetch_runner(choice, cast(Tool, tool or TOOLS[0]), abi, runner_url, as_json)

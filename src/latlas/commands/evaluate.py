@@ -90,6 +90,9 @@ def main(
     Every family of networks is left out in turn, with all that was measured of its kernels; a
     predictor is fitted on the rest and asked about it. Metrics are per family and per kernel type.
     With --predictor, that one is asked about all networks of TABLE, without fitting anything.
+
+    \b
+    latlas evaluate tables/here-cpu --leave-out network --plot evaluation.png
     """
     from latlas.predictor.families import Families
     from latlas.predictor.observations import observe

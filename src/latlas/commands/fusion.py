@@ -22,7 +22,11 @@ _SIGNS = {"fused": "+", "not fused": ".", "undecided": "?"}
 
 @click.group("fusion")
 def main() -> None:
-    """Find out which operators a delegate runs as one, and look at what was found."""
+    """Find out which operators a delegate runs as one, and look at what was found.
+
+    \b
+    latlas fusion detect --help
+    """
 
 
 @main.command("detect")

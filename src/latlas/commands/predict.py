@@ -63,6 +63,10 @@ def main(
 
     Bounds should hold nine networks in ten. The shares say how much of the latency comes from
     kernels that were measured, predicted, and guessed, or transferred from other devices.
+
+    \b
+    latlas predict model.tflite --with here-cpu.latlas
+    latlas predict my_models/ --with here-cpu.latlas --csv
     """
     from latlas.predictor import file
     from latlas.profiler.errors import UsageError

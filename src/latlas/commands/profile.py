@@ -295,6 +295,11 @@ def main(
     few need to be measured alone. With several targets (--delegate cpu,gpu, a phone's clusters,
     several phones) each gets a table of its own in the folder. An interrupted campaign goes on
     where it was when the same command is given again.
+
+    \b
+    latlas profile --space moga --table tables/here-cpu
+    latlas profile --models my_models/ --table tables/mine
+    latlas profile --device SERIAL --delegate cpu,gpu --space moga --table tables/pixel8
     """
     from latlas.profiler.errors import UsageError
     from latlas.profiler.fusion import rules_for

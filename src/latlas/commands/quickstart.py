@@ -56,6 +56,9 @@ def main(output: Path, gpu: bool, as_json: bool) -> None:
     """Profile this machine, fit predictors, search MoGA's space and verify what was found.
 
     Takes up to five minutes on two cores. Interrupted, it goes on where it was.
+
+    \b
+    latlas quickstart
     """
     document, text = run(output, gpu, Scale())
     emit(document, as_json, text)

@@ -209,6 +209,10 @@ def main(
     """Search for architectures that are accurate and fast.
 
     An interrupted search goes on where it was when the same command is given again.
+
+    \b
+    latlas search --space moga --latency here-cpu.latlas --accuracy supernet \\
+        --dataset digits -o studies/first
     """
     if click.get_current_context().invoked_subcommand is not None:
         return

@@ -42,6 +42,9 @@ def main(folder: Path, choice: DeviceChoice, name: str, most: int, as_json: bool
     """Measure the networks on the front of STUDY, and compare with their predicted latencies.
 
     Measured figures are kept in STUDY/verify, so that an interrupted run goes on where it was.
+
+    \b
+    latlas verify studies/first
     """
     from latlas.profiler.errors import UsageError
     from latlas.search.study import Study

@@ -46,6 +46,10 @@ def main(
     (mnasnet_a1_0.75_160) or a detector on it (moga_a_ssdlite_320). Multiply-adds are those of
     convolutions and fully connected layers, with squeeze-and-excitation; figures off are ours
     compared with the published ones.
+
+    \b
+    latlas zoo 'mobilenet_v2*'
+    latlas zoo mobilenet_v3_large --tflite v3.tflite
     """
     from latlas.profiler.count import count
     from latlas.profiler.errors import ModelFileError, UsageError
