@@ -116,6 +116,14 @@ def test_targets_against_widths(tmp_path: Path) -> None:
     assert latencies == sorted(latencies)
     assert document["scaled"][0]["accuracy"] < document["scaled"][2]["accuracy"]
     assert (tmp_path / "b.png").stat().st_size > 1000
+    kept = Path("tight/scaled.jsonl").read_text()
+    assert kept.count("\n") == 3
+    again = invoke(
+        *("compare", "tight", "loose", "--scaled", ",".join(["3"] * 14), "--json"),
+        *("--widths", "0.25,1,2", "--latency", "cpu.latlas", "--accuracy", "own_widths:ByWidth"),
+    )
+    assert again["scaled"] == document["scaled"]
+    assert Path("tight/scaled.jsonl").read_text() == kept
     wrong = ["compare", "tight", "--scaled", ",".join(["3"] * 14), "--latency"]
     with pytest.raises(UsageError, match=r"phone\.latlas is not what"):
         invoke(*wrong, "phone.latlas", "--accuracy", "own_widths:ByWidth")
@@ -159,3 +167,16 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
     ):
         with pytest.raises(error, match=words):
             invoke("compare", *arguments)
+
+
+def test_an_exported_network_is_predicted_as_it_was_searched() -> None:
+    document = invoke(
+        *("export", "random", "--no-train", "--no-measure", "--with", "cpu.latlas", "--json")
+    )
+    (network,) = document["networks"]
+    assert network["predicted"]["cpu.latlas"]["latency_ms"] == pytest.approx(
+        network["search_latencies"]["latency_ms"], rel=1e-3
+    )
+    assert "cpu predicted ms" in invoke(
+        *("export", "random", "--no-train", "--no-measure", "--with", "cpu.latlas")
+    )

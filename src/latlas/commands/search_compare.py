@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from latlas.searching import open_latency
 from latlas.targets import DeviceChoice, oracle_options
 
 if TYPE_CHECKING:
+    from latlas.search.accuracy import AccuracySource
     from latlas.search.across import Front
     from latlas.search.objectives import Objective
     from latlas.search.protocols import Genes, Trial
@@ -494,9 +497,36 @@ def scaled_points(study: Study, network: Scaled, latency: str, choice: DeviceCho
             (figure,) = site.measure([genes])
         if figure.error:
             raise SearchError(f"{network.network} at width {width:g}: {figure.error}")
-        oracle = accuracies(scaled, f"{width:g}").open()
-        found.append(Point(f"{width:g}", figure.value, float(oracle.evaluate([genes])[0])))
+        accuracy = scaled_accuracy_of(study, accuracies(scaled, f"{width:g}"), scaled, genes)
+        found.append(Point(f"{width:g}", figure.value, accuracy))
     return found
+
+
+def scaled_accuracy_of(study: Study, source: AccuracySource, space: Space, genes: Genes) -> float:
+    """Return the accuracy of a network, from the study's ``scaled.jsonl`` where it is there.
+
+    Raises:
+        SearchError: the file is damaged, or another process writes it.
+    """
+    from latlas.profiler.errors import SearchError
+    from latlas.profiler.journal import Fields, JournalWriter
+
+    wanted = [source.identity, space.identity, list(genes)]
+    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    known: dict[str, float] = {}
+
+    def replay(record: Mapping[str, Any]) -> None:
+        get = Fields(record, SearchError)
+        known[get.text("key")] = get.number("accuracy", 0, 1)
+
+    with JournalWriter(study.folder / "scaled.jsonl", replay, SearchError) as writer:
+        if key not in known:
+            (value,) = source.open().evaluate([genes])
+            if not 0 <= value <= 1:
+                return math.nan  # a failure may have been the machine's: it is not kept
+            known[key] = float(value)
+            writer.append([{"key": key, "accuracy": known[key]}], sync=True)
+    return known[key]
 
 
 def genes_of(space: Space, text: str) -> Genes:

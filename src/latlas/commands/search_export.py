@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.commands.verify import space_of, target_of
-from latlas.console import FOLDER, emit, json_option, printable, say, space_options, table
+from latlas.commands.verify import target_of
+from latlas.console import FILE, FOLDER, emit, json_option, printable, space_options, table
+from latlas.exports import (
+    Finished,
+    choose,
+    detectors,
+    larger,
+    open_data,
+    read_detection,
+    read_formats,
+    read_recipe,
+    with_training,
+    without_training,
+)
 from latlas.measuring_files import (
     Latencies,
     MeasuredFile,
@@ -22,11 +33,8 @@ from latlas.measuring_files import (
 from latlas.targets import DeviceChoice, measuring_options
 
 if TYPE_CHECKING:
-    from latlas.search.conversion import Format
-    from latlas.search.exporting import Exported
+    from latlas.predictor.predictor import LatencyPredictor
     from latlas.search.image_data import ImageData
-    from latlas.search.protocols import Trial
-    from latlas.search.recipe import Recipe
     from latlas.search.spaces import Space
     from latlas.search.study import Study
 
@@ -76,6 +84,32 @@ if TYPE_CHECKING:
     "unset, on the study's first target.",
 )
 @click.option("--no-measure", is_flag=True, help="Measure nothing.")
+@click.option(
+    "--with",
+    "predictors",
+    type=FILE,
+    multiple=True,
+    help="Predict latencies with what `latlas fit` wrote too; may be given again.",
+)
+@click.option(
+    "--detection",
+    metavar="coco:FOLDER",
+    help="Make SSDLite detectors of the networks too, trained on images in COCO's format.",
+)
+@click.option(
+    "--detection-resolution",
+    type=click.IntRange(32, 4096),
+    default=320,
+    show_default=True,
+    help="Height and width of a detector's input.",
+)
+@click.option(
+    "--detection-recipe",
+    default="ssdlite_coco",
+    show_default=True,
+    help="How detectors are trained: a recipe without crops, or a TOML file.",
+)
+@click.option("--detection-epochs", type=click.IntRange(1, 100_000), help="Instead of its own.")
 @measuring_options
 @json_option
 def main(
@@ -94,6 +128,11 @@ def main(
     no_train: bool,
     devices: tuple[str, ...],
     no_measure: bool,
+    predictors: tuple[Path, ...],
+    detection: str | None,
+    detection_resolution: int,
+    detection_recipe: str,
+    detection_epochs: int | None,
     choice: DeviceChoice,
     as_json: bool,
 ) -> None:
@@ -103,6 +142,7 @@ def main(
     final table is STUDY/export.json. A cell that was found small is exported larger with --set N=4
     --set F=44.
     """
+    from latlas.predictor import file
     from latlas.profiler.errors import UsageError
     from latlas.search.study import Study
 
@@ -117,6 +157,7 @@ def main(
     else:
         target = target_of(study)
         places = {f"local/{target.delegate}": device_of(target, choice, folder)}
+    loaded = {printable(path): file.load(path) for path in predictors}
     chosen = choose(study, top, ranks)
     space, data = (
         (larger(study, resolution, width, classes, settings), None)
@@ -128,6 +169,11 @@ def main(
         if data is None
         else with_training(study, space, chosen, form, data, read_recipe(recipe, epochs), seed)
     )
+    if detection is not None:
+        wanted = read_detection(
+            detection, detection_resolution, detection_recipe, detection_epochs, seed
+        )
+        networks += detectors(study, space, networks, form, wanted, train=not no_train)
     files = [
         MeasuredFile(f"{one.network.folder.name}-{kind}", path, kind == "int8")
         for one in networks
@@ -137,216 +183,9 @@ def main(
         name: measure_files(folder / "export" / "measured", name, device, files)
         for name, device in places.items()
     }
-    document = document_of(study, space, networks, data, measured)
+    document = document_of(study, space, networks, data, measured, loaded)
     write_document(folder / "export.json", document)
     emit(document, as_json, export_text(document))
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A network with its files.
-
-    Attributes:
-        network: what it is.
-        trial: what the search knew of it.
-        files: by format.
-        scores: accuracy on the images of the final test, by format; empty where untrained.
-    """
-
-    network: Exported
-    trial: Trial
-    files: Mapping[Format, Path]
-    scores: Mapping[str, float]
-
-
-def read_formats(text: str) -> tuple[Format, ...]:
-    """Return the formats of ``float,int8``.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    from latlas.profiler.errors import UsageError
-
-    known = ("float", "fp16", "int8")
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if unknown := [name for name in found if name not in known]:
-        raise UsageError(f"--formats: no format {unknown[0]!r:.60}; there are {', '.join(known)}")
-    return cast("tuple[Format, ...]", found)
-
-
-def choose(study: Study, top: int | None, ranks: str | None) -> dict[int, Trial]:
-    """Return what is exported, by rank on the front.
-
-    Raises:
-        UsageError: the ranks are malformed, or not on the front.
-        SearchError: the study has no front.
-    """
-    from latlas.profiler.errors import SearchError, UsageError
-    from latlas.search.objectives import front_of
-
-    front = front_of(study.history, study.objectives, study.constraints)
-    if not front:
-        raise SearchError(f"{study.folder} has no front yet: run `latlas search -o` it first")
-    if ranks is None:
-        return dict(enumerate(front[: top or 1], start=1))
-    if top is not None:
-        raise UsageError("--top and --ranks are two ways to choose: give one")
-    try:
-        wanted = [int(part) for part in ranks.split(",")]
-    except ValueError:
-        wanted = []
-    if not wanted or not all(1 <= rank <= len(front) for rank in wanted):
-        raise UsageError(
-            f"--ranks {ranks!r:.80}: expected numbers of the front such as 1,3; it has "
-            f"{len(front)} architectures"
-        )
-    return {rank: front[rank - 1] for rank in wanted}
-
-
-def larger(
-    study: Study,
-    resolution: int | None,
-    width: float | None,
-    classes: int | None,
-    settings: Sequence[str],
-    channels: int | None = None,
-) -> Space:
-    """Return the space of a study with what is to be different about its networks.
-
-    Raises:
-        UsageError: the space has no such setting.
-        SearchError: the study describes no space.
-    """
-    from latlas.profiler.errors import UsageError
-    from latlas.search.spaces import open_space, parse_settings
-
-    space = space_of(study)
-    given = parse_settings(settings)
-    if unknown := sorted(set(given) - set(space.settings)):
-        known = ", ".join(space.settings) or "none"
-        raise UsageError(f"--set {unknown[0]}: the settings of {space.name} are {known}")
-    return open_space(
-        space.family,
-        resolution=resolution or space.resolution,
-        width=width or space.width,
-        classes=classes or space.classes,
-        channels=channels or space.channels,
-        settings=space.settings | given,
-    )
-
-
-def open_data(
-    study: Study,
-    dataset: str,
-    seed: int,
-    resolution: int | None,
-    width: float | None,
-    classes: int | None,
-    settings: Sequence[str],
-) -> tuple[Space, ImageData]:
-    """Return the space whose networks fit some images, and the images.
-
-    Raises:
-        UsageError: the images have another number of classes than is asked for.
-        SearchError: they cannot be read.
-    """
-    from latlas.profiler.errors import UsageError
-    from latlas.search.image_data import open_images
-
-    data = open_images(dataset, resolution or space_of(study).resolution, seed)
-    if classes not in (None, data.classes):
-        raise UsageError(f"--classes {classes}: {dataset} has {data.classes} classes")
-    size, _, channels = data.shape
-    return larger(study, size, width, data.classes, settings, channels), data
-
-
-def read_recipe(name: str, epochs: int | None) -> Recipe:
-    """Return a recipe, with other epochs if they are given.
-
-    Raises:
-        SearchError: there is no such recipe.
-    """
-    from dataclasses import replace
-
-    from latlas.search.recipe import load_recipe
-
-    recipe = load_recipe(name)
-    return recipe if epochs is None else replace(recipe, epochs=epochs)
-
-
-def networks_of(
-    study: Study, space: Space, chosen: Mapping[int, Trial], identity: Mapping[str, Any]
-) -> list[tuple[Exported, Trial]]:
-    """Return networks in folders of their own, one for each way of training.
-
-    Raises:
-        SearchError: an architecture is none of this form of the space.
-    """
-    from latlas.search.exporting import Exported, begin, label_for
-
-    found = []
-    for rank, trial in chosen.items():
-        label = label_for({**identity, "space": space.identity, "genes": list(trial.genes)})
-        graph = space.decode(trial.genes)
-        network = Exported(rank, trial.genes, graph, study.folder / "export" / label)
-        begin(network)
-        found.append((network, trial))
-    return found
-
-
-def without_training(
-    study: Study, space: Space, chosen: Mapping[int, Trial], formats: Sequence[Format]
-) -> list[Finished]:
-    """Return networks of random weights."""
-    from latlas.search.exporting import untrained
-
-    if "fp16" in formats:
-        say("--no-train: no files of float16 weights, which are for trained networks")
-    return [
-        Finished(network, trial, untrained(network, formats), {})
-        for network, trial in networks_of(study, space, chosen, {"trained": False})
-    ]
-
-
-def with_training(
-    study: Study,
-    space: Space,
-    chosen: Mapping[int, Trial],
-    formats: Sequence[Format],
-    data: ImageData,
-    recipe: Recipe,
-    seed: int,
-) -> list[Finished]:
-    """Return trained networks, one after the other.
-
-    Raises:
-        SearchError: one cannot be trained or converted.
-    """
-    from latlas.profiler.graph import Array, Graph
-    from latlas.search.conversion import accuracy_of
-    from latlas.search.exporting import REPRESENTATIVE_IMAGES, converted, scored, trained
-    from latlas.search.training import TrainingResult, train
-
-    def fit(graph: Graph, checkpoint: Path) -> TrainingResult:
-        return train(
-            graph, data, recipe, seed=seed, checkpoint=checkpoint, part="test", progress=True
-        )
-
-    def seen() -> list[Array]:
-        batches = data.batches("train", 1, REPRESENTATIVE_IMAGES)
-        return [images for images, _ in batches]
-
-    def score(file: bytes) -> float:
-        return accuracy_of(file, data.batches("test", 32))
-
-    identity = {"data": data.name, "recipe": recipe.identity, "seed": seed}
-    found = []
-    for network, trial in networks_of(study, space, chosen, identity):
-        say(f"network {network.rank} of the front, in {network.folder}")
-        weights, _ = trained(network, fit)
-        files = converted(network, weights, formats, seen)
-        found.append(Finished(network, trial, files, scored(network, files, score)))
-    return found
 
 
 def document_of(
@@ -355,6 +194,7 @@ def document_of(
     networks: Sequence[Finished],
     data: ImageData | None,
     measured: Mapping[str, tuple[list[str], Latencies]],
+    predictors: Mapping[str, LatencyPredictor],
 ) -> dict[str, Any]:
     """Return the final table as plain values."""
     from latlas.profiler.count import count
@@ -366,16 +206,20 @@ def document_of(
         predicted = {
             metric: value
             for metric, value in one.trial.values.items()
-            if metric.startswith("latency_ms") and same
+            if metric.startswith("latency_ms") and same and one.task == "classification"
         }
         rows.append(
             {
                 "rank": one.network.rank,
+                "task": one.task,
                 "genes": list(one.network.genes),
                 "params": sizes.params,
                 "madds": sizes.madds,
                 "search_accuracy": one.trial.accuracy,
+                "average_precision": one.average_precision,
+                "input": input_of(one, data),
                 "search_latencies": predicted,
+                "predicted": {name: predicted_by(p, one) for name, p in predictors.items()},
                 "files": {
                     kind: {
                         "path": printable(path),
@@ -394,11 +238,29 @@ def document_of(
         "study": printable(study.folder),
         "space": space.identity,
         "trained": data is not None,
-        "input": None
-        if data is None
-        else {"mean": data.mean.tolist(), "deviation": data.deviation.tolist()},
         "targets": {name: targets for name, (targets, _) in measured.items()},
         "networks": rows,
+    }
+
+
+def input_of(one: Finished, data: ImageData | None) -> dict[str, list[float]] | None:
+    """Return what a trained network's images are normalised by, in the order of the channels."""
+    if data is None:
+        return None
+    if one.task == "detection":
+        return {"mean": [127.5] * 3, "deviation": [127.5] * 3}
+    return {"mean": data.mean.tolist(), "deviation": data.deviation.tolist()}
+
+
+def predicted_by(predictor: LatencyPredictor, one: Finished) -> dict[str, Any]:
+    """Return what a predictor says of a network; kernels that it does not know are estimated."""
+    (found,) = predictor.predict([one.network.graph], accept_unknown=True)
+    return {
+        "target": str(predictor.target),
+        "latency_ms": found.latency_ms,
+        "low_ms": found.low_ms,
+        "high_ms": found.high_ms,
+        "unknown": list(found.unknown),
     }
 
 
@@ -421,25 +283,38 @@ def export_text(document: Mapping[str, Any]) -> str:
     rows = []
     for network in document["networks"]:
         for kind, file in network["files"].items():
-            accuracy = file["accuracy"]
+            predicted = [
+                f"{'~' if found['unknown'] else ''}{found['latency_ms']:.3f}"
+                for found in network["predicted"].values()
+            ]
             rows.append(
                 (
-                    network["rank"],
+                    f"{network['rank']} {network['task']}",
                     kind,
-                    "-" if accuracy is None else f"{accuracy:.2%}",
+                    _score_text(network, kind),
                     *(_latency_text(file["latency"][name]) for name in names),
+                    *predicted,
                     f"{network['params'] / 1e6:.2f}",
                     f"{network['madds'] / 1e6:.1f}",
                     file["path"],
                 )
             )
+    files = list(document["networks"][0]["predicted"]) if document["networks"] else []
     header = (
-        *("rank", "format", "test accuracy"),
+        *("network", "format", "test"),
         *(f"{name} ms" for name in names),
+        *(f"{Path(file).stem} predicted ms" for file in files),
         *("params M", "MAdds M", "file"),
     )
     targets = [f"{name}: {'; '.join(found)}" for name, found in document["targets"].items()]
     return "\n".join([table(header, rows), "", *targets]).rstrip()
+
+
+def _score_text(network: Mapping[str, Any], kind: str) -> str:
+    accuracy, precision = network["files"][kind]["accuracy"], network["average_precision"]
+    if precision is not None and kind == "float":  # of the weights, before conversion
+        return f"AP {precision:.3f}"
+    return "-" if accuracy is None else f"{accuracy:.2%}"
 
 
 def _latency_text(figure: Mapping[str, Any]) -> str:
