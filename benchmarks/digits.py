@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from chosen_fronts import DIRECTIONS, interval, nearly_best, volume
 from digit_folds import FoldsOracle, FoldsSource, open_folds
 from numpy.typing import NDArray
 
@@ -47,7 +48,7 @@ from latlas.profiler.journal import JournalWriter
 from latlas.profiler.target import Target
 from latlas.search.latency import open_predicted, read_sources
 from latlas.search.objectives import DEFAULT_OBJECTIVES
-from latlas.search.pareto import hypervolume, minimised, pareto_front
+from latlas.search.pareto import pareto_front
 from latlas.search.protocols import Genes, Trial
 from latlas.search.rewards import MnasnetReward
 from latlas.search.searchers import open_searcher
@@ -55,10 +56,12 @@ from latlas.search.spaces import open_space
 from latlas.searching import Search, run_search
 
 SEARCHERS = {"moga": "nsga2", "mnasnet": "ppo"}
-PPO_SETTINGS = {"learning_rate": 2e-3}
-"""NASNet's 3.5e-4 is for thousands of samples; a few hundred take larger steps."""
-DIRECTIONS = ("max", "min")
-SUBSETS = 1000
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo": {"learning_rate": 2e-3},
+    "nsga2": {"population": 20},
+    "random": {},
+}
+"""For hundreds of samples, not thousands: larger steps than NASNet's 3.5e-4, more generations."""
 MAX_BETTER = 15
 """In a third of the pool, what 15 others are better than is on the front once in 400 times."""
 
@@ -101,13 +104,12 @@ class Problem:
 
     def run(self, kind: str, seed: int, accuracy: Opened) -> list[Trial]:
         """Run a search, or what is missing of it; return everything that it tried."""
-        ppo = kind == "ppo"
         searcher = open_searcher(
             kind,
             self.space,
-            reward=MnasnetReward(self.target_ms) if ppo else None,
+            reward=MnasnetReward(self.target_ms) if kind == "ppo" else None,
             seed=seed,
-            settings=PPO_SETTINGS if ppo else {},
+            settings=SETTINGS[kind],
         )
         search = Search(
             *(self.space, searcher, self.sources, accuracy, DEFAULT_OBJECTIVES),
@@ -174,59 +176,6 @@ def points(trials: Sequence[Trial]) -> NDArray[np.float64]:
     return np.array([(trial.accuracy, trial.latency_ms) for trial in trials])
 
 
-def nearly_best(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """Return the positions of points that at most so many others are better than.
-
-    Args:
-        values: accuracies and latencies, shape (points, 2).
-        most: others that are nowhere worse and somewhere better.
-
-    >>> nearly_best(np.array([[0.9, 1.0], [0.8, 2.0], [0.7, 3.0]]), 1).tolist()
-    [0, 1]
-    """
-    low = minimised(values, DIRECTIONS)
-    better = [
-        int(((low <= one).all(axis=1) & (low < one).any(axis=1)).sum()) for one in low
-    ]  # fmt: skip
-    return np.flatnonzero(np.array(better) <= most)
-
-
-def volume(
-    searched: NDArray[np.float64], reported: NDArray[np.float64], corner: tuple[float, float]
-) -> float:
-    """Return the hypervolume of a front that was chosen by one score and is worth another.
-
-    Args:
-        searched: accuracies of the search and latencies, shape (architectures, 2).
-        reported: accuracies of the report, shape (architectures,); NaN where not scored again.
-        corner: the reference point.
-
-    Returns:
-        A fraction of the box between the reference point and (1, 0 ms).
-    """
-    front = pareto_front(searched, DIRECTIONS)
-    again = np.stack([reported[front], searched[front, 1]], axis=1)
-    return hypervolume(again, DIRECTIONS, corner) / ((1 - corner[0]) * corner[1])
-
-
-def interval(
-    searched: NDArray[np.float64],
-    reported: NDArray[np.float64],
-    size: int,
-    corner: tuple[float, float],
-) -> tuple[float, float]:
-    """Return what 95% of random searches come to, of subsets of what was tried at random.
-
-    Subsets of a share f of a pool vary sqrt(1 - f) times as much as searches apart do.
-    """
-    rng = np.random.default_rng(0)
-    subsets = [rng.choice(len(searched), size, replace=False) for _ in range(SUBSETS)]
-    volumes = [volume(searched[index], reported[index], corner) for index in subsets]
-    low, middle, high = np.quantile(volumes, (0.025, 0.5, 0.975))
-    widened = 1 / np.sqrt(max(1 - size / len(searched), 1e-9))
-    return float(middle - widened * (middle - low)), float(middle + widened * (high - middle))
-
-
 def examine(problem: Problem) -> dict[str, Any]:
     """Run all searches of a problem and score what they found again."""
     began = time.monotonic()
@@ -266,7 +215,8 @@ def examine(problem: Problem) -> dict[str, Any]:
         "verdict": "above" if mean > high else "below" if mean < low else "within",
         "agreement": _agreement([*runs.values()], scores),
         "curves": {
-            f"{name}-{seed}": _curve(found, corner) for (name, seed), found in values.items()
+            f"{name}-{seed}": _curve(found, (float(pooled[:, 0].min()), problem.largest_ms))
+            for (name, seed), found in values.items()
         },
         "fronts": {
             f"{name}-{seed}": _front(runs[name, seed], scores) for name, seed in runs
@@ -276,7 +226,10 @@ def examine(problem: Problem) -> dict[str, Any]:
 
 
 def _curve(found: NDArray[np.float64], corner: tuple[float, float]) -> list[float]:
-    """Return the hypervolume in the search's own accuracies, after every 20 evaluations."""
+    """Return the hypervolume in the search's own accuracies, after every 20 evaluations.
+
+    Its reference is the least accuracy of random search.
+    """
     return [
         volume(found[:count], found[:count, 0], corner) for count in range(20, len(found) + 1, 20)
     ]
