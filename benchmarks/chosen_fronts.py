@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.search.pareto import hypervolume, minimised, pareto_front
+from latlas.search.pareto import Direction, hypervolume, minimised, pareto_front
 
-DIRECTIONS = ("max", "min")
+DIRECTIONS: tuple[Direction, Direction] = ("max", "min")
 SUBSETS = 1000
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.console import say
-from latlas.search.accuracy import SUPERNET_IMAGE, SUPERNET_WIDTH
+from latlas.search.accuracy import SUPERNET_IMAGE, SUPERNET_IMAGES, SUPERNET_WIDTH
 from latlas.search.data import Dataset, Split, digits
 from latlas.search.protocols import Genes
 from latlas.search.significance import binomial_standard_error
@@ -154,9 +154,8 @@ class FoldsSource:
     @property
     def _small(self) -> Any:
         large: Any = require_supernet_space(self.space)
-        return replace(
-            *(large,), resolution=SUPERNET_IMAGE, width=SUPERNET_WIDTH, classes=10, channels=1
-        )
+        size = self.folds[0].train.images.shape[1]
+        return replace(large, resolution=size, width=SUPERNET_WIDTH, classes=10, channels=1)
 
     def _config(self, index: int) -> SupernetConfig:
         config = replace(SETTINGS.get(self.space.name, SupernetConfig()), seed=index)
@@ -175,7 +174,7 @@ def open_folds(
         report: folds and divisions of the report.
         epochs: of training; None is the default of the space.
     """
-    data = digits(SUPERNET_IMAGE)
+    data = digits(SUPERNET_IMAGES.get(space.name, SUPERNET_IMAGE))
     return (
         FoldsSource(space, search_folds(data, folds), folder / "search", epochs),
         FoldsSource(space, report_folds(data, *report), folder / "report", epochs),

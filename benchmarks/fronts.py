@@ -265,9 +265,10 @@ def main() -> None:
     found = pairs(latencies, params)
     if arguments.plot:
         plot(arguments.plot, latencies, labels_of(targets, space.resolution), params)
+    agree = {name: passes_agree(values) for name, values in times_us.items()}
     document = {
         "targets": {name: str(target) for name, target in targets.items()},
-        "passes_agree": {name: passes_agree(values) for name, values in times_us.items()},
+        "passes_agree": agree,
         "against_cpu": found,
         "phone": sure,
         "latency_ms": {name: values.tolist() for name, values in latencies.items()},
@@ -284,8 +285,8 @@ def main() -> None:
         for name, row in found.items()
     ]
     header = ("against the CPU", "Spearman", "95%", "Kendall", "on the fronts: CPU, this, both")
-    agree = ", ".join(f"{k} {v:.3f}" for k, v in document["passes_agree"].items())
-    text = f"CPU: {targets['cpu']}\n\n{table(header, rows)}\n\npasses among each other: {agree}"
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in agree.items())
+    text = f"CPU: {targets['cpu']}\n\n{table(header, rows)}\n\npasses among each other: {shown}"
     emit(document, arguments.json, text)
 
 
