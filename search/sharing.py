@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph, GraphBuilder, Node
 from latlas.profiler.ops import Op
 
 
@@ -23,11 +23,14 @@ def shared(graph: Graph) -> Graph:
     seen: dict[tuple[Op, tuple[int, ...]], int] = {}
     for node in graph.nodes:
         inputs = tuple([values[value] for value in node.inputs])
-        noise = {"dropout": node.dropout, "drop_path": node.drop_path}
         if node.op.weights(graph.input_shapes(node)):
-            values.append(b.apply(node.op, *inputs, **noise))
+            values.append(_apply(b, node, inputs))
             continue
         if (node.op, inputs) not in seen:
-            seen[node.op, inputs] = b.apply(node.op, *inputs, **noise)
+            seen[node.op, inputs] = _apply(b, node, inputs)
         values.append(seen[node.op, inputs])
     return b.build(*(values[value] for value in graph.outputs))
+
+
+def _apply(b: GraphBuilder, node: Node, inputs: tuple[int, ...]) -> int:
+    return b.apply(node.op, *inputs, dropout=node.dropout, drop_path=node.drop_path)
