@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def test_one_line(
     assert found.target == predictor.target
 
 
-def test_unknown_kernels(saved: Path) -> None:
-    b = GraphBuilder((1, 8, 8, 3))
-    graph = b.build(b.matmul(b.input, b.input, adj_y=True))
-    found = load_predictor(saved)
+def test_unknown_kernels(predictor: LatencyPredictor, tmp_path: Path) -> None:
+    file.save(replace(predictor, forests={}), tmp_path / "p.latlas")
+    b = GraphBuilder((1, 9, 9, 3))
+    graph = b.build(b.conv(b.input, 5, 3))
+    found = load_predictor(tmp_path / "p.latlas")
     with pytest.raises(UnknownKernelError):
         found.predict(graph)
     assert found.predict(graph, accept_unknown=True) > 0
