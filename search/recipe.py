@@ -217,7 +217,7 @@ def recipe_names() -> tuple[str, ...]:
     """Return the names of the recipes that come with latlas.
 
     >>> recipe_names()
-    ('digits', 'mnasnet_imagenet', 'nasnet_cifar')
+    ('digits', 'mnasnet_imagenet', 'nasnet_cifar', 'ssdlite_coco')
     """
     folder = resources.files("latlas.search") / "recipes"
     names = [entry.name.removesuffix(".toml") for entry in folder.iterdir()]

@@ -10,7 +10,7 @@ from latlas.search.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 
 
 def test_recipes_that_come_along_say_what_their_authors_did() -> None:
-    assert recipe_names() == ("digits", "mnasnet_imagenet", "nasnet_cifar")
+    assert recipe_names() == ("digits", "mnasnet_imagenet", "nasnet_cifar", "ssdlite_coco")
     mnasnet = load_recipe("mnasnet_imagenet")
     # 0 to 0.256 in 5 epochs for batches of 4,096, then 0.97 every 2.4 epochs
     assert mnasnet.rate(5 * 100, 100) == pytest.approx(0.064 * 0.97**2)
