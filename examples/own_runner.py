@@ -1,0 +1,67 @@
+"""A device of your own: a runner that a campaign measures with.
+
+    python examples/own_runner.py FOLDER
+
+This one calls LiteRT in this process; yours may talk to any board that runs .tflite files and
+tells the time of every run. `latlas.profiler.runner` is the protocol.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from ai_edge_litert.interpreter import Interpreter
+
+from latlas.profiler.campaign import Campaign, CampaignReport
+from latlas.profiler.runner import Effort, Job, Result
+from latlas.profiler.target import Target
+from latlas.profiler.workload import workload
+from latlas.search.spaces import open_space
+
+
+class OwnRunner:
+    """Runs models on the board; every figure is valid for `target` alone."""
+
+    def __init__(self) -> None:
+        self.target = Target("my board", "litert by hand", "cpu", "xnnpack")
+        self.environment: Mapping[str, str] = {"firmware": "1.0"}
+        self.fresh_process = self.lists_operators = False
+
+    def unwell(self) -> str:
+        """Say why the board should rest now, for instance that it is hot."""
+        return ""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+        """Measure one job after the other; one that fails says so and stops no other."""
+        for job in jobs:
+            try:
+                yield Result(job.id, _times_us(job.model, job.effort))
+            except (RuntimeError, ValueError) as problem:
+                yield Result(job.id, error=str(problem), kind="failed")
+
+    def close(self) -> None:
+        """Give the board back."""
+
+
+def _times_us(file: bytes, effort: Effort) -> tuple[float, ...]:
+    model = Interpreter(model_content=file, num_threads=1)
+    model.allocate_tensors()
+    model.invoke()
+    ns = [time.perf_counter_ns()]
+    while len(ns) <= effort.min_runs or ns[-1] - ns[0] < effort.min_ms * 1e6:
+        model.invoke()
+        ns.append(time.perf_counter_ns())
+    return tuple((after - before) / 1e3 for before, after in pairwise(ns))
+
+
+def main(folder: Path, kernels: int | None = None) -> CampaignReport:
+    """Measure a network's kernels into a table; run again, it goes on where it was."""
+    network = open_space("moga", resolution=32, classes=10).decode((0,) * 14)
+    jobs = workload({"one": network}, "cpu", vocabulary=False, listed=False).jobs
+    return Campaign(OwnRunner(), folder, jobs[:kernels]).run()
+
+
+if __name__ == "__main__":
+    print(main(Path(sys.argv[1])))

@@ -1,0 +1,59 @@
+"""A search space of your own: any class with `choices` and `decode`.
+
+    python examples/own_space.py FOLDER
+
+A space of blocks needs no Python: write it in TOML (docs/spaces.md). This one has two branches.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.search.evaluation import Evaluator, InProcess, measure_with
+from latlas.search.nsga2 import WeightedNSGA2
+from latlas.search.protocols import Genes, Trial
+from latlas.search.sizes import sizes_of
+from latlas.search.study import Study, run
+
+WIDTHS = (8, 16, 24, 32)
+KERNELS = (3, 5, 7)
+
+
+class TwoBranches:
+    """Genes: width and kernel of the left branch, of the right one, and whether they are added."""
+
+    choices = (len(WIDTHS), len(KERNELS), len(WIDTHS), len(KERNELS), 2)
+
+    def decode(self, genes: Sequence[int]) -> Graph:
+        """Return the network of a chromosome."""
+        left_width, left_kernel, right_width, right_kernel, add = genes
+        b = GraphBuilder((1, 32, 32, 3))
+        stem = b.conv(b.input, 16, 3, stride=2, activation="relu6")
+        ends = []
+        for width, kernel in ((left_width, left_kernel), (right_width, right_kernel)):
+            x = b.depthwise(stem, KERNELS[kernel], activation="relu6")
+            ends.append(b.conv(x, WIDTHS[width], 1, activation="relu6"))
+        x = b.add(*(b.conv(end, 32, 1) for end in ends)) if add else b.concat(ends)
+        return b.build(b.dense(b.mean(x, keepdims=False), 10))
+
+
+def main(folder: Path, evaluations: int = 80) -> list[Trial]:
+    """Search it. Latency and accuracy are made up here: see own_oracle.py for real ones."""
+    space = TwoBranches()
+
+    def total(genes: Sequence[Genes]) -> list[float]:
+        return [float(sum(one)) for one in genes]
+
+    measures = {
+        "latency_ms": measure_with(total, "latency_ms"),
+        "accuracy": measure_with(lambda genes: [x / (x + 5) for x in total(genes)], "accuracy"),
+    }
+    evaluator = Evaluator(space, InProcess(measures), list(measures), sizes_of(space))
+    study = Study.create(folder, {"space": "two branches", "seed": 0})
+    return run(study, WeightedNSGA2(space.choices, seed=0), evaluator, evaluations=evaluations)
+
+
+if __name__ == "__main__":
+    for trial in main(Path(sys.argv[1])):
+        print(trial.genes, dict(trial.values))
