@@ -129,8 +129,9 @@ def test_targets_against_widths(tmp_path: Path) -> None:
         invoke(*wrong, "phone.latlas", "--accuracy", "own_widths:ByWidth")
     with pytest.raises(UsageError, match="Other is not what"):
         invoke(*wrong, "cpu.latlas", "--accuracy", "own_widths:Other")
-    with pytest.raises(UsageError, match="knows one width"):
-        invoke(*wrong, "cpu.latlas", "--accuracy", "supernet")
+    for source in ("supernet", "table:accuracies.csv"):
+        with pytest.raises(UsageError, match="knows one width"):
+            invoke(*wrong, "cpu.latlas", "--accuracy", source)
     with pytest.raises(SearchError, match="published network"):
         invoke("compare", "tight", "--scaled", "x", *wrong[-1:], "cpu.latlas", "--accuracy",
                "own_widths:ByWidth")  # fmt: skip

@@ -471,9 +471,10 @@ def scaled_points(study: Study, network: Scaled, latency: str, choice: DeviceCho
     from latlas.search.scaling import Point
     from latlas.search.spaces import restore_space
 
-    if network.accuracy.partition(":")[0] == "supernet":
+    kind = network.accuracy.partition(":")[0]
+    if kind in ("supernet", "table"):
         raise UsageError(
-            "--accuracy supernet: a supernet knows one width; name a source that trains each"
+            f"--accuracy {kind}: a {kind} knows one width; name a source that trains each"
         )
     space = space_of(study)
     genes = genes_of(space, network.network)
