@@ -28,8 +28,10 @@ from latlas.search.boxes import decode, encode, match, suppress
 from latlas.search.coco import MAX_IMAGE_BYTES, Picture, Pictures, require_size
 from latlas.search.detection import grids
 from latlas.search.keras_view import initial_weights, to_keras, weights_of
+from latlas.search.optimizer import descend, optimizer_of
+from latlas.search.recalibration import recalibrate
 from latlas.search.recipe import Recipe
-from latlas.search.training import TrainingResult, optimizer_of
+from latlas.search.training import TrainingResult
 from latlas.search.training_state import load_state, save_state
 
 NEGATIVES = 3
@@ -296,32 +298,17 @@ class _Training:
             found, logits = self.model(images, training=True)
             loss = detection_loss(found, logits, offsets, labels)
         gradients = tape.gradient(loss, [one.value for one in self.variables])
-        settings = self.recipe.optimizer
-        if settings.weight_decay:
-            gradients = [
-                gradient + settings.weight_decay * one.value
-                if one.path.endswith("/kernel")
-                else gradient
-                for gradient, one in zip(gradients, self.variables, strict=True)
-            ]
-        if settings.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
-        self.optimizer.learning_rate.assign(rate)
-        self.optimizer.apply(gradients)
+        descend(self.optimizer, self.recipe, self.variables, gradients, rate)
         return loss
 
     def settle(self) -> None:
         """Take batch norm's statistics anew, as the mean over training images."""
-        layers = [one for one in self.model.layers if hasattr(one, "moving_variance")]
         pictures = self.data.pictures[: self.recipe.recalibration_images]
-        self.model.clock.drop_path.assign(0.0)
-        for number in range(math.ceil(len(pictures) / _SCORING_BATCH)):
-            some = pictures[number * _SCORING_BATCH : (number + 1) * _SCORING_BATCH]
-            for layer in layers:
-                layer.momentum = number / (number + 1)
-            self.model(np.stack([read_picture(one, self.size) for one in some]), training=True)
-        for layer in layers:
-            layer.momentum = self.recipe.batch_norm_momentum
+        batches = (
+            np.stack([read_picture(one, self.size) for one in pictures[first:][:_SCORING_BATCH]])
+            for first in range(0, len(pictures), _SCORING_BATCH)
+        )
+        recalibrate(self.model, batches, self.recipe.batch_norm_momentum)
 
 
 def flipped(boxes: Boxes) -> Boxes:

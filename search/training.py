@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +18,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latlas.profiler.errors import LatlasError, SearchError
-from latlas.profiler.files import write_atomically
 from latlas.profiler.graph import Graph, Weights
 from latlas.search.drop_path import with_drop_path
 from latlas.search.image_data import ImageData, Part
 from latlas.search.keras_view import to_keras, weights_of
+from latlas.search.optimizer import descend, optimizer_of
 from latlas.search.protocols import Genes
+from latlas.search.recalibration import recalibrate
 from latlas.search.recipe import Recipe
 from latlas.search.significance import binomial_standard_error
+from latlas.search.training_state import load_state, save_state
 
 _SCORING_BATCH = 128
 
@@ -80,7 +81,8 @@ def train(
     _check(graph, data)
     training = _Training(graph, data, recipe, seed)
     if checkpoint and checkpoint.exists():
-        training.load(checkpoint)
+        known = load_state(checkpoint, training.identity, training.state)
+        training.losses = known[: recipe.epochs]
     bar = tqdm(
         total=recipe.epochs,
         initial=len(training.losses),
@@ -102,7 +104,7 @@ def train(
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()
             if checkpoint:
-                training.save(checkpoint)
+                save_state(checkpoint, training.identity, training.losses, training.state)
     training.settle()
     accuracy = training.accuracy(part)
     weights = weights_of(training.model, graph)
@@ -146,7 +148,6 @@ class _Training:
         )
         self.model = to_keras(noisy, batch_norm_momentum=recipe.batch_norm_momentum, seed=seed)
         self.variables = self.model.trainable_variables
-        self.decayed = {id(one) for one in self.variables if one.path.endswith("/kernel")}
         self.optimizer = optimizer_of(recipe)
         self.optimizer.build(self.variables)
         self.averages = [tf.Variable(one.value) for one in self.variables] if recipe.ema else []
@@ -183,20 +184,8 @@ class _Training:
             targets = targets * (1 - smooth) + smooth / self.data.classes
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.reduce_mean(losses)
-        variables = [one.value for one in self.variables]
-        gradients = tape.gradient(loss, variables)
-        settings = self.recipe.optimizer
-        if settings.weight_decay:
-            gradients = [
-                gradient + settings.weight_decay * one.value
-                if id(one) in self.decayed
-                else gradient
-                for gradient, one in zip(gradients, self.variables, strict=True)
-            ]
-        if settings.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
-        self.optimizer.learning_rate.assign(rate)
-        self.optimizer.apply(gradients)
+        gradients = tape.gradient(loss, [one.value for one in self.variables])
+        descend(self.optimizer, self.recipe, self.variables, gradients, rate)
         if self.averages:
             # A moving average of few steps would be that of the first: let it begin quickly.
             done = tf.cast(self.optimizer.iterations.value, tf.float32)
@@ -217,16 +206,9 @@ class _Training:
             one.assign(average)
         if not self.recipe.recalibration_images:
             return
-        found = [one for one in self.model.layers if hasattr(one, "moving_variance")]
-        momentum = self.recipe.batch_norm_momentum
-        self.model.clock.drop_path.assign(0.0)  # a dropped branch is no statistic
         batches = self.data.batches("train", _SCORING_BATCH, self.recipe.recalibration_images)
-        for number, (images, _) in enumerate(batches):
-            for layer in found:  # a mean over all batches
-                layer.momentum = number / (number + 1)
-            self.model(images, training=True)
-        for layer in found:
-            layer.momentum = momentum
+        images = (images for images, _ in batches)
+        recalibrate(self.model, images, self.recipe.batch_norm_momentum)
 
     def accuracy(self, part: Part) -> float:
         """Return the fraction of a part's images that is classified correctly."""
@@ -236,50 +218,15 @@ class _Training:
         ]
         return sum(correct) / self.data.count(part)
 
-    def _state(self) -> dict[str, Any]:
+    @property
+    def state(self) -> dict[str, Any]:
+        """All variables that training changes, by name."""
         groups = {
             "model": self.model.variables,
             "optimizer": self.optimizer.variables,
             "average": self.averages,
         }
         return {f"{name}/{i}": one for name, group in groups.items() for i, one in enumerate(group)}
-
-    def save(self, path: Path) -> None:
-        """Write all that training depends on."""
-        arrays: dict[str, Any] = {name: np.asarray(one) for name, one in self._state().items()}
-        with write_atomically(path, SearchError) as file:
-            np.savez(file, identity=np.array(self.identity), losses=np.array(self.losses), **arrays)
-
-    def load(self, path: Path) -> None:
-        """Read what `save` wrote."""
-        try:
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                if str(file["identity"]) != self.identity:
-                    raise SearchError(
-                        f"{path} is the checkpoint of another training: use another file, or "
-                        "delete it"
-                    )
-                arrays = {name: file[name] for name in self._state()}
-                losses = file["losses"].tolist()
-            for name, variable in self._state().items():
-                if arrays[name].shape != tuple(variable.shape):
-                    raise ValueError(f"{name} has the shape {arrays[name].shape}")
-                variable.assign(arrays[name])
-            self.losses = [float(loss) for loss in losses][: self.recipe.epochs]
-        except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-            raise SearchError(
-                f"{path} is not a training's checkpoint ({problem}): delete it to start anew"
-            ) from problem
-
-
-def optimizer_of(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """Return the optimiser of a recipe; its learning rate is set at every step."""
-    settings, kinds = recipe.optimizer, keras.optimizers
-    if settings.kind == "sgd":
-        return kinds.SGD(0.0, settings.momentum, settings.nesterov)
-    if settings.kind == "rmsprop":
-        return kinds.RMSprop(0.0, settings.decay, settings.momentum, settings.epsilon)
-    return kinds.Adam(0.0, 0.9, settings.decay, settings.epsilon)
 
 
 class _IdentifiedSpace(Protocol):
