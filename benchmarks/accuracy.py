@@ -17,7 +17,8 @@ from pathlib import Path
 from latlas.console import emit, table
 from latlas.predictor.fit import fit
 from latlas.predictor.observations import observe
-from latlas.profiler.campaign import Campaign, CampaignSettings
+from latlas.profiler.campaign import Campaign
+from latlas.profiler.campaign_settings import CampaignSettings
 from latlas.profiler.fold import fold
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Effort

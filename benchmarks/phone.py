@@ -39,7 +39,8 @@ from latlas.console import emit, table
 from latlas.profiler.benchmark_model.binary import find_binary
 from latlas.profiler.benchmark_model.command import Execution
 from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
-from latlas.profiler.campaign import Campaign, CampaignJob
+from latlas.profiler.campaign import Campaign
+from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.journal import read_journal
 from latlas.profiler.runner import Effort
 from latlas.profiler.table import JOURNAL

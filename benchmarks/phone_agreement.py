@@ -22,7 +22,8 @@ from latlas.console import emit, table
 from latlas.profiler.benchmark_model.binary import find_binary
 from latlas.profiler.benchmark_model.command import Execution
 from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
-from latlas.profiler.campaign import Campaign, interleave
+from latlas.profiler.campaign import Campaign
+from latlas.profiler.jobs import interleave
 from latlas.profiler.litert.local import LocalRunner
 
 SLICE = 20

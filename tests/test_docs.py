@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from latlas.cli import group
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
+_INLINE = re.compile(r"(?<!`)`(latlas [^`]*)`")
 _INDENTED = re.compile(r"^    +(?:[A-Z_]+=\S+ )*(latlas .*(?:(?<=\\)\n.*)*)", re.M)
 _FENCED = re.compile(r"^(?:[A-Z_]+=\S+ )*(latlas .*(?:(?<=\\)\n.*)*)", re.M)
 
@@ -24,6 +26,7 @@ def commands(text: str) -> Iterator[str]:
     yield from (found.group(1) for found in _INDENTED.finditer(text))
     for _, block in _BLOCK.findall(text):
         yield from (found.group(1) for found in _FENCED.finditer(block))
+    yield from (" ".join(found.split()) for found in _INLINE.findall(text))
 
 
 def require_options(line: str) -> None:
@@ -35,7 +38,11 @@ def require_options(line: str) -> None:
         inner = command.get_command(context, word) if isinstance(command, click.Group) else None
         if inner is not None:
             command, context = inner, click.Context(inner, parent=context)
-        elif isinstance(command, click.Group) and command is group and not word.startswith("-"):
+        elif (
+            isinstance(command, click.Group)
+            and not command.invoke_without_command
+            and not word.startswith("-")
+        ):
             raise AssertionError(f"no command {word!r}: {line}")
         elif word.startswith("-") and not re.fullmatch(r"-\d.*", word):
             known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
@@ -67,7 +74,7 @@ def test_scripts_that_are_shown_exist(page: Path) -> None:
 def test_snippets_compile(page: Path) -> None:
     for language, block in _BLOCK.findall(page.read_text()):
         if language == "python":
-            compile(block, f"{page.name}", "exec")
+            compile(textwrap.dedent(block), page.name, "exec")
 
 
 def test_an_option_that_is_gone_is_found() -> None:
@@ -75,3 +82,11 @@ def test_an_option_that_is_gone_is_found() -> None:
         require_options("latlas fit tables/a --no-such 3")
     with pytest.raises(AssertionError, match="fitt"):
         require_options("latlas fitt tables/a")
+    with pytest.raises(AssertionError, match="shw"):
+        require_options("latlas table shw tables/a")
+
+
+def test_commands_are_found() -> None:
+    counts = {page.name: len(list(commands(page.read_text()))) for page in PAGES}
+    assert counts["README.md"] >= 30
+    assert counts["migrating.md"] >= 10

@@ -25,7 +25,7 @@ from latlas.console import FILE, FOLDER, emit, input_shapes_option, json_option
     type=click.Path(path_type=Path),
     multiple=True,
     help="Show where the time of these models goes, on the target of every table and predictor "
-    "given (.tflite files or folders of them).",
+    "given: files that latlas predict takes, or folders of them.",
 )
 @click.option(
     "--table",

@@ -82,7 +82,7 @@ def open_sources(
         elif (path / JOURNAL).exists():
             tables[name] = Table.open(path)
         elif path.is_file():
-            if path.suffix == ".tflite":
+            if path.suffix in (".tflite", ".onnx", ".keras", ".h5", ".pt2"):
                 raise UsageError(f"{path} is a model: give it with --model, beside a table")
             predictors[name] = file.load(path)
         else:

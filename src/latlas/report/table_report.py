@@ -109,8 +109,7 @@ def _what(table: Table) -> list[Block]:
                 ("device", header.target.device),
                 ("runtime", header.target.runtime),
                 ("begun", header.created),
-                ("measured for", duration(sum(last for _, last in _sessions(table)))),
-                ("sessions", str(len(_sessions(table)) or "")),
+                ("measured for", duration(max((m.at_s for m in table.references), default=0.0))),
                 ("environment", environment),
                 ("fusion rules", header.fusion_rules),
                 ("latlas", header.latlas),
@@ -134,51 +133,25 @@ def _what(table: Table) -> list[Block]:
     return blocks
 
 
-def _sessions(table: Table) -> list[tuple[list[Measurement], float]]:
-    """Return the reference's measurements by session, and how long the session lasted, seconds.
-
-    Time begins anew with every session.
-    """
-    sessions: list[list[Measurement]] = []
-    last = float("inf")
-    for reference in table.references:
-        if reference.at_s < last:
-            sessions.append([])
-        sessions[-1].append(reference)
-        last = reference.at_s
-    return [(each, each[-1].at_s) for each in sessions]
-
-
 def _conditions(table: Table) -> list[Block]:
-    sessions = [
-        [m for m in references if m.summary is not None] for references, _ in _sessions(table)
-    ]
-    sessions = [each for each in sessions if each]
-    if not sessions:
+    figures = [(m, m.summary) for m in table.references if m.summary is not None]
+    if not figures:
         return [Text("The reference kernel was not measured: nothing tells how steady it was.")]
-    medians = [m.summary.median_us for each in sessions for m in each if m.summary]
+    medians = [summary.median_us for _, summary in figures]
     usual = median(medians)
-    series = []
-    offset = 0.0
-    for number, references in enumerate(sessions):
-        figures = [(m, m.summary) for m in references if m.summary is not None]
-        series.append(
-            Series(
-                f"session {number + 1}" if len(sessions) > 1 else "",
-                [(offset + m.at_s) / 60 for m, _ in figures],
-                [summary.median_us for _, summary in figures],
-                [
-                    f"reference {s.median_us:.1f} us ({s.median_us / usual - 1:+.1%})\n"
-                    f"5-95%: {s.p05_us:.1f}-{s.p95_us:.1f} us\nafter {duration(offset + m.at_s)}"
-                    for m, s in figures
-                ],
-                mark="line",
-                colour=number,
-                low=[summary.p05_us for _, summary in figures],
-                high=[summary.p95_us for _, summary in figures],
-            )
-        )
-        offset += references[-1].at_s
+    series = Series(
+        "",
+        [m.at_s / 60 for m, _ in figures],
+        medians,
+        [
+            f"reference {s.median_us:.1f} us ({s.median_us / usual - 1:+.1%})\n"
+            f"5-95%: {s.p05_us:.1f}-{s.p95_us:.1f} us\nafter {duration(m.at_s)}"
+            for m, s in figures
+        ],
+        mark="line",
+        low=[summary.p05_us for _, summary in figures],
+        high=[summary.p95_us for _, summary in figures],
+    )
     text = (
         f"The reference kernel was measured {len(medians)} times: its median is {usual:.1f} us, "
         f"its medians lie between {min(medians) / usual - 1:+.1%} and "
@@ -188,7 +161,7 @@ def _conditions(table: Table) -> list[Block]:
     )
     axes = Axis("minutes of measuring"), Axis("reference kernel, us")
     note = "Median of every check; bars are the 5th and 95th percentile."
-    return [Text(text), Chart("The reference kernel", *axes, series[-40:], note, wide=True)]
+    return [Text(text), Chart("The reference kernel", *axes, [series], note, wide=True)]
 
 
 def _quality(table: Table) -> list[Block]:
