@@ -19,7 +19,8 @@ from latlas.profiler.ops import Concat, DepthwiseConv2D, Mean, Op, Reduce
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.spaces import NasnetSpace, open_space, parse_settings, restore_space
-from latlas.search.spaces.nasnet import NASNET_A, OPERATORS, STACKINGS, Combination
+from latlas.search.spaces.cell import OPERATORS, Combination
+from latlas.search.spaces.nasnet import NASNET_A, STACKINGS
 
 SMALL = NasnetSpace(resolution=33, cells=1, filters=12, classes=5, stem_reductions=1)
 GENES = st.tuples(*(st.integers(0, count - 1) for count in SMALL.choices))
