@@ -72,6 +72,15 @@ def input_shapes_option(command: F) -> F:
     )(command)
 
 
+def warmup_option(command: F) -> F:
+    """Add ``--warmup-ms``; the command gets it as `warmup_ms`, None where it is unset."""
+    return click.option(
+        "--warmup-ms",
+        type=click.FloatRange(0, 1e5),
+        help="Phones: milliseconds of untimed runs of a model; if unset, as many as it needs.",
+    )(command)
+
+
 def space_options(command: F) -> F:
     """Add ``--width``, ``--classes`` and ``--set``, which say which form of a space is meant.
 

@@ -18,6 +18,7 @@ from latlas.console import (
     load_models,
     space_options,
     table,
+    warmup_option,
 )
 from latlas.targets import DeviceChoice, target_options
 
@@ -74,11 +75,7 @@ GENERAL = "general"
     help="--few-shot: height and width of the input of the space's networks, by default 224.",
 )
 @space_options
-@click.option(
-    "--warmup-ms",
-    type=click.FloatRange(0, 1e5),
-    help="Phones: milliseconds of untimed runs of a model; if unset, as many as it needs.",
-)
+@warmup_option
 @input_shapes_option
 @target_options
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -20,6 +20,7 @@ from latlas.console import (
     parse_duration,
     space_options,
     table,
+    warmup_option,
 )
 from latlas.targets import DeviceChoice, devices_options
 
@@ -252,11 +253,7 @@ def make_plan(
     show_default=True,
     help="Milliseconds of timed runs of a kernel at least; networks take five times it.",
 )
-@click.option(
-    "--warmup-ms",
-    type=click.FloatRange(0, 1e5),
-    help="Phones: milliseconds of untimed runs of a model; if unset, as many as it needs.",
-)
+@warmup_option
 @click.option(
     "--fusion-rules",
     "rules_file",
