@@ -259,10 +259,12 @@ class _Common:
         for row, each in zip(total_us, kept.values(), strict=True):
             for kernel in each:
                 row[:, column[kernel_class(kernel)]] += time_us[:, place[kernel]]
-        launches = np.array([len(each) for each in kept.values()], np.float64)
+        lengths = np.array([len(each) for each in kept.values()])
+        launches = lengths.astype(np.float64)
+        rows = np.array([place[kernel] for each in kept.values() for kernel in each])
         whole_us = [
-            source.calibration.apply(total_us[:, index].sum(axis=1), launches)
-            for index, source in enumerate(sources)
+            source.calibration.apply(source.sums_us(each[rows], lengths), launches)
+            for source, each in zip(sources, found, strict=True)
         ]
         return _Common(
             tuple(kept), classes, total_us, np.stack(whole_us, axis=1), launches, left_out

@@ -87,7 +87,7 @@ class KernelEstimates:
     extrapolated: NDArray[np.bool_]
     traffic_mb: NDArray[np.float64]
 
-    def __getitem__(self, part: slice) -> KernelEstimates:
+    def __getitem__(self, part: slice | NDArray[np.intp]) -> KernelEstimates:
         """Return some of them."""
         return KernelEstimates(
             self.latency_us[part],

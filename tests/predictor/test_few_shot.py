@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from latlas.predictor.coverage import coverage_by_type, kernel_shares
-from latlas.predictor.few_shot import FewShotFit, fit_few, plan
+from latlas.predictor.few_shot import FewShotFit, _Common, fit_few, plan
 from latlas.predictor.file import load, save
 from latlas.predictor.fit import fit
 from latlas.predictor.genes import compile_genes
 from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import TRANSFERRED, UNKNOWN, LatencyPredictor
+from latlas.predictor.residency import Residency
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
@@ -366,3 +367,14 @@ def test_weights_below_nothing_do_not_make_times_negative(
     )
     (prediction,) = odd.predict([graph])
     assert prediction.latency_ms > 0
+
+
+def test_sources_say_of_networks_what_they_predict() -> None:
+    query = networks(12, 0)
+    source = fit(Device(TARGET, 4.0).observe(query, listed=True), trees=4)
+    source = replace(source, residency=Residency(10.0, 20.0, 1.0))
+    common = _Common.of([source], query)
+    predictions = source.predict_kernels(list(query.values()))
+    np.testing.assert_allclose(
+        common.whole_us[:, 0], [1e3 * each.latency_ms for each in predictions], rtol=1e-9
+    )
