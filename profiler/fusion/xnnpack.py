@@ -120,7 +120,7 @@ def _is_taken(graph: Graph, node: Node) -> bool:
         return op.method == "bilinear"
     if isinstance(op, Pool) and op.kernel == (1, 1):
         return False
-    if graph.is_float or graph.types[node.inputs[0]] == "float32":
+    if graph.is_float or isinstance(op, Constant) or graph.types[node.inputs[0]] == "float32":
         return True
     if isinstance(op, Activation):
         return op.kind not in _OWN_ACTIVATIONS
@@ -215,7 +215,9 @@ def _lookups(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
     chains: dict[int, tuple[int, ...]] = {}
     inside: set[int] = set()
     for start, node in enumerate(graph.nodes):
-        if start in inside or not taken[start] or graph.types[node.inputs[0]] != "int8":
+        if start in inside or not taken[start] or isinstance(node.op, Constant):
+            continue
+        if graph.types[node.inputs[0]] != "int8":
             continue
         chain: list[int] = []
         known: set[int] = set()

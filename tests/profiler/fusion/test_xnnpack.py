@@ -277,3 +277,11 @@ def test_a_pooling_of_single_elements(kind: str, runner: LocalRunner) -> None:
     names = listed(runner, graph)
     assert len(names) == 2
     assert names[0].startswith("kernel:"), names
+
+
+def test_a_stored_tensor_in_a_quantised_network_is_no_kernel() -> None:
+    """Where a network goes on in float32, arithmetic on what is stored may follow."""
+    graph = Graph.from_text(
+        "1x4:int8 | dequantize @0 | constant shape=1x4 @ | binary kind=add @1,2 | quantize @3 | @4"
+    )
+    assert [kernel.type for kernel in split(graph, RULES)] == ["dequantize:int8", "add", "quantize"]
