@@ -193,6 +193,11 @@ class Graph:
                 found[value].append(position)
         return tuple(map(tuple, found))
 
+    @cached_property
+    def returned(self) -> frozenset[int]:
+        """The values that are outputs, of which a hostile file may list very many."""
+        return frozenset(self.outputs)
+
     def weight(self, node: Node, name: str) -> Array | None:
         """Return one weight of a node, or None where the graph carries no weights."""
         return None if self.weights is None else self.weights[f"{node.name}/{name}"]

@@ -164,7 +164,7 @@ class DetectedRules:
     def _readers(self, graph: Graph, value: int) -> tuple[int, ...]:
         """Return the nodes that may merge with the node that writes a value."""
         readers = graph.consumers[value]
-        alone = len(readers) == 1 and value not in graph.outputs
+        alone = len(readers) == 1 and value not in graph.returned
         return readers if alone or self.several_readers else ()
 
     def _is_free(self, graph: Graph, position: int, node: Node) -> bool:

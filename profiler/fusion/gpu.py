@@ -42,7 +42,6 @@ class GpuDelegateRules:
         if not graph.is_float:
             raise GraphError(INT8_ON_GPU)
         first = len(graph.inputs)
-        outputs = set(graph.outputs)
         stored = {
             first + position
             for position, node in enumerate(graph.nodes)
@@ -57,7 +56,7 @@ class GpuDelegateRules:
             while True:
                 value = first + chain[-1]
                 consumers = graph.consumers[value]
-                if value in outputs or len(consumers) != 1:
+                if value in graph.returned or len(consumers) != 1:
                     break
                 node = graph.nodes[consumers[0]]
                 if not isinstance(node.op, Binary | Activation | Prelu):

@@ -16,6 +16,8 @@ so that operators in between change the order of all (``PartitionGraphIntoIndepe
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from latlas.profiler.graph import Graph, Node
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import (
@@ -134,25 +136,24 @@ def _is_taken(graph: Graph, node: Node) -> bool:
 def _execution_order(graph: Graph, taken: list[bool]) -> list[int]:
     """Return the nodes in the order in which they run: part by part, delegated or not in turn."""
     first = len(graph.inputs)
-    ready = [True] * first + [False] * len(taken)
+    stored = {first + i for i, node in enumerate(graph.nodes) if isinstance(node.op, Constant)}
+    missing = [
+        sum(value >= first and value not in stored for value in node.inputs) for node in graph.nodes
+    ]
+    ready: dict[bool, list[int]] = {True: [], False: []}  # heaps: nodes run in the file's order
+    for position, count in enumerate(missing):
+        if not count and first + position not in stored:
+            ready[taken[position]].append(position)
     order: list[int] = []
-    waiting = list(range(len(taken)))
-    while waiting:
-        later = []
-        part: bool | None = None
-        for position in waiting:
-            if isinstance(graph.nodes[position].op, Constant):
-                ready[first + position] = True
-                continue
-            free = all(map(ready.__getitem__, graph.nodes[position].inputs))
-            if free and part is None:
-                part = taken[position]
-            if free and taken[position] == part:
-                ready[first + position] = True
-                order.append(position)
-            else:
-                later.append(position)
-        waiting = later
+    while any(ready.values()):
+        part = min((kind for kind in ready if ready[kind]), key=lambda kind: ready[kind][0])
+        while ready[part]:
+            position = heappop(ready[part])
+            order.append(position)
+            for reader in graph.consumers[first + position]:
+                missing[reader] -= 1
+                if not missing[reader]:
+                    heappush(ready[taken[reader]], reader)
     return order
 
 
@@ -189,7 +190,7 @@ def _only_reader(graph: Graph, position: int) -> int | None:
     """Return the node that alone reads a node's value, once, if there is one."""
     value = len(graph.inputs) + position
     readers = graph.consumers[value]
-    return readers[0] if len(readers) == 1 and value not in graph.outputs else None
+    return readers[0] if len(readers) == 1 and value not in graph.returned else None
 
 
 def _is_clip(op: Op) -> bool:
@@ -211,7 +212,6 @@ def _absorbs(graph: Graph, position: int, transpose: int) -> bool:
 def _lookups(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
     """Return the chains of nodes that become one table, by the position of the last."""
     first = len(graph.inputs)
-    outputs = set(graph.outputs)
     chains: dict[int, tuple[int, ...]] = {}
     inside: set[int] = set()
     for start, node in enumerate(graph.nodes):
@@ -228,7 +228,7 @@ def _lookups(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
             chain.append(position)
             known.update((*graph.nodes[position].inputs, first + position))
             readers = graph.consumers[first + position]
-            if len(readers) != 1 or first + position in outputs:
+            if len(readers) != 1 or first + position in graph.returned:
                 break
             position = readers[0]
         while chain and graph.types[first + chain[-1]] != "int8":

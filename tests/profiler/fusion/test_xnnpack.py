@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion.xnnpack import XnnpackRules
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph, GraphBuilder, Node
 from latlas.profiler.kernel import split
 from latlas.profiler.litert.local import LocalRunner
 from latlas.profiler.ops import (
@@ -285,3 +286,13 @@ def test_a_stored_tensor_in_a_quantised_network_is_no_kernel() -> None:
         "1x4:int8 | dequantize @0 | constant shape=1x4 @ | binary kind=add @1,2 | quantize @3 | @4"
     )
     assert [kernel.type for kernel in split(graph, RULES)] == ["dequantize:int8", "add", "quantize"]
+
+
+def test_a_network_of_a_hostile_file_is_split_in_time_that_grows_with_it() -> None:
+    """Every second operator is left to TFLite, and the last value is returned very often."""
+    count = 20_000
+    nodes = [Node(Tile((1, 1)) if i % 2 else Softmax(), (i,)) for i in range(count)]
+    graph = Graph(((1, 1),), tuple(nodes), (count,) * count)
+    started = time.process_time()
+    assert [group for (group,) in RULES.groups(graph)] == list(range(count))
+    assert time.process_time() - started < 5
