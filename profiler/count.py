@@ -39,21 +39,23 @@ def squeeze_excite_nodes(graph: Graph) -> frozenset[int]:
     that a network read from a file is counted like one that was built here.
     """
     first = len(graph.inputs)
+    means = [-1] * first  # by value, the mean that it is computed from by nodes of one input
     found: set[int] = set()
-    for node in graph.nodes:
+    for position, node in enumerate(graph.nodes):
+        if isinstance(node.op, Mean):
+            means.append(position)
+        else:
+            means.append(means[node.inputs[0]] if len(node.inputs) == 1 else -1)
         if not (isinstance(node.op, Binary) and node.op.kind == "mul" and len(node.inputs) == 2):
             continue
         for scaled, gate in (node.inputs, node.inputs[::-1]):
-            path: list[int] = []
-            value = gate
-            while value >= first and len(graph.nodes[value - first].inputs) == 1:
-                position = value - first
-                if isinstance(graph.nodes[position].op, Mean):
-                    if graph.nodes[position].inputs[0] == scaled:
-                        found.update(path)
-                    break
-                path.append(position)
-                value = graph.nodes[position].inputs[0]
+            mean = means[gate]
+            if mean < 0 or graph.nodes[mean].inputs[0] != scaled:
+                continue
+            inside = gate - first
+            while inside != mean and inside not in found:
+                found.add(inside)
+                inside = graph.nodes[inside].inputs[0] - first
     return frozenset(found)
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from latlas.profiler.count import count, squeeze_excite_nodes
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import GraphBuilder, random_weights
+from latlas.profiler.graph import Graph, GraphBuilder, Node, random_weights
+from latlas.profiler.ops import Binary, Mean, Softmax
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
@@ -75,3 +78,14 @@ def test_a_network_read_from_a_file_counts_the_same(name: str, resolution: int) 
     assert count(read) == count(folded)
     assert count(read).madds == count(graph).madds
     assert count(read).se_madds == count(graph).se_madds
+
+
+def test_a_hostile_network_is_counted_in_time_that_grows_with_it() -> None:
+    """Very many products are of the same gate, at the end of a very long path."""
+    length = 20_000
+    nodes = [Node(Mean(), (0,)), *(Node(Softmax(), (1 + i,)) for i in range(length))]
+    nodes += [Node(Binary("mul"), (0, len(nodes)))] * length
+    graph = Graph(((1, 1, 1, 1),), tuple(nodes), (len(nodes),))
+    started = time.process_time()
+    assert squeeze_excite_nodes(graph) == frozenset(range(1, length + 1))
+    assert time.process_time() - started < 5
