@@ -167,14 +167,14 @@ class Graph:
         """Shape of every value."""
         shapes = list(self.inputs)
         for shape in shapes:
-            _check_shape(shape, "an input")
+            check_shape(shape, "an input")
         for position, node in enumerate(self.nodes):
             if any(not 0 <= value < len(shapes) for value in node.inputs):
                 raise GraphError(
                     f"node {position} ({node.op.name}) reads a value that is not there"
                 )
             shape = node.op.infer(tuple([shapes[value] for value in node.inputs]))
-            _check_shape(shape, node.op.name)
+            check_shape(shape, node.op.name)
             shapes.append(shape)
         if not self.outputs or any(not 0 <= value < len(shapes) for value in self.outputs):
             raise GraphError(f"outputs {self.outputs} are not values of the graph")
@@ -261,7 +261,7 @@ class Graph:
             for name, shape in node.op.weights(self.input_shapes(node)).items()
         }
         for name, shape in shapes.items():
-            _check_shape(shape, name)
+            check_shape(shape, name)
         return shapes
 
 
@@ -294,7 +294,8 @@ def _check_types(types: tuple[DataType, ...], inputs: tuple[Shape, ...]) -> None
         )
 
 
-def _check_shape(shape: Shape, what: str) -> None:
+def check_shape(shape: Shape, what: str) -> None:
+    """Raise `GraphError` unless a tensor can have a shape; the message says of `what`."""
     if len(shape) > MAX_RANK or any(size < 1 for size in shape) or math.prod(shape) >= MAX_ELEMENTS:
         raise GraphError(f"{what} has the impossible shape {shape}")
 

@@ -230,8 +230,10 @@ def strided_slice(t: Translator, operator: Operator) -> None:
         if isinstance(part, int):
             taken = range(part + length * (part < 0), length)[:1]
         else:
-            if (part.step or 1) < 1:
-                raise UnsupportedOpError(f"it goes backwards ({strides}); latlas reads forward")
+            if part.step is not None and part.step < 1:
+                raise UnsupportedOpError(
+                    f"it goes backwards or stands still ({strides}); latlas reads forward"
+                )
             taken = range(length)[part]
             kept.append(len(taken))
         if not taken or taken[0] < 0:

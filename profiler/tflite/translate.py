@@ -14,7 +14,7 @@ from typing import Literal, cast
 import numpy as np
 
 from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
-from latlas.profiler.graph import Array, Graph, Node, plain_types
+from latlas.profiler.graph import Array, Graph, Node, check_shape, plain_types
 from latlas.profiler.op_text import from_text
 from latlas.profiler.ops import (
     Activation,
@@ -70,12 +70,17 @@ class Translator:
     Args:
         model: the opened file.
         input_shapes: concrete shapes of its inputs.
+
+    Raises:
+        GraphError: an input has an impossible shape.
     """
 
     def __init__(self, model: Model, input_shapes: Sequence[Shape]) -> None:
         self.model = model
         self.input_shapes = tuple(input_shapes)
         self.shapes = list(input_shapes)
+        for shape in self.shapes:
+            check_shape(shape, "an input")
         self.types = [self.element(tensor) for tensor in model.inputs]
         self.values = {tensor: value for value, tensor in enumerate(self.model.inputs)}
         self.computed: dict[int, Array] = {}  # constants that the file computes from others
@@ -151,6 +156,7 @@ class Translator:
         arrays = arrays or {}
         shapes = tuple([self.shapes[value] for value in inputs])
         shape = op.infer(shapes)
+        check_shape(shape, "its output")  # here, before it grows with every further operator
         for name, expected in op.weights(shapes).items():
             if arrays[name].shape != expected:
                 raise GraphError(f"its {name} is {arrays[name].shape}, expected {expected}")

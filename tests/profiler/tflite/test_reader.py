@@ -350,6 +350,8 @@ def test_strided_slices_of_activations_become_slices() -> None:
     assert every_other == Slice((0, 1, 1, 0), (1, 4, 7, 4), (1, 2, 1, 1))
     with pytest.raises(UnsupportedOpError, match="goes backwards"):
         read_tflite(strided(0b1111, [1, -1, 1, 1]))
+    with pytest.raises(UnsupportedOpError, match="stands still"):
+        read_tflite(strided(0b1111, [1, 0, 1, 1]))
 
 
 def test_integer_arithmetic() -> None:
@@ -472,6 +474,23 @@ def test_damaged_files_raise_one_kind_of_error(file: Callable[[], bytes]) -> Non
 def test_any_bytes_raise_one_kind_of_error(tail: bytes) -> None:
     with pytest.raises(ModelFileError):
         read_tflite(b"\x10\0\0\0TFL3" + tail)
+
+
+def test_tensors_that_grow_without_end_are_refused() -> None:
+    b, x = written(1, 2)
+    for _ in range(3):
+        x = b.apply(Tile((1, 1)), x)
+
+    def grow(whole: schema.ModelT, subgraph: schema.SubGraphT) -> None:
+        (multiples,) = {operator.inputs[1] for operator in subgraph.operators[:3]}
+        buffer = whole.buffers[subgraph.tensors[multiples].buffer]
+        buffer.data = np.array([2**31 - 1] * 2, np.int32).view(np.uint8)
+        whole.operatorCodes[1].builtinCode = Code.SHAPE
+        whole.operatorCodes[1].deprecatedBuiltinCode = Code.SHAPE
+        subgraph.tensors[subgraph.operators[3].outputs[0]].type = schema.TensorType.INT32
+
+    with pytest.raises(ModelFileError, match=r"operator 0 \(TILE\): its output has the impossible"):
+        read_tflite(edited(b.build(b.relu(x)), grow))
 
 
 def test_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
