@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from latlas.profiler.errors import UsageError
 from latlas.search.evaluation import Outcome, measure_with
+from latlas.search.plugin import plugin
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
 from latlas.search.recipe import Recipe, load_recipe, recipe_names
 from latlas.search.recorded import TableOracle
-from latlas.search.searchers import plugin
 from latlas.search.significance import chance_level, is_above_chance
 from latlas.search.spaces.shared import require_supernet_space
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from simulated_device import Simulation
 
-from latlas.commands import search, verify
+from latlas.commands import profile, report, search, verify
 from latlas.predictor import file
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.fit import fit
@@ -50,6 +50,7 @@ def invoke(command: Any, *arguments: object) -> Any:
 PLUG_IN = """
 import time
 from pathlib import Path
+from latlas.search.spaces import MogaSpace, Space
 def accuracy(genes):
     with Path("log").open("a") as log:
         log.write(f"{genes}\\n")
@@ -59,6 +60,10 @@ def accuracy(genes):
 def slow(genes):
     time.sleep(0.2)
     return accuracy(genes)
+class Relative(Space):
+    choices = (12,) * 14
+    def decode(self, genes):
+        return MogaSpace(self.resolution, 0.5, self.classes, self.channels).decode(genes)
 class ByClass:
     standard_error = 0.01
     def __init__(self, space):
@@ -135,6 +140,35 @@ def test_any_space_is_searched_with_accuracies_of_ones_own(
             invoke(search.main, *arguments, "--accuracy", "supernet", "-o", plug_in / "other")
 
 
+def test_a_space_of_ones_own_is_searched_resumed_and_verified(
+    predictor: Path, plug_in: Path
+) -> None:
+    arguments = [
+        *("--space", "own_accuracy:Relative", "--resolution", 32, "--latency", predictor),
+        *("--accuracy", "own_accuracy:accuracy", "--population", 5, "-o", "study", "--json"),
+    ]
+    assert invoke(search.main, *arguments, "--evaluations", 10)["tried"] == 10
+    study = Study.open(plug_in / "study")
+    assert study.settings["space"]["name"] == "own_accuracy:Relative"
+    del sys.modules["own_accuracy"]
+    assert invoke(search.main, *arguments, "--evaluations", 15)["tried"] == 15
+    assert len((plug_in / "log").read_text().splitlines()) == 15
+
+    del sys.modules["own_accuracy"]
+    with pytest.raises(SearchError, match="--space own_accuracy:Relative"):
+        verify.space_of(study)
+    assert "own_accuracy" not in sys.modules
+    named = ("--space", "own_accuracy:Relative")
+    with pytest.raises(TargetMismatchError, match="a simulated phone"):
+        invoke(verify.main, plug_in / "study", *named)
+    assert verify.space_of(study).name == "Relative"
+    page = invoke(report.main, plug_in / "study", "-o", "study.html", *named, "--json")
+    assert page["page"] == "study.html"
+
+    plan = ("--space", "own_accuracy:Relative", "--resolution", 32, "--plan", "--json")
+    assert invoke(profile.main, *plan)["plan"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -155,6 +189,7 @@ def test_any_space_is_searched_with_accuracies_of_ones_own(
         (("--latency", "a", "-o", "s", "--accuracy", "none"), "known are supernet"),
         (("--latency", "a", "-o", "s", "--accuracy", "no.such:thing"), "no.such:thing"),
         (("--latency", "a", "-o", "s", "--set", "N=4"), "no setting 'N'"),
+        (("--latency", "a", "-o", "s", "--space", "json:loads"), "is no search space"),
     ],
     ids=str,
 )

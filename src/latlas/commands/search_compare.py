@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latlas.across_comparison import compare_across
-from latlas.commands.search import import_from_here, open_reward
-from latlas.console import FILE, FOLDER, emit, json_option, printable, table
+from latlas.commands.search import open_reward
+from latlas.console import (
+    FILE,
+    FOLDER,
+    emit,
+    import_from_here,
+    json_option,
+    own_space_option,
+    printable,
+    table,
+)
 from latlas.scaled_comparison import Scaled, compare_scaled, read_widths
 from latlas.studies import figure, known, open_studies, require_alike
 from latlas.targets import DeviceChoice, oracle_options
@@ -79,6 +88,7 @@ if TYPE_CHECKING:
 @click.option("--dataset", default="digits", show_default=True)
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training, with --scaled.")
 @click.option("--png", type=FILE, help="Draw the comparison into this file.")
+@own_space_option
 @oracle_options
 @json_option
 def main(

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latlas.commands.verify import target_of
-from latlas.console import FILE, FOLDER, emit, json_option, printable, space_options, table
+from latlas.console import (
+    FILE,
+    FOLDER,
+    emit,
+    json_option,
+    own_space_option,
+    printable,
+    space_options,
+    table,
+)
 from latlas.exports import (
     Finished,
     choose,
@@ -110,6 +119,7 @@ if TYPE_CHECKING:
     help="How detectors are trained: a recipe without crops, or a TOML file.",
 )
 @click.option("--detection-epochs", type=click.IntRange(1, 100_000), help="Instead of its own.")
+@own_space_option
 @measuring_options
 @json_option
 def main(
