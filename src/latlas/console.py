@@ -160,6 +160,35 @@ def own_space_option(command: F) -> F:
     )(command)
 
 
+def training_options(command: F) -> F:
+    """Add ``--dataset``, ``--epochs``, ``--folds`` and ``--repeats``, of what accuracies rest on.
+
+    The command takes them as ``dataset``, ``epochs`` (None where not given), ``folds``, 0 being
+    none, and ``repeats``.
+    """
+    options = [
+        click.option("--dataset", default="digits", show_default=True),
+        click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training."),
+        click.option(
+            "--folds",
+            type=click.IntRange(2, 1000),
+            callback=lambda _context, _option, number: number or 0,
+            help="With --accuracy train: train each network N times, each time without another "
+            "stratified fold of the images, which scores it.",
+        ),
+        click.option(
+            "--repeats",
+            type=click.IntRange(1, 1000),
+            default=1,
+            show_default=True,
+            help="Deal the folds so often.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def model_files(paths: Sequence[Path]) -> list[Path]:
     """Return models, and those in folders, each once.
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from simulated_device import Simulation
@@ -190,6 +191,11 @@ def test_a_space_of_ones_own_is_searched_resumed_and_verified(
         (("--latency", "a", "-o", "s", "--accuracy", "no.such:thing"), "no.such:thing"),
         (("--latency", "a", "-o", "s", "--set", "N=4"), "no setting 'N'"),
         (("--latency", "a", "-o", "s", "--space", "json:loads"), "is no search space"),
+        (("--latency", "a", "-o", "s", "--folds", "3"), "--accuracy train:RECIPE, not 'supernet'"),
+        (
+            ("--latency", "a", "-o", "s", "--accuracy", "train:digits", "--repeats", "2"),
+            "give both",
+        ),
     ],
     ids=str,
 )
@@ -239,6 +245,69 @@ def test_killed_and_resumed(
     assert [replace(trial, seconds=0) for trial in killed] == [
         replace(trial, seconds=0) for trial in whole
     ]
+
+
+TRAINED = """
+from latlas.profiler.graph import GraphBuilder
+from latlas.search.blocks import classifier, conv_bn, mbconv
+from latlas.search.spaces import Space
+class Small(Space):
+    choices = (4, 3)
+    def decode(self, genes):
+        b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
+        x = conv_bn(b, b.input, 8 * (genes[0] + 1), 3, stride=2, act="relu")
+        x = mbconv(b, x, 16, 3 + 2 * genes[1], expanded=32)
+        return b.build(classifier(b, b.mean(x), self.classes))
+"""
+RECIPE = """
+epochs = 40
+ema = 0.9
+resolution = 8
+[optimizer]
+kind = "rmsprop"
+weight_decay = 1e-4
+[learning_rate]
+value = 0.01
+per = 0
+[augmentation]
+crop = "pad"
+padding = 1
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--folds", "2", "--repeats", "2")], ids=str)
+def test_killed_in_the_middle_of_a_training(
+    predictor: Path, plug_in: Path, options: tuple[str, ...]
+) -> None:
+    (plug_in / "own_small.py").write_text(TRAINED)
+    (plug_in / "recipe.toml").write_text(RECIPE)
+
+    def command(study: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "latlas", "search", "--space", "own_small:Small"),
+            *("--latency", str(predictor), "--accuracy", "train:recipe.toml", *options),
+            *("--searcher", "random", "--set-searcher", "batch=3", "--evaluations", "3"),
+            *("--resolution", "32", "--classes", "10", "-o", study),
+        ]
+
+    process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (kept := list((plug_in / "killed").glob("training/*/[0-9].npz"))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with np.load(kept[0]) as state:
+        assert 0 < len(state["losses"]) < 40
+    subprocess.run(command("killed"), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command("whole"), check=True, stderr=subprocess.DEVNULL)
+    killed, whole = (Study.open(plug_in / name) for name in ("killed", "whole"))
+    assert [replace(trial, seconds=0) for trial in killed.history] == [
+        replace(trial, seconds=0) for trial in whole.history
+    ]
+    assert all(trial.accuracy > 0.3 for trial in whole.history)
+    assert whole.settings["accuracy"]["folds"] == (2 if options else 0)
+    assert not list((plug_in / "killed" / "training").iterdir())
 
 
 def test_cells_are_measured_and_predicted_straight_from_their_graphs() -> None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latlas.console import FOLDER, chosen_space, emit, json_option, space_options
+from latlas.console import (
+    FOLDER,
+    chosen_space,
+    emit,
+    json_option,
+    space_options,
+    training_options,
+)
 from latlas.lazy_group import LazyGroup
 from latlas.searching import Search, Workers, front_documents, front_text, run_search
 from latlas.targets import DeviceChoice, oracle_options
@@ -158,8 +165,7 @@ def worker_options(command: F) -> F:
     help="Where accuracies come from: a supernet, training each alone by a recipe, a recorded "
     "table, or MODULE:NAME, a function of yours, of genes.",
 )
-@click.option("--dataset", default="digits", show_default=True)
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training.")
+@training_options
 @click.option("-o", "--output", type=FOLDER, help="The study's folder.")
 @click.option("--evaluations", type=click.IntRange(1), default=400, show_default=True)
 @click.option(
@@ -190,6 +196,8 @@ def main(
     accuracy: str,
     dataset: str,
     epochs: int | None,
+    folds: int,
+    repeats: int,
     output: Path | None,
     evaluations: int,
     samples: int | None,
@@ -241,7 +249,7 @@ def main(
         opened,
         open_searcher(searcher, opened, goals, limits, open_reward(reward, target_ms), seed, given),
         sources,
-        open_accuracy(AccuracyChoice(accuracy, opened, output / "supernet", dataset, epochs)),
+        open_accuracy(AccuracyChoice(accuracy, opened, output, dataset, epochs, folds, repeats)),
         goals,
         limits,
         evaluations,

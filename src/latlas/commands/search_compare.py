@@ -20,6 +20,7 @@ from latlas.console import (
     own_space_option,
     printable,
     table,
+    training_options,
 )
 from latlas.scaled_comparison import Scaled, compare_scaled, read_widths
 from latlas.studies import figure, known, open_studies, require_alike
@@ -85,8 +86,7 @@ if TYPE_CHECKING:
 @click.option(
     "--accuracy", metavar="MODULE:NAME", help="With --scaled: where accuracies come from."
 )
-@click.option("--dataset", default="digits", show_default=True)
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training, with --scaled.")
+@training_options
 @click.option("--png", type=FILE, help="Draw the comparison into this file.")
 @own_space_option
 @oracle_options
@@ -104,6 +104,8 @@ def main(
     accuracy: str | None,
     dataset: str,
     epochs: int | None,
+    folds: int,
+    repeats: int,
     png: Path | None,
     choice: DeviceChoice,
     as_json: bool,
@@ -125,7 +127,7 @@ def main(
         import_from_here()
         if accuracy is None:
             raise UsageError("--scaled needs --accuracy, as the searches had it")
-        network = Scaled(scaled, read_widths(widths), accuracy, dataset, epochs)
+        network = Scaled(scaled, read_widths(widths), accuracy, dataset, epochs, folds, repeats)
         document, text = compare_scaled(studies, network, latencies, choice, png)
     else:
         if latencies or accuracy is not None:
