@@ -227,8 +227,8 @@ def _check(index: int, banks: Sequence[Bank], optional: bool) -> None:
             raise SearchError(f"bank {bank.name}: its layers differ in operator or activation")
         if bank.like.operator == "conv" and bank.expanded != bank.filters:
             raise SearchError(
-                f"bank {bank.name}: full convolutions write {bank.expanded} channels at most, other "
-                f"layers in their place {bank.filters}"
+                f"bank {bank.name}: full convolutions write {bank.expanded} channels, other layers "
+                f"in their place {bank.filters}"
             )
         for layer in bank.layers:
             if layer.inputs > inputs:
