@@ -136,9 +136,6 @@ def test_any_space_is_searched_with_accuracies_of_ones_own(
     assert document["tried"] == 10
     own = Study.open(plug_in / "study").settings["accuracy"]["own"]
     assert own == {"size": len(open_space(space).choices)}
-    if space.startswith("toml:"):
-        with pytest.raises(SearchError, match="supernet"):
-            invoke(search.main, *arguments, "--accuracy", "supernet", "-o", plug_in / "other")
 
 
 def test_a_space_of_ones_own_is_searched_resumed_and_verified(
