@@ -207,6 +207,13 @@ def scaled_points(study: Study, network: Scaled, latency: str, choice: DeviceCho
         )
         return open_accuracy(wanted)
 
+    recipe = getattr(accuracies(space, "own"), "recipe", None)
+    if recipe is not None and recipe.width:
+        raise UsageError(
+            f"--accuracy {network.accuracy}: the recipe trains networks of every width at width "
+            f"{recipe.width:g}, so that all would be as accurate; search and compare with a recipe "
+            "that names no width"
+        )
     if accuracies(space, "own").identity != study.settings.get("accuracy"):
         raise UsageError(
             f"--accuracy {network.accuracy} is not what {study.folder} was searched with: "
