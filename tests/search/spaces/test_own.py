@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -102,7 +103,7 @@ def test_a_class_is_opened_and_restored(name: str, chosen: dict[str, Any]) -> No
     assert again == space and type(again) is type(space)
     (genes,) = space.sample(1, seed=0)
     graph = space.decode(genes)
-    assert graph.shapes[graph.inputs[0]] == (1, 24, 24, 1)
+    assert graph.inputs == ((1, 24, 24, 1),)
     assert graph.shapes[graph.outputs[0]] == (1, 7)
     if chosen:
         assert space.settings == {"depth": 5}
@@ -154,6 +155,16 @@ def test_settings_are_the_users(chosen: dict[str, str]) -> None:
         open_space("user_space:Deep", settings=chosen)
     with pytest.raises(UsageError, match="the space user_space:Plain has no setting"):
         open_space("user_space:Plain", settings=chosen)
+
+
+def test_the_class_of_the_reference(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "spaces.md").read_text()
+    *_, written = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "user_space.py").write_text(written)
+    space = open_space("user_space:Columns", resolution=24, settings={"columns": "3"})
+    assert space.choices == (3, 4) * 3
+    for genes in space.sample(5, seed=0):
+        assert space.decode(genes).shapes[-1] == (1, 1000)
 
 
 def test_genes_are_checked() -> None:
