@@ -22,6 +22,7 @@ from latlas.console import (
 )
 from latlas.exports import (
     Finished,
+    Task,
     choose,
     detectors,
     larger,
@@ -198,6 +199,10 @@ def main(
     emit(document, as_json, export_text(document))
 
 
+_SCORES: dict[Task, str] = {"classification": "accuracy", "detection": "average_precision"}
+"""What files are scored by."""
+
+
 def document_of(
     study: Study,
     space: Space,
@@ -234,7 +239,7 @@ def document_of(
                     kind: {
                         "path": printable(path),
                         "bytes": path.stat().st_size,
-                        "accuracy": one.scores.get(kind),
+                        _SCORES[one.task]: one.scores.get(kind),
                         "latency": {
                             name: latencies[f"{one.network.folder.name}-{kind}"]
                             for name, (_, latencies) in measured.items()
@@ -321,10 +326,10 @@ def export_text(document: Mapping[str, Any]) -> str:
 
 
 def _score_text(network: Mapping[str, Any], kind: str) -> str:
-    accuracy, precision = network["files"][kind]["accuracy"], network["average_precision"]
-    if precision is not None and kind == "float":  # of the weights, before conversion
-        return f"AP {precision:.3f}"
-    return "-" if accuracy is None else f"{accuracy:.2%}"
+    score = network["files"][kind][_SCORES[network["task"]]]
+    if score is None:
+        return "-"
+    return f"AP {score:.3f}" if network["task"] == "detection" else f"{score:.2%}"
 
 
 def _latency_text(figure: Mapping[str, Any]) -> str:
