@@ -1,4 +1,12 @@
-"""A search space of your own: any class with `choices` and `decode`.
+"""A search space of your own: a class with `choices` and `decode`.
+
+On the command line it is named package.module:Name:
+
+    PYTHONPATH=examples latlas search --space own_space:TwoBranches --resolution 32 --classes 10 \
+        --latency device:local/cpu --accuracy train:digits -o studies/own
+    PYTHONPATH=examples latlas verify studies/own --space own_space:TwoBranches
+
+In Python, here with made-up latencies and accuracies:
 
     python examples/own_space.py FOLDER
 
@@ -14,13 +22,14 @@ from latlas.search.evaluation import Evaluator, InProcess, measure_with
 from latlas.search.nsga2 import WeightedNSGA2
 from latlas.search.protocols import Genes, Trial
 from latlas.search.sizes import sizes_of
+from latlas.search.spaces import Space
 from latlas.search.study import Study, run
 
 WIDTHS = (8, 16, 24, 32)
 KERNELS = (3, 5, 7)
 
 
-class TwoBranches:
+class TwoBranches(Space):
     """Genes: width and kernel of the left branch, of the right one, and whether they are added."""
 
     choices = (len(WIDTHS), len(KERNELS), len(WIDTHS), len(KERNELS), 2)
@@ -28,19 +37,19 @@ class TwoBranches:
     def decode(self, genes: Sequence[int]) -> Graph:
         """Return the network of a chromosome."""
         left_width, left_kernel, right_width, right_kernel, add = genes
-        b = GraphBuilder((1, 32, 32, 3))
+        b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
         stem = b.conv(b.input, 16, 3, stride=2, activation="relu6")
         ends = []
         for width, kernel in ((left_width, left_kernel), (right_width, right_kernel)):
             x = b.depthwise(stem, KERNELS[kernel], activation="relu6")
-            ends.append(b.conv(x, WIDTHS[width], 1, activation="relu6"))
+            ends.append(b.conv(x, int(WIDTHS[width] * self.width), 1, activation="relu6"))
         x = b.add(*(b.conv(end, 32, 1) for end in ends)) if add else b.concat(ends)
-        return b.build(b.dense(b.mean(x, keepdims=False), 10))
+        return b.build(b.dense(b.mean(x, keepdims=False), self.classes))
 
 
 def main(folder: Path, evaluations: int = 80) -> list[Trial]:
-    """Search it. Latency and accuracy are made up here: see own_oracle.py for real ones."""
-    space = TwoBranches()
+    """Search it."""
+    space = TwoBranches(resolution=32, classes=10)
 
     def total(genes: Sequence[Genes]) -> list[float]:
         return [float(sum(one)) for one in genes]
@@ -50,7 +59,7 @@ def main(folder: Path, evaluations: int = 80) -> list[Trial]:
         "accuracy": measure_with(lambda genes: [x / (x + 5) for x in total(genes)], "accuracy"),
     }
     evaluator = Evaluator(space, InProcess(measures), list(measures), sizes_of(space))
-    study = Study.create(folder, {"space": "two branches", "seed": 0})
+    study = Study.create(folder, {"space": space.identity, "seed": 0})
     return run(study, WeightedNSGA2(space.choices, seed=0), evaluator, evaluations=evaluations)
 
 

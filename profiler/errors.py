@@ -21,6 +21,7 @@
     ├── PredictorError        a predictor cannot be fitted, read or used
     │   └── UnknownKernelError    … because it knows nothing about a kernel
     └── SearchError           a space, an oracle or a study is unusable
+        └── CheckpointError       a training's state cannot be read or written
 
 A message says what was got, what was expected and what to do next.
 """
@@ -143,3 +144,7 @@ class UnknownKernelError(PredictorError):
 
 class SearchError(LatlasError):
     """A space, an oracle or a study is unusable."""
+
+
+class CheckpointError(SearchError):
+    """A training's state cannot be read or written."""

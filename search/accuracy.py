@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from latlas.profiler.errors import UsageError
 from latlas.search.evaluation import Outcome, measure_with
+from latlas.search.plugin import plugin
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
 from latlas.search.recipe import Recipe, load_recipe, recipe_names
 from latlas.search.recorded import TableOracle
-from latlas.search.searchers import plugin
 from latlas.search.significance import chance_level, is_above_chance
 from latlas.search.spaces.shared import require_supernet_space
 
@@ -42,9 +42,11 @@ class AccuracyChoice:
     Attributes:
         text: the kind.
         space: whose architectures are scored.
-        folder: where training is kept.
+        folder: of the study; trainings have folders of their own in it.
         dataset: what is trained and scored on.
         epochs: of training; None is the default of the kind.
+        folds: of ``train``: score by so many stratified folds; 0 is none.
+        repeats: how often the folds are dealt.
     """
 
     text: str
@@ -52,6 +54,8 @@ class AccuracyChoice:
     folder: Path
     dataset: str = "digits"
     epochs: int | None = None
+    folds: int = 0
+    repeats: int = 1
 
 
 class AccuracySource(Protocol):
@@ -86,6 +90,10 @@ def open_accuracy(choice: AccuracyChoice) -> AccuracySource:
         UsageError: there is none, or it does not fit the space.
     """
     kind, colon, _ = choice.text.partition(":")
+    if kind != "train" and (choice.folds, choice.repeats) != (0, 1):
+        raise UsageError(
+            f"--folds and --repeats are for --accuracy train:RECIPE, not {choice.text!r:.200}"
+        )
     if opener := KINDS.get(kind):
         return opener(choice)
     if colon:
@@ -132,7 +140,7 @@ class SupernetSource:
     def open(self) -> SupernetOracle:
         """Train the supernet, or go on with its training, or load it."""
         oracle = self.untrained()
-        oracle.supernet.fit(oracle.dataset, self.choice.folder)
+        oracle.supernet.fit(oracle.dataset, self.choice.folder / "supernet")
         return oracle
 
     def report(self, oracle: SupernetOracle) -> dict[str, Any]:
@@ -203,13 +211,27 @@ class TrainSource:
             classes=data.classes,
             channels=data.shape[2],
         )
-        return TrainOracle(space, data, self.recipe)
+        return TrainOracle(
+            space,
+            data,
+            self.recipe,
+            folds=self.choice.folds,
+            repeats=self.choice.repeats,
+            folder=self.choice.folder / "training",
+        )
 
     def report(self, oracle: TrainOracle) -> dict[str, Any]:
         """Say on how many images they rest."""
         counts = {part: oracle.data.count(part) for part in ("train", "search", "test")}
         line = f"train: {counts['train']} images, scored on {counts['search']} others"
-        return {"images": counts, "epochs": self.recipe.epochs, "text": [line]}
+        if oracle.folds:
+            together = counts["train"] + counts["search"]
+            line = (
+                f"train: {oracle.repeats} x {oracle.folds} folds of {together} images, a training "
+                "for each"
+            )
+        folds = {"folds": oracle.folds, "repeats": oracle.repeats}
+        return {"images": counts, "epochs": self.recipe.epochs, **folds, "text": [line]}
 
     def test(self, oracle: TrainOracle, genes: Sequence[Genes]) -> NDArray[np.float64]:
         """Return accuracies on the test images."""
@@ -220,7 +242,7 @@ def open_train(choice: AccuracyChoice) -> TrainSource:
     """Return accuracies of architectures that a recipe trains.
 
     Raises:
-        UsageError: no recipe is named.
+        UsageError: no recipe is named, or folds are repeated that are not there.
         SearchError: there is no such recipe.
     """
     _, _, name = choice.text.partition(":")
@@ -229,6 +251,8 @@ def open_train(choice: AccuracyChoice) -> TrainSource:
             f"--accuracy train names a recipe: train:NAME or train:FILE.toml; there are "
             f"{', '.join(recipe_names())}"
         )
+    if choice.repeats != 1 and not choice.folds:
+        raise UsageError("--repeats says how often --folds are dealt: give both")
     recipe = load_recipe(name)
     if choice.epochs is not None:
         recipe = replace(recipe, epochs=choice.epochs)

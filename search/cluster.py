@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import socket
 import sys
 from collections import Counter, deque
@@ -335,7 +336,9 @@ def _start(station: Station, deaths: int = 0) -> _Member:
     if station.here:
         node = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-    actor = ray.remote(_Worker).options(**options).remote(station.open, __version__, sys.path)
+    # Pickled by itself: it may hold a user's class, which is found once the worker has our path.
+    opener = ray.cloudpickle.dumps(station.open)
+    actor = ray.remote(_Worker).options(**options).remote(opener, __version__, sys.path)
     return _Member(station, actor, actor.start.remote(), deaths=deaths)
 
 
@@ -378,11 +381,11 @@ class _Worker:
 
     def __init__(
         self,
-        open_site: Callable[[], AbstractContextManager[Site]],
+        opener: bytes,
         version: str,
         path: Sequence[str],
     ) -> None:
-        self.open_site = open_site
+        self.opener = opener
         self.version = version
         self.path = path
         self.stack = ExitStack()
@@ -397,7 +400,8 @@ class _Worker:
             )
         # Where the user's own module was found, it is found here too, if there is such a folder.
         sys.path += [folder for folder in self.path if folder not in sys.path]
-        self.site = self.stack.enter_context(self.open_site())
+        open_site: Callable[[], AbstractContextManager[Site]] = pickle.loads(self.opener)
+        self.site = self.stack.enter_context(open_site())
         return self.site.identity
 
     def measure(self, genes: tuple[int, ...]) -> Outcome:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from latlas.search.anchors import Boxes, ssd_anchors
 from latlas.search.average_precision import Detections, Objects, average_precision
 from latlas.search.boxes import decode, encode, match, suppress
 from latlas.search.coco import MAX_IMAGE_BYTES, Picture, Pictures, require_size
+from latlas.search.conversion import File
 from latlas.search.detection import grids
 from latlas.search.keras_view import initial_weights, to_keras, weights_of
 from latlas.search.optimizer import descend, optimizer_of
@@ -363,12 +364,47 @@ def evaluate(detector: Graph, weights: Weights, data: Pictures) -> float:
         SearchError: an image cannot be read.
     """
     model = to_keras(detector, weights=weights)
-    anchors = ssd_anchors(grids(detector))
     call = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    return _precision(detector, data, lambda images: [one.numpy() for one in call(images)])
+
+
+def evaluate_file(detector: Graph, file: bytes, data: Pictures) -> float:
+    """Return AP@[.5:.95] of a .tflite file that a detector was converted to.
+
+    Args:
+        detector: the network.
+        file: whose outputs are in its order.
+        data: images.
+
+    Raises:
+        SearchError: an image cannot be read, or the file is another network's.
+    """
+    opened = File(file)
+    shapes = [detector.shapes[value][1:] for value in detector.outputs]
+
+    def call(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        found = [opened.run(image[None]) for image in images]
+        outputs = [np.concatenate(values) for values in zip(*found, strict=True)]
+        if [one.shape[1:] for one in outputs] != shapes:
+            raise SearchError(
+                f"a file's outputs are {[one.shape for one in outputs]}, those of the detector "
+                f"{shapes} for each image"
+            )
+        return outputs
+
+    return _precision(detector, data, call)
+
+
+def _precision(
+    detector: Graph,
+    data: Pictures,
+    call: Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]],
+) -> float:
+    anchors = ssd_anchors(grids(detector))
     found = [
         detections_of(offsets, logits, anchors)
         for images in _batches(data, detector.inputs[0][1])
-        for offsets, logits in zip(*(one.numpy() for one in call(images)), strict=True)
+        for offsets, logits in zip(*call(images), strict=True)
     ]
     return average_precision([Objects(one.boxes, one.labels) for one in data.pictures], found)
 

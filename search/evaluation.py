@@ -17,11 +17,23 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from latlas.profiler.errors import DeviceError, SearchError, TargetMismatchError, UsageError
+from latlas.profiler.errors import (
+    CheckpointError,
+    DeviceError,
+    SearchError,
+    TargetMismatchError,
+    UsageError,
+)
 from latlas.search.objectives import Constraint
 from latlas.search.protocols import Genes, SearchSpace, Trial
 
-NOT_THE_CANDIDATE = (DeviceError, TargetMismatchError, UsageError, MemoryError)
+NOT_THE_CANDIDATE = (
+    CheckpointError,
+    DeviceError,
+    TargetMismatchError,
+    UsageError,
+    MemoryError,
+)
 """With one of these the next architecture would fail just the same."""
 
 MAX_CHUNK = 64

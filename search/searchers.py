@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from latlas.profiler.errors import UsageError
 from latlas.search.objectives import DEFAULT_OBJECTIVES, Constraint, Objective
+from latlas.search.plugin import plugin
 from latlas.search.protocols import Searcher, SearchSpace
 from latlas.search.rewards import AccuracyReward, Reward, Score
 
@@ -140,30 +140,6 @@ def read_settings(
         raise UsageError(f"{name} has no setting {unknown[0]!r}; it has {shown}")
     hints = typing.get_type_hints(searcher.__init__)
     return {key: _read(name, key, value, hints[key]) for key, value in settings.items()}
-
-
-def plugin(name: str) -> Callable[..., Any]:
-    """Return a user's own callable, named ``package.module:Name``.
-
-    >>> plugin("fractions:Fraction")("3/4")
-    Fraction(3, 4)
-
-    Raises:
-        UsageError: it cannot be imported.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as problem:  # a user's module may raise anything
-        raise UsageError(
-            f"cannot import {name}: {type(problem).__name__}: {problem}; write package.module:Name "
-            "of a module that Python finds (PYTHONPATH)"
-        ) from problem
-    if not callable(found):
-        raise UsageError(f"{name} is {found!r}, nothing that can be called")
-    return typing.cast("Callable[..., Any]", found)
 
 
 def _call(name: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> Searcher:

@@ -219,7 +219,10 @@ class _Pass:
         x = self._fixed(x, "last", skeleton.last_act)
         x = tf.reduce_mean(x, 3)
         if skeleton.features:
-            x = activate(tf.matmul(self.parameters["features"][None], x), skeleton.last_act)
+            x = tf.matmul(self.parameters["features"][None], x)
+            if skeleton.features_bias:
+                x += self.parameters["features_bias"][None, :, None]
+            x = activate(x, skeleton.last_act)
         x = tf.matmul(self.parameters["classes"][None], x)
         x += self.parameters["classes_bias"][None, :, None]
         return tf.transpose(x, [0, 2, 1])

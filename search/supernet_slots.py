@@ -129,6 +129,8 @@ class Slots:
     def digest(self) -> str:
         """SHA-256 of all that is here: two spaces of one digest have the same networks."""
         parts: list[object] = [self.skeleton, self.channels, self.classes]
+        if self.skeleton.features_bias:
+            parts.append("features have a bias")
         for slot in self.chain:
             parts += [slot.genes, slot.radix, slot.table.tolist(), slot.banks]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -223,6 +225,11 @@ def _check(index: int, banks: Sequence[Bank], optional: bool) -> None:
         common = {(x.operator, x.act, x.se_act, x.se_gate) for x in bank.layers}
         if len(common) > 1:
             raise SearchError(f"bank {bank.name}: its layers differ in operator or activation")
+        if bank.like.operator == "conv" and bank.expanded != bank.filters:
+            raise SearchError(
+                f"bank {bank.name}: full convolutions write {bank.expanded} channels, other layers "
+                f"in their place {bank.filters}"
+            )
         for layer in bank.layers:
             if layer.inputs > inputs:
                 raise SearchError(

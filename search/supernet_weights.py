@@ -51,6 +51,8 @@ def initial_parameters(slots: Slots, residual_gamma: float, seed: int) -> dict[s
     if skeleton.features:
         start.draw("features", (skeleton.features, width), width)
         width = skeleton.features
+    if skeleton.features_bias:
+        start.found["features_bias"] = np.zeros(skeleton.features, np.float32)
     start.draw("classes", (slots.classes, width), width, 1.0)
     start.found["classes_bias"] = np.zeros(slots.classes, np.float32)
     return start.found
@@ -160,11 +162,12 @@ def start_alike(bank: Bank, common: FloatArray, taps: int) -> dict[str, FloatArr
     if bank.like.operator == "conv":
         return {"kernel": common[:, :, None] * middle, "kernel_beta": np.ones(wide, np.float32)}
     project = np.zeros((filters, wide), np.float32)
-    project[:, :inputs] = common
+    passed = min(inputs, wide)  # a bottleneck may be narrower than what it reads
+    project[:, :passed] = common[:, :passed]
     found = {"kernel": np.repeat(middle[None], wide, axis=0), "project": project}
     if bank.like.operator == "mbconv":
         expand = np.zeros((wide, inputs), np.float32)
-        expand[:inputs] = np.eye(inputs)
+        expand[:passed] = np.eye(passed, inputs)
         if wide >= 2 * inputs:
             expand[inputs : 2 * inputs] = -np.eye(inputs)
             project[:, inputs : 2 * inputs] = -common
@@ -207,6 +210,8 @@ def path_weights(
     yield from norm("last", slots.skeleton.last)
     if slots.skeleton.features:
         yield _pointwise(parameters["features"])
+    if slots.skeleton.features_bias:
+        yield parameters["features_bias"]
     yield parameters["classes"]
     yield parameters["classes_bias"]
 

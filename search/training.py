@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from tqdm import tqdm
 from latlas.profiler.errors import LatlasError, SearchError
 from latlas.profiler.graph import Graph, Weights
 from latlas.search.drop_path import with_drop_path
+from latlas.search.evaluation import NOT_THE_CANDIDATE
+from latlas.search.exporting import label_for
 from latlas.search.image_data import ImageData, Part
 from latlas.search.keras_view import to_keras, weights_of
 from latlas.search.optimizer import descend, optimizer_of
@@ -74,9 +77,9 @@ def train(
         progress: whether to show it on stderr.
 
     Raises:
-        SearchError: the network does not fit the images, an image cannot be read, or the
-            checkpoint is of another training or damaged. A loss that is not finite is no error,
-            but a failed result.
+        SearchError: the network does not fit the images, or an image cannot be read. A loss that
+            is not finite is no error, but a failed result.
+        CheckpointError: the checkpoint is of another training, damaged, or cannot be written.
     """
     _check(graph, data)
     training = _Training(graph, data, recipe, seed)
@@ -250,6 +253,8 @@ class TrainOracle:
             training and search together are dealt into so many stratified folds, each architecture
             is trained once without each, and its accuracy is the mean of those on the folds.
         repeats: how often they are dealt.
+        folder: where the trainings of an architecture are kept until it is finished: killed, an
+            oracle in the same folder goes on from the last epoch, and comes to the same accuracy.
 
     Attributes:
         errors: why architectures failed, by genes.
@@ -264,15 +269,21 @@ class TrainOracle:
         seed: int = 0,
         folds: int = 0,
         repeats: int = 1,
+        folder: Path | None = None,
     ) -> None:
-        if folds == 1 or folds < 0 or repeats < 1:
-            raise SearchError(f"folds are 0 or at least 2, repeats at least 1: {folds}, {repeats}")
+        images = data.count("train") + data.count("search")
+        if not (folds == 0 or 2 <= folds <= images) or repeats < 1:
+            raise SearchError(
+                f"folds are 0 or 2 to {images}, as many as there are images for training and "
+                f"search, and repeats at least 1, not {folds} and {repeats}"
+            )
         self.space = space
         self.data = data
         self.recipe = recipe
         self.seed = seed
         self.folds = folds
         self.repeats = repeats
+        self.folder = folder
         self.errors: dict[Genes, str] = {}
         self._known: dict[Genes, float] = {}
 
@@ -299,7 +310,11 @@ class TrainOracle:
         return binomial_standard_error(float(np.median(known)) if known else 0.5, images)
 
     def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
-        """Return accuracies as fractions, shape (genes,); NaN where training failed."""
+        """Return accuracies as fractions, shape (genes,); NaN where training failed.
+
+        Raises:
+            CheckpointError: a training's state cannot be read or written.
+        """
         for one in genes:
             if one not in self._known:
                 self._known[one] = self._accuracy(one)
@@ -323,18 +338,30 @@ class TrainOracle:
 
     def _trained(self, runs: Sequence[tuple[ImageData, int]], genes: Genes, part: Part) -> float:
         """Return the mean accuracy of a training for each of some images and seeds."""
+        folder = None
+        if self.folder is not None:
+            label = label_for({**self.identity, "genes": list(genes), "part": part})
+            folder = self.folder / label
         accuracies = []
-        for data, seed in runs:
-            try:
-                graph = self.space.decode(genes)
-                result = train(graph, data, self.recipe, seed=seed, part=part)
-                error = result.error
-            except (LatlasError, tf.errors.OpError) as problem:
-                error = str(problem)[:300]
-            finally:
-                keras.backend.clear_session()  # Keras keeps every model's layers otherwise
-            if error:
-                self.errors[genes] = error
-                return math.nan
+        for number, (data, seed) in enumerate(runs):
+            result = self._alone(genes, data, seed, part, folder and folder / f"{number}.npz")
             accuracies.append(result.accuracy)
+            if result.error:
+                self.errors[genes] = result.error
+                break
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # what is left costs space, nothing else
         return float(np.mean(accuracies))
+
+    def _alone(
+        self, genes: Genes, data: ImageData, seed: int, part: Part, checkpoint: Path | None
+    ) -> TrainingResult:
+        try:
+            graph = self.space.decode(genes)
+            return train(graph, data, self.recipe, seed=seed, checkpoint=checkpoint, part=part)
+        except NOT_THE_CANDIDATE:
+            raise
+        except (LatlasError, tf.errors.OpError) as problem:
+            return TrainingResult(math.nan, 0, {}, (), str(problem)[:300] or "training failed")
+        finally:
+            keras.backend.clear_session()  # Keras keeps every model's layers otherwise

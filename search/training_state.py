@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.profiler.errors import SearchError
+from latlas.profiler.errors import CheckpointError
 from latlas.profiler.files import write_atomically
 
 
@@ -37,10 +37,10 @@ def save_state(
         variables: by name.
 
     Raises:
-        SearchError: the file cannot be written.
+        CheckpointError: the file cannot be written.
     """
     arrays = {f"variable/{name}": np.asarray(one.numpy()) for name, one in variables.items()}
-    with write_atomically(path, SearchError) as file:
+    with write_atomically(path, CheckpointError) as file:
         np.savez(
             file,
             allow_pickle=False,
@@ -54,12 +54,12 @@ def load_state(path: Path, identity: str, variables: Mapping[str, Variable]) -> 
     """Give variables what `save_state` wrote; return the losses.
 
     Raises:
-        SearchError: the file is of another training, or damaged.
+        CheckpointError: the file is of another training, or damaged.
     """
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if str(file["identity"]) != identity:
-                raise SearchError(
+                raise CheckpointError(
                     f"{path} is the checkpoint of another training: use another file, or delete it"
                 )
             arrays = {name: file[f"variable/{name}"] for name in variables}
@@ -70,7 +70,7 @@ def load_state(path: Path, identity: str, variables: Mapping[str, Variable]) -> 
         for name, one in variables.items():
             one.assign(arrays[name])
     except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-        raise SearchError(
+        raise CheckpointError(
             f"{path} is not a training's checkpoint ({problem}): delete it to start anew"
         ) from problem
     return losses

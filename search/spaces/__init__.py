@@ -15,6 +15,7 @@ from latlas.search.spaces.genes import format_genes, parse_genes
 from latlas.search.spaces.mnasnet import MnasnetSpace
 from latlas.search.spaces.moga import MogaSpace
 from latlas.search.spaces.nasnet import NasnetSpace
+from latlas.search.spaces.own import open_own, require_imported
 from latlas.search.spaces.settings import Settings, parse_settings
 from latlas.search.spaces.space import Space
 from latlas.search.spaces.toml_space import PREFIX, TomlSpace
@@ -57,14 +58,15 @@ def open_space(
     """Return a search space by name.
 
     Args:
-        name: one of `SPACES`, or ``toml:FILE`` for a space that a file defines.
+        name: one of `SPACES`, ``toml:FILE`` for a space that a file defines, or
+            ``package.module:Name`` for a class that is derived from `Space`.
         resolution: height and width of the input.
         classes: number of classes.
         width: factor of the numbers of channels.
         channels: of the input.
         settings: what the space has beside these, as texts or as JSON holds them: of ``mnasnet``
             ``blocks`` and ``widths``; of ``nasnet`` see `NasnetSpace.opened`;
-            of ``toml`` its ``definition``.
+            of ``toml`` its ``definition``; of the user's own what it takes.
 
     >>> open_space("moga").size
     1283918464548864
@@ -72,7 +74,7 @@ def open_space(
     True
 
     Raises:
-        UsageError: there is no such space, or no such setting.
+        UsageError: there is no such space, or no such setting, or a user's space fails.
         SearchError: the file is damaged.
     """
     common = {"resolution": resolution, "width": width, "classes": classes, "channels": channels}
@@ -81,15 +83,20 @@ def open_space(
         return TomlSpace.load(name.removeprefix(PREFIX), common)
     if name == TomlSpace.family:
         return TomlSpace.opened(Settings(name, settings or {}), common)
+    if ":" in name:
+        return open_own(name, settings or {}, common)
     if name not in SPACES:
         raise UsageError(
-            f"no search space {name!r:.200}; known are {', '.join(SPACES)} and toml:FILE"
+            f"no search space {name!r:.200}; known are {', '.join(SPACES)}, toml:FILE and "
+            "package.module:Name"
         )
     return SPACES[name].opened(Settings(name, settings or {}), common)
 
 
 def restore_space(identity: object) -> Space:
     """Return the space with an identity, as a study keeps it.
+
+    A space that is a user's own code must have been imported.
 
     >>> space = open_space("mnasnet", resolution=96, settings={"widths": "published"})
     >>> restore_space(space.identity) == space
@@ -101,9 +108,12 @@ def restore_space(identity: object) -> Space:
     if not isinstance(identity, dict):
         raise SearchError(f"a space is described by an object, not by {identity!r:.80}")
     get = Fields(identity, SearchError)
+    name = get.text("name")
+    if ":" in name:
+        require_imported(name)
     try:
         return open_space(
-            get.text("name"),
+            name,
             resolution=get.integer("resolution", 1, 1 << 20),
             classes=get.integer("classes", 1, 1 << 30),
             width=get.number("width", 1e-3, 1e3),

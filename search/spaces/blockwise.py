@@ -8,7 +8,6 @@ blocks and chromosomes' checks follow from that. It is what `latlas.predictor.ge
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.ops import Shape
@@ -16,21 +15,11 @@ from latlas.search.blocks import round_channels
 from latlas.search.spaces.space import Space
 
 
-@dataclass(frozen=True)
 class BlockwiseSpace(Space):
     """Base of such spaces, at one resolution, width and number of classes.
 
-    Attributes:
-        resolution: height and width of the input.
-        width: factor of the numbers of channels, which are rounded to multiples of 8.
-        classes: number of classes.
-        channels: of the input.
+    Numbers of channels times the width are rounded to multiples of 8.
     """
-
-    resolution: int = 224
-    width: float = 1.0
-    classes: int = 1000
-    channels: int = 3
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:

@@ -161,6 +161,25 @@ class Block:
         return options
 
     @property
+    def depth(self) -> int:
+        """Most layers that it may have; 0 where it does nothing, whatever is chosen."""
+        chosen = {decision.key: decision.values for decision in self.decisions}
+        found = [0]
+        for options in self.alternatives:
+            if set(chosen.get("operator", (options.operator,))) != {"identity"}:
+                found += chosen.get("layers", (options.layers,))
+        return max(found)
+
+    @property
+    def alternatives(self) -> list[Options]:
+        """The block with every one of its ``choices``, nothing else being chosen."""
+        for decision in self.decisions:
+            if decision.key == CHOICES:
+                picks = range(len(decision.values))
+                return [decision.apply(self.options, pick) for pick in picks]
+        return [self.options]
+
+    @property
     def filters_gene(self) -> int | None:
         """Which of its genes decides how many channels it writes; None where none does."""
         for position, decision in enumerate(self.decisions):
@@ -300,7 +319,7 @@ def check_definition(document: object, where: str = "space") -> Definition:
         blocks += _blocks(row, defaults, blocks, f"{where}: block {number}")
         if len(blocks) > MAX_BLOCKS:
             raise SearchError(f"{where}: more than {MAX_BLOCKS} blocks")
-    depth = sum(_most_layers(block) for block in blocks)
+    depth = sum(block.depth for block in blocks)
     if depth > MAX_LAYERS:
         raise SearchError(f"{where}: up to {depth} layers, more than {MAX_LAYERS}")
     if not any(block.decisions for block in blocks):
@@ -505,15 +524,6 @@ def _require_everywhere(
         raise SearchError(f"{where}: {key} is missing")
 
 
-def _alternatives(block: Block) -> list[Options]:
-    """Return the block with every one of its ``choices``, nothing else being chosen."""
-    for decision in block.decisions:
-        if decision.key == CHOICES:
-            picks = range(len(decision.values))
-            return [decision.apply(block.options, pick) for pick in picks]
-    return [block.options]
-
-
 def _check_operators(block: Block, where: str) -> set[tuple[int, bool]]:
     """Raise unless operators and expansions fit together.
 
@@ -524,7 +534,7 @@ def _check_operators(block: Block, where: str) -> set[tuple[int, bool]]:
     chosen = any(decision.key == "filters" for decision in block.decisions)
     operators = [op for each in block.decisions if each.key == "operator" for op in each.values]
     left_out: set[tuple[int, bool]] = set()
-    for options in _alternatives(block):
+    for options in block.alternatives:
         given = expands or options.expansion is not None
         for operator in operators or (options.operator,):
             _check_expansion(operator, given, where)
@@ -559,11 +569,3 @@ def _check_identity(
             f"{where}: the filters of an identity must be those of the block before, "
             f"{sorted(reads) or 'but there is none'}, not {sorted(writes)} (filters, scale)"
         )
-
-
-def _most_layers(block: Block) -> int:
-    found = [options.layers for options in _alternatives(block)]
-    for decision in block.decisions:
-        if decision.key == "layers":
-            found += decision.values
-    return max(found)

@@ -74,19 +74,17 @@ _GENES = len(Combination._fields)
 class NasnetSpace(Space):
     """NASNet's space in one stacking.
 
+    The width is a factor of `filters` and `stem_filters`, which are rounded to multiples of 4.
+
     Attributes:
-        resolution: height and width of the input.
         cells: normal cells before, between and after the two reductions, each (the authors' N).
         filters: of the cells before the first reduction; they double at each (the authors' F).
-        classes: number of classes.
-        channels: of the input.
         stem_filters: of the first convolution.
         stem_reductions: reduction cells before all others; 2 for ImageNet, where the first
             convolution has stride 2 and no padding, 0 for CIFAR.
         skip_reduction: whether the cell after a reduction reads what the reduction read second.
         kept: states of the normal and the reduction cell that are concatenated even if read.
         kind: the space of NASNet-A, -B or -C.
-        width: factor of `filters` and `stem_filters`, which are rounded to multiples of 4.
 
     >>> import math
     >>> NasnetSpace().size == (math.prod((b + 2) ** 2 for b in range(5)) * (13**2 * 2) ** 5) ** 2
@@ -95,17 +93,13 @@ class NasnetSpace(Space):
     (40, 50)
     """
 
-    resolution: int = 224
     cells: int = 4
     filters: int = 44
-    classes: int = 1000
-    channels: int = 3
     stem_filters: int = 32
     stem_reductions: int = 2
     skip_reduction: bool = False
     kept: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     kind: Literal["a", "b", "c"] = "a"
-    width: float = 1.0
 
     family: ClassVar[str] = "nasnet"
 
@@ -365,10 +359,10 @@ AUTHORS_KEPT = ((1,), (3,))
 STACKINGS: dict[str, NasnetSpace] = {
     "nasnet_a_mobile": NasnetSpace(kept=AUTHORS_KEPT),
     "nasnet_a_large": NasnetSpace(
-        *(331, 6, 168), stem_filters=96, skip_reduction=True, kept=AUTHORS_KEPT
+        331, cells=6, filters=168, stem_filters=96, skip_reduction=True, kept=AUTHORS_KEPT
     ),
     "nasnet_a_cifar": NasnetSpace(
-        *(32, 6, 32), classes=10, stem_filters=96, stem_reductions=0, kept=AUTHORS_KEPT
+        *(32, 1.0, 10), cells=6, filters=32, stem_filters=96, stem_reductions=0, kept=AUTHORS_KEPT
     ),
 }
 """How the authors stacked NASNet-A: 4 @ 1056 and 6 @ 4032 for ImageNet, 6 @ 768 for CIFAR-10."""

@@ -8,7 +8,7 @@ smaller one takes the middle of its kernels and the first of its channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from latlas.profiler.errors import SearchError
@@ -120,7 +120,7 @@ class Skeleton:
     """What all networks of a space have: a 3x3 convolution of stride 2 before the layers, a tail.
 
     The tail is a 1x1 convolution with batch norm, the mean over the map, where `features` is not 0
-    another 1x1 convolution without bias and batch norm, and a fully connected layer.
+    another 1x1 convolution without batch norm, and a fully connected layer.
 
     Attributes:
         stem: channels of the first convolution.
@@ -128,6 +128,7 @@ class Skeleton:
         last: channels of the tail's convolution.
         last_act: activation of the tail's convolutions.
         features: channels of the convolution after the mean; 0 is none.
+        features_bias: whether that has a bias.
     """
 
     stem: int
@@ -135,6 +136,13 @@ class Skeleton:
     last: int
     last_act: str
     features: int = 0
+    features_bias: bool = field(default=False, repr=False)  # repr is what digests are made of
+
+    def __post_init__(self) -> None:
+        """Refuse what no supernet can hold."""
+        for act in (self.stem_act, self.last_act):
+            if act not in ACTS:
+                raise SearchError(f"stem and tail of a supernet have one of {ACTS}, not {act!r}")
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,26 +15,34 @@ from latlas.search.spaces.genes import mutate_gene, require_genes
 from latlas.search.spaces.settings import Settings
 
 
+@dataclass(frozen=True)
 class Space:
-    """Base of all spaces: chromosomes in, networks out.
+    """Base of all spaces: chromosomes in, networks out. A space has at least `choices`, `decode`.
 
-    Beside this, every space has ``encode``, which writes an architecture given in the space's own
-    words as a chromosome, and ``describe``, which returns those words.
+    Beside this, every space of latlas has ``encode``, which writes an architecture given in the
+    space's own words as a chromosome, and ``describe``, which returns those words.
 
     Attributes:
-        family: by which word `open_space` knows the space.
+        family: by which word `open_space` knows the space; a user's class is known as
+            ``package.module:Name``.
         resolution: height and width of the input.
         width: factor of the numbers of channels.
         classes: number of classes.
         channels: of the input.
     """
 
+    resolution: int = 224
+    width: float = 1.0
+    classes: int = 1000
+    channels: int = 3
+
     family: ClassVar[str]
 
-    resolution: int
-    width: float
-    classes: int
-    channels: int
+    def __init_subclass__(cls) -> None:
+        """Call a class that has no `family` of its own what a command line calls it."""
+        super().__init_subclass__()
+        if "family" not in vars(cls):
+            cls.family = f"{cls.__module__}:{cls.__qualname__}"
 
     @classmethod
     def opened(cls, settings: Settings, common: Mapping[str, Any]) -> Self:
@@ -52,7 +61,7 @@ class Space:
     @property
     def name(self) -> str:
         """What the space is called in messages and in the names of its networks."""
-        return self.family
+        return self.family.rpartition(":")[2]
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -13,9 +13,16 @@ from latlas.profiler.ops import Shape
 from latlas.search.blocks import classifier
 from latlas.search.protocols import Genes
 from latlas.search.spaces.blockwise import BlockwiseSpace
-from latlas.search.spaces.definition import Block, Definition, check_definition, load_definition
+from latlas.search.spaces.definition import (
+    Block,
+    Definition,
+    Options,
+    check_definition,
+    load_definition,
+)
 from latlas.search.spaces.layer import append_layer
 from latlas.search.spaces.settings import Settings
+from latlas.search.spaces.shared import SharedLayer, Skeleton, shared
 
 PREFIX = "toml:"
 """What stands before the file's name where a space is named."""
@@ -164,7 +171,7 @@ class TomlSpace(BlockwiseSpace):
 
     def _append_block(self, b: GraphBuilder, x: int, block: Block, values: Sequence[int]) -> int:
         options = block.chosen(values)
-        filters = self.scaled(options.filters) if options.scale else options.filters
+        filters = self._filters(options)
         for layer in range(options.layers):
             x = append_layer(b, x, options.layer(filters, options.stride if layer == 0 else 1))
         return x
@@ -173,9 +180,86 @@ class TomlSpace(BlockwiseSpace):
         tail = self.definition.tail
         x = b.mean(x)
         if tail.features:
-            filters = self.scaled(tail.features) if tail.scale else tail.features
-            x = b.activation(b.conv(x, filters, 1, bias=tail.bias), tail.activation)
+            x = b.activation(b.conv(x, self._features, 1, bias=tail.bias), tail.activation)
         return classifier(b, x, self.classes, dropout=tail.dropout)
+
+    def supernet_skeleton(self) -> Skeleton:
+        """Return what all networks have.
+
+        Raises:
+            SearchError: the space does not begin or end as a supernet does.
+        """
+        stem, last = self.definition.blocks[0], self.definition.blocks[-1]
+        tail = self.definition.tail
+        if not _is_convolution(stem, kernel=3, stride=2):
+            raise self._no_supernet("its first block is no fixed 3x3 convolution of stride 2")
+        if not _is_convolution(last, kernel=1, stride=1):
+            raise self._no_supernet("its last block is no fixed 1x1 convolution")
+        if tail.features and tail.activation != last.options.activation:
+            raise self._no_supernet("the tail has another activation than the last block")
+        return Skeleton(
+            self._filters(stem.options),
+            stem.options.activation,
+            self._filters(last.options),
+            last.options.activation,
+            self._features,
+            bool(tail.features and tail.bias),
+        )
+
+    def supernet_layers(self, index: int, values: Sequence[int]) -> tuple[SharedLayer | None, ...]:
+        """Return the layers of a part, for a supernet.
+
+        Where one gene decides a block, each of its choices has weights of its own. Where several
+        do, they share: smaller kernels are the middle of larger ones, fewer filters and a smaller
+        expansion the first of more, and a shallow block is the start of a deep one; operators and
+        activations have weights of their own.
+
+        Raises:
+            SearchError: a supernet has no such layers.
+        """
+        part, blocks = self._parts[index], self.definition.blocks
+        inputs = self.input_shape(index, values)[3]
+        own = values[len(part.read) :]
+        found: list[SharedLayer | None] = []
+        for position in range(part.start, part.stop):
+            block = blocks[position]
+            options = block.chosen(own)
+            if 0 < position < len(blocks) - 1:
+                found += self._shared_layers(block, options, inputs, own)
+            inputs = self._filters(options)
+        return tuple(found)
+
+    def _shared_layers(
+        self, block: Block, options: Options, inputs: int, values: Sequence[int]
+    ) -> list[SharedLayer | None]:
+        filters, depth = self._filters(options), block.depth
+        if options.operator == "identity":
+            return [None] * depth
+        acts = (options.activation, options.se_activation, options.gate)
+        keys = ("activation", "se_activation", "gate")
+        decided = any(each.decides(key) for each in block.decisions for key in keys)
+        bank = "-".join([options.operator, *(acts if decided else ())])
+        row = values[0] if block.joint and values else 0
+        try:
+            first = shared(options.layer(filters, options.stride), inputs, bank=bank, row=row)
+            later = shared(options.layer(filters, 1), filters, bank=bank, row=row)
+        except SearchError as problem:
+            raise self._no_supernet(str(problem)) from problem
+        return [first, *(later if place < options.layers else None for place in range(1, depth))]
+
+    def _no_supernet(self, why: str) -> SearchError:
+        return SearchError(
+            f"the space {self.name} has no supernet: {why}; change it, or score it with a training "
+            "of its own for each architecture (--accuracy train)"
+        )
+
+    def _filters(self, options: Options) -> int:
+        return self.scaled(options.filters) if options.scale else options.filters
+
+    @property
+    def _features(self) -> int:
+        tail = self.definition.tail
+        return self.scaled(tail.features) if tail.features and tail.scale else tail.features
 
     @cached_property
     def _choices(self) -> tuple[int, ...]:
@@ -200,3 +284,10 @@ class TomlSpace(BlockwiseSpace):
         if parts[-1].own:
             parts.append(_Part(len(blocks), len(blocks), read, ()))
         return tuple(parts)
+
+
+def _is_convolution(block: Block, kernel: int, stride: int) -> bool:
+    """Return whether a block is one fixed convolution, its activation and filters aside."""
+    one = block.options
+    form = (one.operator, one.kernel, one.stride, one.layers, one.se, one.skip or "none")
+    return not block.decisions and form == ("conv", kernel, stride, 1, 0, "none")

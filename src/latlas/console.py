@@ -17,6 +17,7 @@ from latlas.profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from latlas.profiler.graph import Graph
+    from latlas.search.spaces import Space
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,6 +103,90 @@ def space_options(command: F) -> F:
         type=click.FloatRange(0.01, 100),
         help="Factor of the space's numbers of channels, by default 1.",
     )(command)
+
+
+def import_from_here() -> None:
+    """Let ``MODULE:NAME`` name a module in the current folder."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def chosen_space(
+    name: str,
+    resolution: int | None,
+    width: float | None,
+    classes: int | None,
+    settings: Sequence[str],
+) -> Space:
+    """Return the space that ``--space`` and `space_options` say, None being the defaults.
+
+    Raises:
+        UsageError: there is none, or it has no such setting.
+        SearchError: its file is damaged.
+    """
+    from latlas.search.spaces import open_space, parse_settings
+
+    import_from_here()
+    return open_space(
+        name,
+        resolution=resolution or 224,
+        width=1.0 if width is None else width,
+        classes=classes or 1000,
+        settings=parse_settings(settings),
+    )
+
+
+def own_space_option(command: F) -> F:
+    """Add ``--space``, which imports the code that the space of a study is.
+
+    The study itself must not decide what is run: it may come from elsewhere.
+    """
+
+    def run(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
+        from latlas.search.plugin import plugin
+
+        import_from_here()
+        for name in names:
+            plugin(name)
+
+    return click.option(
+        "--space",
+        metavar="MODULE:NAME",
+        multiple=True,
+        callback=run,
+        expose_value=False,
+        help="Where a study's space is code of yours: it may be imported.",
+    )(command)
+
+
+def training_options(command: F) -> F:
+    """Add ``--dataset``, ``--epochs``, ``--folds`` and ``--repeats``, of what accuracies rest on.
+
+    The command takes them as ``dataset``, ``epochs`` (None where not given), ``folds``, 0 being
+    none, and ``repeats``.
+    """
+    options = [
+        click.option("--dataset", default="digits", show_default=True),
+        click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training."),
+        click.option(
+            "--folds",
+            type=click.IntRange(2, 1000),
+            callback=lambda _context, _option, number: number or 0,
+            help="With --accuracy train: train each network N times, each time without another "
+            "stratified fold of the images, which scores it.",
+        ),
+        click.option(
+            "--repeats",
+            type=click.IntRange(1, 1000),
+            default=1,
+            show_default=True,
+            help="Deal the folds so often.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def model_files(paths: Sequence[Path]) -> list[Path]:

@@ -32,9 +32,10 @@ class Finished:
         network: what it is.
         trial: what the search knew of it.
         files: by format.
-        scores: accuracy on the images of the final test, by format; empty where untrained.
+        scores: of the files by format, where they are trained and there are images to score them
+            on: accuracy on those of the final test, of a detector AP@[.5:.95].
         task: what the network does.
-        average_precision: of a trained detector, where there are images to score it on.
+        average_precision: of a trained detector before it was converted.
     """
 
     network: Exported
@@ -342,6 +343,7 @@ def _trained_detector(
         REPRESENTATIVE_IMAGES,
         converted,
         read_weights,
+        scored,
         trained,
     )
 
@@ -373,7 +375,12 @@ def _trained_detector(
     weights, precision = trained(network, fit)
     files = converted(network, weights, formats, seen)
     known = None if math.isnan(precision) else precision
-    return Finished(network, classifier.trial, files, {}, "detection", known)
+    scores: Mapping[str, float] = {}
+    if scored_on is not None:
+        scores = scored(
+            network, files, lambda file: training.evaluate_file(network.graph, file, scored_on)
+        )
+    return Finished(network, classifier.trial, files, scores, "detection", known)
 
 
 def _scored_on(folder: Path, data: Pictures) -> Pictures | None:
@@ -391,4 +398,7 @@ def _scored_on(folder: Path, data: Pictures) -> Pictures | None:
     found = coco(folder, "val")
     if found.classes != data.classes:
         raise SearchError(f"{found.name} has other classes than {data.name}")
+    if not any(len(one.labels) for one in found.pictures):
+        say(f"{found.name} has no objects: detectors are not scored")
+        return None
     return found

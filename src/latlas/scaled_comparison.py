@@ -34,6 +34,8 @@ class Scaled:
         accuracy: as `latlas search --accuracy`.
         dataset: what is trained on.
         epochs: of training.
+        folds: that score it; 0 is none.
+        repeats: of the folds.
     """
 
     network: str
@@ -41,6 +43,8 @@ class Scaled:
     accuracy: str
     dataset: str = "digits"
     epochs: int | None = None
+    folds: int = 0
+    repeats: int = 1
 
 
 def read_widths(text: str) -> list[float]:
@@ -197,9 +201,19 @@ def scaled_points(study: Study, network: Scaled, latency: str, choice: DeviceCho
 
     def accuracies(of: Space, name: str) -> Any:
         folder = study.folder / "scaled" / name
-        wanted = AccuracyChoice(network.accuracy, of, folder, network.dataset, network.epochs)
+        wanted = AccuracyChoice(
+            *(network.accuracy, of, folder, network.dataset, network.epochs),
+            *(network.folds, network.repeats),
+        )
         return open_accuracy(wanted)
 
+    recipe = getattr(accuracies(space, "own"), "recipe", None)
+    if recipe is not None and recipe.width:
+        raise UsageError(
+            f"--accuracy {network.accuracy}: the recipe trains networks of every width at width "
+            f"{recipe.width:g}, so that all would be as accurate; search and compare with a recipe "
+            "that names no width"
+        )
     if accuracies(space, "own").identity != study.settings.get("accuracy"):
         raise UsageError(
             f"--accuracy {network.accuracy} is not what {study.folder} was searched with: "

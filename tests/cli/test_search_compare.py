@@ -132,6 +132,8 @@ def test_targets_against_widths(tmp_path: Path) -> None:
     for source in ("supernet", "table:accuracies.csv"):
         with pytest.raises(UsageError, match="knows one width"):
             invoke(*wrong, "cpu.latlas", "--accuracy", source)
+    with pytest.raises(UsageError, match="trains networks of every width"):
+        invoke(*wrong, "cpu.latlas", "--accuracy", "train:digits")
     with pytest.raises(SearchError, match="published network"):
         invoke("compare", "tight", "--scaled", "x", *wrong[-1:], "cpu.latlas", "--accuracy",
                "own_widths:ByWidth")  # fmt: skip

@@ -114,7 +114,7 @@ def test_a_cell_is_exported_larger_without_training(tmp_path: Path) -> None:
 def test_detectors_begin_with_the_trained_networks(study: Study, tmp_path: Path) -> None:
     pictures = coco_folder(tmp_path / "coco")
     arguments = [
-        *(study.folder, "--epochs", 1, "--formats", "float", "--no-measure", "--json"),
+        *(study.folder, "--epochs", 1, "--formats", "float,int8", "--no-measure", "--json"),
         *("--detection", f"coco:{pictures}", "--detection-resolution", 64),
         *("--detection-epochs", 1),
     ]
@@ -122,6 +122,9 @@ def test_detectors_begin_with_the_trained_networks(study: Study, tmp_path: Path)
     classifier, detector = document["networks"]
     assert [classifier["task"], detector["task"]] == ["classification", "detection"]
     assert 0 <= detector["average_precision"] <= 1
+    scores = {kind: file["average_precision"] for kind, file in detector["files"].items()}
+    assert scores["float"] == pytest.approx(detector["average_precision"], abs=0.02)
+    assert 0 <= scores["int8"] <= 1
     graph = load_tflite(detector["files"]["float"]["path"])
     assert graph.inputs == ((1, 64, 64, 3),)
     assert sorted(graph.shapes[value][-1] for value in graph.outputs) == [3, 4]

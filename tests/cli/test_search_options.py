@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from simulated_device import Simulation
 
-from latlas.commands import search, verify
+from latlas.commands import profile, report, search, verify
 from latlas.predictor import file
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.fit import fit
@@ -50,6 +51,7 @@ def invoke(command: Any, *arguments: object) -> Any:
 PLUG_IN = """
 import time
 from pathlib import Path
+from latlas.search.spaces import MogaSpace, Space
 def accuracy(genes):
     with Path("log").open("a") as log:
         log.write(f"{genes}\\n")
@@ -59,6 +61,10 @@ def accuracy(genes):
 def slow(genes):
     time.sleep(0.2)
     return accuracy(genes)
+class Relative(Space):
+    choices = (12,) * 14
+    def decode(self, genes):
+        return MogaSpace(self.resolution, 0.5, self.classes, self.channels).decode(genes)
 class ByClass:
     standard_error = 0.01
     def __init__(self, space):
@@ -130,9 +136,35 @@ def test_any_space_is_searched_with_accuracies_of_ones_own(
     assert document["tried"] == 10
     own = Study.open(plug_in / "study").settings["accuracy"]["own"]
     assert own == {"size": len(open_space(space).choices)}
-    if space.startswith("toml:"):
-        with pytest.raises(SearchError, match="supernet"):
-            invoke(search.main, *arguments, "--accuracy", "supernet", "-o", plug_in / "other")
+
+
+def test_a_space_of_ones_own_is_searched_resumed_and_verified(
+    predictor: Path, plug_in: Path
+) -> None:
+    arguments = [
+        *("--space", "own_accuracy:Relative", "--resolution", 32, "--latency", predictor),
+        *("--accuracy", "own_accuracy:accuracy", "--population", 5, "-o", "study", "--json"),
+    ]
+    assert invoke(search.main, *arguments, "--evaluations", 10)["tried"] == 10
+    study = Study.open(plug_in / "study")
+    assert study.settings["space"]["name"] == "own_accuracy:Relative"
+    del sys.modules["own_accuracy"]
+    assert invoke(search.main, *arguments, "--evaluations", 15)["tried"] == 15
+    assert len((plug_in / "log").read_text().splitlines()) == 15
+
+    del sys.modules["own_accuracy"]
+    with pytest.raises(SearchError, match="--space own_accuracy:Relative"):
+        verify.space_of(study)
+    assert "own_accuracy" not in sys.modules
+    named = ("--space", "own_accuracy:Relative")
+    with pytest.raises(TargetMismatchError, match="a simulated phone"):
+        invoke(verify.main, plug_in / "study", *named)
+    assert verify.space_of(study).name == "Relative"
+    page = invoke(report.main, plug_in / "study", "-o", "study.html", *named, "--json")
+    assert page["page"] == "study.html"
+
+    plan = ("--space", "own_accuracy:Relative", "--resolution", 32, "--plan", "--json")
+    assert invoke(profile.main, *plan)["plan"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +187,12 @@ def test_any_space_is_searched_with_accuracies_of_ones_own(
         (("--latency", "a", "-o", "s", "--accuracy", "none"), "known are supernet"),
         (("--latency", "a", "-o", "s", "--accuracy", "no.such:thing"), "no.such:thing"),
         (("--latency", "a", "-o", "s", "--set", "N=4"), "no setting 'N'"),
+        (("--latency", "a", "-o", "s", "--space", "json:loads"), "is no search space"),
+        (("--latency", "a", "-o", "s", "--folds", "3"), "--accuracy train:RECIPE, not 'supernet'"),
+        (
+            ("--latency", "a", "-o", "s", "--accuracy", "train:digits", "--repeats", "2"),
+            "give both",
+        ),
     ],
     ids=str,
 )
@@ -204,6 +242,69 @@ def test_killed_and_resumed(
     assert [replace(trial, seconds=0) for trial in killed] == [
         replace(trial, seconds=0) for trial in whole
     ]
+
+
+TRAINED = """
+from latlas.profiler.graph import GraphBuilder
+from latlas.search.blocks import classifier, conv_bn, mbconv
+from latlas.search.spaces import Space
+class Small(Space):
+    choices = (4, 3)
+    def decode(self, genes):
+        b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
+        x = conv_bn(b, b.input, 8 * (genes[0] + 1), 3, stride=2, act="relu")
+        x = mbconv(b, x, 16, 3 + 2 * genes[1], expanded=32)
+        return b.build(classifier(b, b.mean(x), self.classes))
+"""
+RECIPE = """
+epochs = 40
+ema = 0.9
+resolution = 8
+[optimizer]
+kind = "rmsprop"
+weight_decay = 1e-4
+[learning_rate]
+value = 0.01
+per = 0
+[augmentation]
+crop = "pad"
+padding = 1
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--folds", "2", "--repeats", "2")], ids=str)
+def test_killed_in_the_middle_of_a_training(
+    predictor: Path, plug_in: Path, options: tuple[str, ...]
+) -> None:
+    (plug_in / "own_small.py").write_text(TRAINED)
+    (plug_in / "recipe.toml").write_text(RECIPE)
+
+    def command(study: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "latlas", "search", "--space", "own_small:Small"),
+            *("--latency", str(predictor), "--accuracy", "train:recipe.toml", *options),
+            *("--searcher", "random", "--set-searcher", "batch=3", "--evaluations", "3"),
+            *("--resolution", "32", "--classes", "10", "-o", study),
+        ]
+
+    process = subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (kept := list((plug_in / "killed").glob("training/*/[0-9].npz"))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with np.load(kept[0]) as state:
+        assert 0 < len(state["losses"]) < 40
+    subprocess.run(command("killed"), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command("whole"), check=True, stderr=subprocess.DEVNULL)
+    killed, whole = (Study.open(plug_in / name) for name in ("killed", "whole"))
+    assert [replace(trial, seconds=0) for trial in killed.history] == [
+        replace(trial, seconds=0) for trial in whole.history
+    ]
+    assert all(trial.accuracy > 0.3 for trial in whole.history)
+    assert whole.settings["accuracy"]["folds"] == (2 if options else 0)
+    assert not list((plug_in / "killed" / "training").iterdir())
 
 
 def test_cells_are_measured_and_predicted_straight_from_their_graphs() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,19 @@ def test_train_is_a_small_relative_on_the_images(tmp_path: Path) -> None:
         open_accuracy(choice("train", tmp_path))
     with pytest.raises(SearchError, match="no recipe"):
         open_accuracy(choice("train:none", tmp_path))
+
+
+def test_train_by_folds(tmp_path: Path) -> None:
+    plain = open_accuracy(choice("train:digits", tmp_path))
+    source = open_accuracy(replace(choice("train:digits", tmp_path), folds=3, repeats=2))
+    assert source.identity == plain.identity | {"folds": 3, "repeats": 2}
+    report = source.report(source.open())
+    assert report["text"] == ["train: 2 x 3 folds of 1437 images, a training for each"]
+    with pytest.raises(UsageError, match="give both"):
+        open_accuracy(replace(choice("train:digits", tmp_path), repeats=2))
+    for text in ("supernet", "table:a.csv", "math:sqrt"):
+        with pytest.raises(UsageError, match="for --accuracy train:RECIPE, not"):
+            open_accuracy(replace(choice(text, tmp_path), folds=3))
 
 
 def test_table(tmp_path: Path) -> None:

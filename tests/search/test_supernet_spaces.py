@@ -1,5 +1,8 @@
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,19 +13,69 @@ from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.data import Dataset, Split, digits
-from latlas.search.spaces import FairnasSpace, MnasnetSpace, NasnetSpace
+from latlas.search.spaces import FairnasSpace, MnasnetSpace, NasnetSpace, TomlSpace, open_space
+from latlas.search.spaces.definition import parse_definition
 from latlas.search.spaces.mnasnet import ARCHITECTURES, PUBLISHED_FILTERS
-from latlas.search.spaces.shared import SharedLayer, SupernetSpace
+from latlas.search.spaces.shared import SharedLayer, SupernetSpace, require_supernet_space
 from latlas.search.supernet import Supernet, SupernetOracle
 from latlas.search.supernet_config import SupernetConfig
 from latlas.search.supernet_fairness import fair_paths, paths_per_step
 from latlas.search.supernet_layers import cut_patches
-from latlas.search.supernet_slots import slots_of
+from latlas.search.supernet_slots import Bank, Slots, slots_of
 from latlas.search.supernet_weights import initial_parameters
 
 CONFIG = SupernetConfig(epochs=1, batch_size=16, calibration_images=16)
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ASSORTED = """
+name = "assorted"
+[[blocks]]
+operator = "conv"
+filters = 8
+stride = 2
+activation = "relu6"
+[[blocks]]
+operator = ["conv", "separable", "mbconv0.5", "mbconv3"]
+filters = [8, 16]
+skip = ["pool", "identity"]
+se = [0, 0.25]
+layers = [1, 2]
+activation = ["relu", "hard_swish"]
+[[blocks]]
+operator = "separable"
+filters = 16
+[[blocks]]
+filters = 16
+choices = [
+    { operator = "identity" },
+    { operator = "mbconv", expansion = 2, kernel = 5, layers = 2 },
+    { operator = "mbconv", expansion = 3, kernel = 1, activation = "none" },
+]
+[[blocks]]
+genes = "joint"
+operator = "mbconv2"
+filters = [16, 24]
+layers = [1, 2]
+stride = 2
+[[blocks]]
+operator = "conv"
+kernel = 1
+filters = 32
+activation = "relu6"
+[tail]
+features = 16
+bias = true
+activation = "relu6"
+"""
 FAIRNAS = FairnasSpace(18, 0.1, 10, 1)
 MNASNET = MnasnetSpace(18, 0.25, 10, 1, filters=PUBLISHED_FILTERS)
+SIZES: dict[str, Any] = {"resolution": 18, "classes": 10, "channels": 1}
+
+
+def of_text(text: str, **sizes: Any) -> TomlSpace:
+    return TomlSpace(**SIZES | sizes, definition=parse_definition(text.encode()))
+
+
+MOBILENET = TomlSpace.load(str(EXAMPLES / "mobilenet_v3.toml"), SIZES | {"width": 0.1})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,14 +96,19 @@ def data() -> Dataset:
     return Dataset("few", part(whole.train, 16), part(whole.search, 10), part(whole.test, 8), 10)
 
 
-@pytest.fixture(scope="module", params=[FAIRNAS, MNASNET], ids=["fairnas", "mnasnet"])
+@pytest.fixture(
+    scope="module",
+    params=[FAIRNAS, MNASNET, MOBILENET, of_text(ASSORTED)],
+    ids=["fairnas", "mnasnet", "file", "assorted file"],
+)
 def trained(request: pytest.FixtureRequest, data: Dataset) -> Supernet:
     return Supernet(request.param, CONFIG).fit(data, progress=False)
 
 
 def test_every_choice_of_every_gene_is_trained_equally_often(trained: Supernet) -> None:
     choices, steps = trained.space.choices, 1
-    number = {6: 6, 4: 12}[max(choices)]
+    number = math.lcm(*choices)
+    assert number == {"fairnas": 6, "mobilenet_v3": 18}.get(trained.space.name, 12)
     assert trained.paths_per_step == number
     for uses, options in zip(trained.uses, choices, strict=True):
         assert (uses[:options] == steps * number // options).all()
@@ -160,6 +218,67 @@ def test_mnasnet_shares_weights_where_shapes_allow() -> None:
     assert {layer.kernel for bank in slots.banks for layer in bank.layers} == {3, 5}
     assert slots.chain[0].banks[0].filters == max(map(MNASNET.scaled, PUBLISHED_FILTERS[0]))
     assert [slot.optional for slot in slots.chain[:5]] == [False, True, False, True, True]
+
+
+def unexcited(slots: Slots) -> Slots:
+    """Return slots without the activation of a squeeze-and-excitation that is not there."""
+
+    def bare(bank: Bank) -> Bank:
+        layers = [x if x.squeezed else replace(x, se_act="relu") for x in bank.layers]
+        return replace(bank, layers=tuple(layers))
+
+    chain = [replace(slot, banks=tuple(map(bare, slot.banks))) for slot in slots.chain]
+    return replace(slots, chain=tuple(chain))
+
+
+@pytest.mark.parametrize("name", ["moga", "fairnas", "mnasnet"])
+def test_a_space_as_a_file_has_the_same_supernet(name: str) -> None:
+    found = (
+        open_space(form, resolution=32, width=0.25, classes=10, channels=1)
+        for form in (name, f"toml:{EXAMPLES / name}.toml")
+    )
+    own, file = (unexcited(slots_of(require_supernet_space(space))) for space in found)
+    assert file.skeleton == own.skeleton
+    for ours, other in zip(own.chain, file.chain, strict=True):
+        np.testing.assert_array_equal(other.table, ours.table)
+        assert (other.genes, other.banks) == (ours.genes, ours.banks)
+    assert file.digest == own.digest
+
+
+def test_what_a_file_shares() -> None:
+    slots = slots_of(of_text(ASSORTED))
+    acts = ("relu-relu-hard_sigmoid", "hard_swish-relu-hard_sigmoid")
+    operators = ("conv", "separable", "mbconv0.5", "mbconv3")
+    assert {bank.name.partition("/")[2] for bank in slots.chain[0].banks} == {
+        f"{operator}-{act}" for operator in operators for act in acts
+    }
+    optional = [slot.optional for slot in slots.chain]
+    assert optional == [False, True, False, True, True, False, True]
+    assert [bank.rows for bank in slots.chain[5].banks] == [4]  # joint: a set for each choice
+    assert slots.digest != slots_of(of_text(ASSORTED.replace("bias = true", "bias = false"))).digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("filters = 8\nstride = 2", "filters = 8", "no fixed 3x3 convolution of stride 2"),
+        ("filters = 8\ns", "filters = [8, 16]\ns", "no fixed 3x3 convolution of stride 2"),
+        ("kernel = 1\nfilters = 32", "filters = 32", "no fixed 1x1 convolution"),
+        ('bias = true\nactivation = "relu6"', "bias = true", "another activation"),
+        ('stride = 2\nactivation = "relu6"', 'stride = 2\nactivation = "tanh"', "not 'tanh'"),
+        ('"hard_swish"]', '"elu"]', "not 'elu'"),
+        ("layers = [1, 2]\nstride = 2", "stride = 3", "stride 3"),
+        (
+            "filters = 16\n[[",
+            'filters = 16\npointwise_activation = "relu"\n[[',
+            "activation behind",
+        ),
+    ],
+)
+def test_files_without_a_supernet(old: str, new: str, words: str) -> None:
+    assert old in ASSORTED
+    with pytest.raises(SearchError, match=words):
+        slots_of(of_text(ASSORTED.replace(old, new, 1)))
 
 
 def test_the_oracle_names_its_space(data: Dataset) -> None:

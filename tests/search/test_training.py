@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from latlas.profiler.errors import SearchError
+from latlas.profiler.errors import CheckpointError, SearchError
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Graph, GraphBuilder
 from latlas.profiler.tflite.writer import to_tflite
+from latlas.search import training
 from latlas.search.blocks import classifier, conv_bn, mbconv
 from latlas.search.data import Dataset, Split, digits
+from latlas.search.evaluation import measure_with
 from latlas.search.image_data import ImageData, in_memory
 from latlas.search.protocols import Genes
 from latlas.search.recipe import Recipe, parse_recipe
@@ -100,8 +102,6 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
     graph = TinySpace().decode((0,))
     whole = train(graph, data, RECIPE, seed=4)
     path = tmp_path / "state.npz"
-    from latlas.search import training
-
     before = training._Training.epoch
 
     def killed(self: Any, epoch: int) -> float:
@@ -155,9 +155,84 @@ def test_oracle(data: ImageData, kind: Any) -> None:
     assert oracle.identity["recipe"]["optimizer"]["kind"] == kind
 
 
+class Interrupted:
+    """Counts the epochs that are trained, and interrupts one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.epochs: list[int] = []
+        self.before = 10**9
+        train_epoch = training._Training.epoch
+
+        def epoch(one: Any, number: int) -> float:
+            if len(self.epochs) == self.before:
+                raise KeyboardInterrupt
+            self.epochs.append(number)
+            return train_epoch(one, number)
+
+        monkeypatch.setattr(training._Training, "epoch", epoch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folds", "genes", "before"),
+    [("rmsprop", 0, [(0,), (3,), (1,)], 4), ("adam", 2, [(0,)], 4)],
+)
+def test_an_oracle_goes_on_in_the_middle_of_an_architecture(
+    data: ImageData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    folds: int,
+    genes: list[Genes],
+    before: int,
+) -> None:
+    optimizer = replace(RECIPE.optimizer, kind=kind, epsilon=1e-2)
+    rate = replace(RECIPE.learning_rate, value=0.005)
+    recipe = replace(RECIPE, optimizer=optimizer, learning_rate=rate)
+
+    def oracle(folder: Path | None = None) -> TrainOracle:
+        return TrainOracle(TinySpace(), data, recipe, folds=folds, folder=folder, seed=3)
+
+    counted = Interrupted(monkeypatch)
+    undisturbed = oracle().evaluate(genes)
+    assert len(counted.epochs) == 6
+
+    counted.epochs, counted.before = [], before
+    with pytest.raises(KeyboardInterrupt):
+        oracle(tmp_path / "training").evaluate(genes)
+    assert len(list((tmp_path / "training").iterdir())) == 1  # what is finished is removed
+    counted.before = 10**9
+    again = oracle(tmp_path / "training")
+    if not folds:  # the history knows the first
+        again._known[genes[0]] = float(undisturbed[0])
+    np.testing.assert_array_equal(again.evaluate(genes), undisturbed)
+    assert counted.epochs[before] == before % 3 > 0
+    assert len(counted.epochs) == 6
+    assert list((tmp_path / "training").iterdir()) == []
+
+
+def test_a_checkpoint_that_is_damaged_is_no_fault_of_the_architecture(
+    data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Interrupted(monkeypatch)
+    counted.before = 1
+    with pytest.raises(KeyboardInterrupt):
+        TrainOracle(TinySpace(), data, RECIPE, folder=tmp_path).evaluate([(0,)])
+    (checkpoint,) = tmp_path.glob("*/0.npz")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-500])
+    oracle = TrainOracle(TinySpace(), data, RECIPE, folder=tmp_path)
+    with pytest.raises(CheckpointError, match="delete it to start anew"):
+        measure_with(oracle.evaluate, "accuracy")([(0,)])
+    counted.before = 10**9
+    (tmp_path / "file").touch()
+    blocked = TrainOracle(TinySpace(), data, RECIPE, folder=tmp_path / "file")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        blocked.evaluate([(0,)])
+
+
 def test_images_that_do_not_fit(data: ImageData) -> None:
     b = GraphBuilder((1, 16, 16, 1))
     with pytest.raises(SearchError, match="do not fit a network that takes"):
         train(b.build(b.fully_connected(0, 10)), data, RECIPE)
-    with pytest.raises(SearchError, match="at least 2"):
-        TrainOracle(TinySpace(), data, RECIPE, folds=1)
+    for folds in (1, -1, 601):
+        with pytest.raises(SearchError, match="folds are 0 or 2 to 600"):
+            TrainOracle(TinySpace(), data, RECIPE, folds=folds)

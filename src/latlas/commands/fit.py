@@ -12,6 +12,7 @@ from latlas.campaigns import known_measurements
 from latlas.console import (
     FILE,
     FOLDER,
+    chosen_space,
     emit,
     input_shapes_option,
     json_option,
@@ -131,7 +132,6 @@ def main(
         return
     _require_measuring(folder, sources, new, only_plan, space, sized)
     from latlas.few_shot import measure_few, plan_few, pool_of, with_precision
-    from latlas.search.spaces import open_space, parse_settings
 
     if not only_plan:
         output = _required(output)
@@ -139,13 +139,7 @@ def main(
     choice = with_precision(choice, known)
     opened: Space | None = None
     if space is not None and space != GENERAL:
-        opened = open_space(
-            space,
-            resolution=resolution or 224,
-            width=1.0 if width is None else width,
-            classes=classes or 1000,
-            settings=parse_settings(settings),
-        )
+        opened = chosen_space(space, resolution, width, classes, settings)
     loaded = load_models(models, input_shape)
     pool = pool_of(known, opened, space == GENERAL, loaded, count, seed)
     if only_plan:

@@ -13,6 +13,7 @@ from latlas.campaigns import Order, Outcome, Planned, known_measurements, report
 from latlas.console import (
     FILE,
     FOLDER,
+    chosen_space,
     emit,
     input_shapes_option,
     json_option,
@@ -185,8 +186,9 @@ def make_plan(
 @click.command("profile")
 @click.option(
     "--space",
-    help="Search space whose kernels are measured, e.g. moga; `general` for random networks of "
-    "every family, which make a table that serves any model.",
+    help="Search space whose kernels are measured: moga, fairnas, mnasnet, nasnet, toml:FILE or "
+    "MODULE:NAME; `general` for random networks of every family, which make a table that serves "
+    "any model.",
 )
 @click.option(
     "--models",
@@ -302,7 +304,6 @@ def main(
     from latlas.profiler.fusion import rules_for
     from latlas.profiler.samples.networks import designed_networks
     from latlas.rounds import POOL, plan_rounds, run_rounds
-    from latlas.search.spaces import open_space, parse_settings
 
     if space is None and not models:
         raise UsageError(
@@ -327,13 +328,7 @@ def main(
         raise UsageError("--fusion-rules split kernels: leave --granularity block away")
     opened: Space | None = None
     if space is not None and space != GENERAL:
-        opened = open_space(
-            space,
-            resolution=resolution or 224,
-            width=1.0 if width is None else width,
-            classes=classes or 1000,
-            settings=parse_settings(settings),
-        )
+        opened = chosen_space(space, resolution, width, classes, settings)
     if opened is None and granularity == "block":
         raise UsageError("--granularity block: the networks of general are no chains of blocks")
     blocks = space_blocks(opened) if opened is not None and granularity == "block" else None

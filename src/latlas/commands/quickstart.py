@@ -88,9 +88,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
 
     _step("search: accuracy from a supernet on digits, latency from the CPU's table, parameters")
     space = MogaSpace(resolution=scale.resolution)
-    accuracy = open_supernet(
-        AccuracyChoice("supernet", space, output / "supernet", epochs=scale.epochs)
-    )
+    accuracy = open_supernet(AccuracyChoice("supernet", space, output, epochs=scale.epochs))
     search = Search(
         space,
         WeightedNSGA2(space.choices, population=scale.population),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from latlas.console import FILE, FOLDER, emit, input_shapes_option, json_option
+from latlas.console import FILE, FOLDER, emit, input_shapes_option, json_option, own_space_option
 
 
 @click.command("report")
@@ -41,6 +41,7 @@ from latlas.console import FILE, FOLDER, emit, input_shapes_option, json_option
     multiple=True,
     help="Networks whose name matches are of the family NAME, for --table; as in latlas evaluate.",
 )
+@own_space_option
 @input_shapes_option
 @json_option
 def main(

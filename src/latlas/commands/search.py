@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, space_options
+from latlas.console import (
+    FOLDER,
+    chosen_space,
+    emit,
+    json_option,
+    space_options,
+    training_options,
+)
 from latlas.lazy_group import LazyGroup
 from latlas.searching import Search, Workers, front_documents, front_text, run_search
 from latlas.targets import DeviceChoice, oracle_options
@@ -120,7 +127,14 @@ def worker_options(command: F) -> F:
     invoke_without_command=True,
     subcommand_metavar="[COMMAND]",
 )
-@click.option("--space", default="moga", show_default=True, help="Or toml:FILE, one of your own.")
+@click.option(
+    "--space",
+    metavar="NAME|toml:FILE|MODULE:NAME",
+    default="moga",
+    show_default=True,
+    help="moga, fairnas, mnasnet, nasnet, or one of your own: a TOML file, or a class derived from "
+    "latlas.search.spaces.Space.",
+)
 @click.option(
     "--searcher",
     metavar="nsga2|evolution|ppo|random|MODULE:NAME",
@@ -151,8 +165,7 @@ def worker_options(command: F) -> F:
     help="Where accuracies come from: a supernet, training each alone by a recipe, a recorded "
     "table, or MODULE:NAME, a function of yours, of genes.",
 )
-@click.option("--dataset", default="digits", show_default=True)
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training.")
+@training_options
 @click.option("-o", "--output", type=FOLDER, help="The study's folder.")
 @click.option("--evaluations", type=click.IntRange(1), default=400, show_default=True)
 @click.option(
@@ -183,6 +196,8 @@ def main(
     accuracy: str,
     dataset: str,
     epochs: int | None,
+    folds: int,
+    repeats: int,
     output: Path | None,
     evaluations: int,
     samples: int | None,
@@ -216,22 +231,15 @@ def main(
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
-    import_from_here()
     from latlas.profiler.errors import UsageError
     from latlas.search.accuracy import AccuracyChoice, open_accuracy
     from latlas.search.latency import read_sources
-    from latlas.search.spaces import open_space, parse_settings
+    from latlas.search.spaces import parse_settings
 
     if output is None:
         raise UsageError("-o is missing: the study's folder")
     sources = read_sources(latencies)
-    opened = open_space(
-        space,
-        resolution=resolution,
-        width=1.0 if width is None else width,
-        classes=classes or 1000,
-        settings=parse_settings(settings),
-    )
+    opened = chosen_space(space, resolution, width, classes, settings)
     goals = read_objectives(objectives, weights, sources)
     limits = read_constraints(most, least, sources)
     given = parse_settings(set_searcher)
@@ -241,7 +249,7 @@ def main(
         opened,
         open_searcher(searcher, opened, goals, limits, open_reward(reward, target_ms), seed, given),
         sources,
-        open_accuracy(AccuracyChoice(accuracy, opened, output / "supernet", dataset, epochs)),
+        open_accuracy(AccuracyChoice(accuracy, opened, output, dataset, epochs, folds, repeats)),
         goals,
         limits,
         evaluations,
@@ -265,15 +273,6 @@ def main(
         "front": front,
     }
     emit(document, as_json, front_text(front, found.oracle.standard_error))
-
-
-def import_from_here() -> None:
-    """Let ``MODULE:NAME`` name a module in the current folder."""
-    import sys
-
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
 
 
 def open_reward(name: str | None, target_ms: float | None) -> Reward | None:

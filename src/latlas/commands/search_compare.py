@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latlas.across_comparison import compare_across
-from latlas.commands.search import import_from_here, open_reward
-from latlas.console import FILE, FOLDER, emit, json_option, printable, table
+from latlas.commands.search import open_reward
+from latlas.console import (
+    FILE,
+    FOLDER,
+    emit,
+    import_from_here,
+    json_option,
+    own_space_option,
+    printable,
+    table,
+    training_options,
+)
 from latlas.scaled_comparison import Scaled, compare_scaled, read_widths
 from latlas.studies import figure, known, open_studies, require_alike
 from latlas.targets import DeviceChoice, oracle_options
@@ -76,9 +86,9 @@ if TYPE_CHECKING:
 @click.option(
     "--accuracy", metavar="MODULE:NAME", help="With --scaled: where accuracies come from."
 )
-@click.option("--dataset", default="digits", show_default=True)
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="Of training, with --scaled.")
+@training_options
 @click.option("--png", type=FILE, help="Draw the comparison into this file.")
+@own_space_option
 @oracle_options
 @json_option
 def main(
@@ -94,6 +104,8 @@ def main(
     accuracy: str | None,
     dataset: str,
     epochs: int | None,
+    folds: int,
+    repeats: int,
     png: Path | None,
     choice: DeviceChoice,
     as_json: bool,
@@ -115,7 +127,7 @@ def main(
         import_from_here()
         if accuracy is None:
             raise UsageError("--scaled needs --accuracy, as the searches had it")
-        network = Scaled(scaled, read_widths(widths), accuracy, dataset, epochs)
+        network = Scaled(scaled, read_widths(widths), accuracy, dataset, epochs, folds, repeats)
         document, text = compare_scaled(studies, network, latencies, choice, png)
     else:
         if latencies or accuracy is not None:

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from latlas.commands.verify import target_of
-from latlas.console import FILE, FOLDER, emit, json_option, printable, space_options, table
+from latlas.console import (
+    FILE,
+    FOLDER,
+    emit,
+    json_option,
+    own_space_option,
+    printable,
+    space_options,
+    table,
+)
 from latlas.exports import (
     Finished,
+    Task,
     choose,
     detectors,
     larger,
@@ -110,6 +120,7 @@ if TYPE_CHECKING:
     help="How detectors are trained: a recipe without crops, or a TOML file.",
 )
 @click.option("--detection-epochs", type=click.IntRange(1, 100_000), help="Instead of its own.")
+@own_space_option
 @measuring_options
 @json_option
 def main(
@@ -188,6 +199,10 @@ def main(
     emit(document, as_json, export_text(document))
 
 
+_SCORES: dict[Task, str] = {"classification": "accuracy", "detection": "average_precision"}
+"""What files are scored by."""
+
+
 def document_of(
     study: Study,
     space: Space,
@@ -224,7 +239,7 @@ def document_of(
                     kind: {
                         "path": printable(path),
                         "bytes": path.stat().st_size,
-                        "accuracy": one.scores.get(kind),
+                        _SCORES[one.task]: one.scores.get(kind),
                         "latency": {
                             name: latencies[f"{one.network.folder.name}-{kind}"]
                             for name, (_, latencies) in measured.items()
@@ -311,10 +326,10 @@ def export_text(document: Mapping[str, Any]) -> str:
 
 
 def _score_text(network: Mapping[str, Any], kind: str) -> str:
-    accuracy, precision = network["files"][kind]["accuracy"], network["average_precision"]
-    if precision is not None and kind == "float":  # of the weights, before conversion
-        return f"AP {precision:.3f}"
-    return "-" if accuracy is None else f"{accuracy:.2%}"
+    score = network["files"][kind][_SCORES[network["task"]]]
+    if score is None:
+        return "-"
+    return f"AP {score:.3f}" if network["task"] == "detection" else f"{score:.2%}"
 
 
 def _latency_text(figure: Mapping[str, Any]) -> str:

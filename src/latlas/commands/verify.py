@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.console import FOLDER, emit, json_option, table
+from latlas.console import FOLDER, emit, json_option, own_space_option, table
 from latlas.targets import LOCAL, DeviceChoice, open_runner, phone_options
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Measure at most so many networks of the front, spread over its latencies.",
 )
+@own_space_option
 @json_option
 def main(folder: Path, choice: DeviceChoice, name: str, most: int, as_json: bool) -> None:
     """Measure the networks on the front of STUDY, and compare with their predicted latencies.
