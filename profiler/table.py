@@ -219,7 +219,7 @@ class Table:
         if contents.header is None:
             raise TableError(f"{folder} is an empty table: measure something into it first")
         if target is not None:
-            contents.header.target.require_same(target, f"the table {folder}")
+            target.require_same(contents.header.target, f"the table {folder}")
         return Table(folder, contents.header, contents)
 
 
@@ -283,7 +283,7 @@ class TableWriter:
     def _require_same(
         self, target: Target, fusion_rules: str, environment: Mapping[str, str]
     ) -> None:
-        self.header.target.require_same(target, f"the table {self.folder}")
+        target.require_same(self.header.target, f"the table {self.folder}")
         for name, what in SAME_ENVIRONMENT.items():
             before, now = self.header.environment.get(name), environment.get(name)
             if before is not None and now is not None and before != now:
