@@ -184,6 +184,14 @@ class Table:
         """What the figures are valid for."""
         return self.header.target
 
+    def temperatures_c(self) -> dict[str, list[tuple[float, float]]]:
+        """Return, by sensor, seconds and degrees Celsius at every check of the reference kernel."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for check in self.references:
+            for one in check.temperatures_c:
+                found.setdefault(one.name, []).append((check.at_s, one.celsius))
+        return found
+
     def to_frame(self) -> pd.DataFrame:
         """Return the measurements as a data frame, one row each, with the columns of `rows`.
 

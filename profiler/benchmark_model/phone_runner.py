@@ -445,9 +445,11 @@ class PhoneRunner:
                 error = f"it ran through {backend}, not through {self._target.backend}"
                 return Result(job.id, error=error, kind="not_delegated")
             execution = self.execution
-            return to_result(
+            result = to_result(
                 job.id, timed, *profiled, delegate=execution.delegate, tool=execution.tool
             )
+            # Of the last look at heat and battery, so that it costs the phone nothing.
+            return replace(result, temperatures_c=self.phone.temperatures_c)
         except RunnerError as problem:
             return Result(job.id, error=str(problem), kind="failed")
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, RunnerError
-from latlas.profiler.litert import library, native
+from latlas.profiler.litert import library, memory, native
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Effort
 
@@ -91,7 +91,8 @@ class Worker:
     def measure(self, job: dict[str, Any], model: bytes) -> tuple[dict[str, Any], bytes]:
         """Run one job; return the answer's header and the samples as 64-bit nanoseconds."""
         try:
-            return self._measure(Effort(**job["effort"]), bool(job["profile"]), model)
+            wanted = bool(job["profile"]), bool(job["memory"])
+            return self._measure(Effort(**job["effort"]), *wanted, model)
         except NotDelegatedError as error:
             found = _UNSUPPORTED.search(_log())
             reasons = f" ({'; '.join(found[1].splitlines())})" if found else ""
@@ -100,13 +101,17 @@ class Worker:
             said = _complaints(_log())
             return _failure("failed", f"{error}; LiteRT says: {said}" if said else str(error)), b""
 
-    def _measure(self, effort: Effort, profile: bool, model: bytes) -> tuple[dict[str, Any], bytes]:
+    def _measure(
+        self, effort: Effort, profile: bool, remember: bool, model: bytes
+    ) -> tuple[dict[str, Any], bytes]:
+        before_mb = memory.forget_peak() if remember else None
         started = _CLOCK()
         with self._compile(model) as compiled:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
             cost_ns = compiled.call_cost_ns()
             samples, cpu_share = time_runs(compiled.call, effort, cost_ns, compiled.refresher())
+            peak_mb = memory.peak_mb() if before_mb is not None else None
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -117,6 +122,9 @@ class Worker:
             "timed_ms": (sum(samples) + cost_ns * len(samples)) / 1e6,
             "cpu_share": cpu_share,
             "ops": ops,
+            "peak_memory_mb": None
+            if before_mb is None or peak_mb is None
+            else max(peak_mb - before_mb, 0.0),
         }
         return answer, samples.tobytes()
 
