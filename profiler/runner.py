@@ -87,6 +87,7 @@ class Result:
             is empty. `latlas.profiler.statistics.summary_of` serves either.
         peak_memory_mb: by how many MB (2^20 bytes) the process' resident memory grew at most, from
             before the model was read to the end of its timed runs; None where it is not known.
+            A process of its own, as on a phone, counts the runtime's code too.
         temperatures_c: what the device's sensors said last, in degrees Celsius; none where it has
             none that can be read.
     """

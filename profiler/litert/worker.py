@@ -104,14 +104,14 @@ class Worker:
     def _measure(
         self, effort: Effort, profile: bool, remember: bool, model: bytes
     ) -> tuple[dict[str, Any], bytes]:
-        before_mb = memory.forget_peak() if remember else None
+        before = memory.forget_peak() if remember else None
         started = _CLOCK()
         with self._compile(model) as compiled:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
             cost_ns = compiled.call_cost_ns()
             samples, cpu_share = time_runs(compiled.call, effort, cost_ns, compiled.refresher())
-            peak_mb = memory.peak_mb() if before_mb is not None else None
+            peak_mb = None if before is None else memory.growth_mb(before)
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -122,9 +122,7 @@ class Worker:
             "timed_ms": (sum(samples) + cost_ns * len(samples)) / 1e6,
             "cpu_share": cpu_share,
             "ops": ops,
-            "peak_memory_mb": None
-            if before_mb is None or peak_mb is None
-            else max(peak_mb - before_mb, 0.0),
+            "peak_memory_mb": peak_mb,
         }
         return answer, samples.tobytes()
 
