@@ -40,11 +40,10 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     "id": str,
 }
 """The columns of a row and their types. Units are in the names: ``_us`` microseconds, ``_ms``
-milliseconds, ``_s`` seconds since the campaign began, ``_mb`` MB of 2^20 bytes; `drift` and
-`cpu_share` are shares. `type` is
-a kernel's type; `sigma_us` is 1.4826 times the median absolute deviation; `madds` are multiply-adds
-with those of squeeze-and-excitation, `params` stored numbers; shapes are NHWC, several of them
-separated by a comma. What is not known is None."""
+milliseconds, ``_s`` seconds since the campaign began, ``_mb`` MB of 2^20 bytes; ``drift`` and
+``cpu_share`` are shares. ``type`` is a kernel's type; ``sigma_us`` is 1.4826 times the median
+absolute deviation; ``madds`` are multiply-adds with those of squeeze-and-excitation, ``params``
+stored numbers; shapes are NHWC, several of them separated by a comma. What is not known is None."""
 
 
 def rows(table: Table) -> Iterator[dict[str, Any]]:

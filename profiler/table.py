@@ -193,7 +193,8 @@ class Table:
         return found
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the measurements as a data frame, one row each, with the columns of `rows`.
+        """Return the measurements as a data frame, one row each, with the columns of
+        `latlas.profiler.rows`.
 
         Raises:
             TableError: pandas is missing, or a graph is damaged.

@@ -36,7 +36,7 @@ _LOOK_S = 1.0  # from one look at the temperatures to the next
 
 
 class LocalRunner:
-    """A `Runner` that measures on this machine, in a worker process.
+    """A `latlas.profiler.runner.Runner` that measures on this machine, in a worker process.
 
     A model that kills the runtime or makes it hang costs that job: the worker is started again.
 

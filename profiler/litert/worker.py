@@ -1,6 +1,7 @@
 """The process that holds the runtime: ``python -m latlas.profiler.litert.worker``.
 
-It reads jobs from its standard input and writes results to its standard output, as `frames`. A
+It reads jobs from its standard input and writes results to its standard output, as
+`latlas.profiler.litert.frames`. A
 crash or a hang in the runtime or a driver costs this process, not the campaign. It ends when its
 input does, so it never outlives its parent by more than a job.
 

@@ -30,7 +30,8 @@ class Scale:
         max_s: seconds that a campaign may take, on the CPU and on a GPU; it then learns from what
             there is.
         patience_s: seconds that a campaign waits for a machine that is slower than it was.
-        epochs: of the supernet; None means the default of `SupernetConfig`.
+        epochs: of the supernet; None means the default of
+            `latlas.search.supernet_config.SupernetConfig`.
         evaluations: architectures that the search tries.
         population: architectures in a generation.
         verified: networks of the front to measure at most.
