@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find src profiler predictor search device_configs -name '*.py' -o -name '*.toml')
 
-.PHONY: quickstart test lint install
+.PHONY: quickstart test lint docs install
 
 quickstart: $(VENV)/installed
 	$(BIN)/latlas quickstart
@@ -16,6 +16,11 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml
+
+# Reads the modules as they are installed, as a user has them.
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python docs/reference.py build/docs
 
 install: $(VENV)/installed
 

@@ -63,7 +63,7 @@ def main() -> None:
                 )
             ) as runner,
         ):
-            target.require_same(runner.target, f"the table {arguments.table}")
+            runner.target.require_same(target, f"the table {arguments.table}")
             # The reference kernel between any two networks, another order in every process.
             settings = CampaignSettings(seed=process, check_every_jobs=1)
             if Campaign(runner, folder, jobs, settings).run().interrupted:

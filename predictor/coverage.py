@@ -77,7 +77,8 @@ def kernel_shares(
 
     Args:
         kernels: in execution order.
-        latency_us, source: as `LatencyPredictor.kernels_us` gives them, each of shape (kernels,).
+        latency_us, source: as `latlas.predictor.predictor.LatencyPredictor.kernels_us` gives
+            them, each of shape (kernels,).
     """
     total = float(latency_us.sum()) or 1.0
     rows = zip(kernels, latency_us.tolist(), source.tolist(), strict=True)

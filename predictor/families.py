@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from latlas.profiler.errors import UsageError
 
+_GENERAL = re.compile(r"general-\d+-\d+-([a-z]+)")  # `latlas.profiler.samples.networks`
 _VERSIONED = re.compile(r"([a-z]+?)[-_ ]?(v\d+)")
 _WORD = re.compile(r"[a-z]+|\d+")
 
@@ -19,14 +20,20 @@ _WORD = re.compile(r"[a-z]+|\d+")
 def leading_word(name: str) -> str:
     """Return the family that a network's name suggests: its leading word, with a version.
 
-    Folders, ``.tflite`` and capitals do not count. A version is a ``v`` and digits.
+    Folders, ``.tflite`` and capitals do not count. A version is a ``v`` and digits. Random networks
+    of ``--space general`` are of the family that their name ends with.
 
     >>> leading_word("models/mobilenet_v2_1.0.tflite"), leading_word("MobileNetV2_100")
     ('mobilenet_v2', 'mobilenet_v2')
     >>> leading_word("efficientnet_b0"), leading_word("resnet50"), leading_word("moga-0-012")
     ('efficientnet', 'resnet', 'moga')
+    >>> leading_word("general-0-017-bottleneck")
+    'bottleneck'
     """
     stem = re.split(r"[/\\]", name)[-1].lower().removesuffix(".tflite")
+    general = _GENERAL.match(stem)
+    if general:
+        return general[1]
     versioned = _VERSIONED.match(stem)
     if versioned:
         return "_".join(versioned.groups())

@@ -163,7 +163,8 @@ def fit_few(
     """Fit a predictor of a new device.
 
     Args:
-        observations: of the new device, with at least `calibration.MIN_NETWORKS` networks.
+        observations: of the new device, with at least
+            `latlas.predictor.calibration.MIN_NETWORKS` networks.
         sources: predictors of other devices.
         networks: others, on which it is learned how devices differ and told how good it will be.
         trees, seed: as for `fit`.

@@ -59,7 +59,8 @@ def fit(
     """Fit a predictor.
 
     Args:
-        observations: of kernels and of at least `calibration.MIN_NETWORKS` whole networks.
+        observations: of kernels and of at least
+            `latlas.predictor.calibration.MIN_NETWORKS` whole networks.
         mixture: what other devices say about kernels; with it, no kernel need be measured.
         trees: trees of every forest.
         seed: makes the fit reproducible.

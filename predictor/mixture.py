@@ -23,7 +23,8 @@ class MixedKernels:
 
     Attributes:
         latency_us: microseconds on the target; of kernels that are not known, nothing is said.
-        spread: what the sources say of their own doubt, as in `KernelEstimates`.
+        spread: what the sources say of their own doubt, as in
+            `latlas.predictor.predictor.KernelEstimates`.
         known: whether any source knows the kernel.
         extrapolated: whether no source knows it without extrapolating.
     """

@@ -34,7 +34,7 @@ MAX_ROWS = 2000
 """So many kernels in context, drawn at random, are learned from."""
 
 SHARPNESS = 4
-"""Exponent of `resident`."""
+"""Exponent of `Residency.resident`."""
 
 LEAST = 0.3
 """Share of a network's sum that no saving can undercut."""

@@ -41,8 +41,8 @@ NAMES = (
         "kind",
     ),
 )
-"""Columns: sizes along axes, a window, elements, and counts. `operator` is one of those below,
-`kind` tells apart what is learned together."""
+"""Columns: sizes along axes, a window, elements, and counts. ``operator`` is one of those below,
+``kind`` tells apart what is learned together."""
 
 Sizes = dict[str, NDArray[np.int64]]
 """By name, a column of shape (kernels,)."""

@@ -1,4 +1,5 @@
-"""Converters of other formats to .tflite, run in a process of their own by `importers`.
+"""Converters of other formats to .tflite, run in a process of their own by
+`latlas.profiler.importers`.
 
 ``python -m latlas.profiler.converters keras|saved_model|torch SOURCE TARGET`` reads a model and
 writes a .tflite file. TensorFlow and PyTorch are imported here alone: they take seconds to start

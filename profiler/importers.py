@@ -79,7 +79,7 @@ def load_model(path: Path, input_shapes: Sequence[Shape] | None = None) -> Graph
 
     Raises:
         ModelFileError: it cannot be read or converted; operators that latlas does not know are an
-            `UnsupportedOpError`.
+            `latlas.profiler.errors.UnsupportedOpError`.
         UsageError: the converter is not installed.
     """
     if kind_of(path) == "tflite":

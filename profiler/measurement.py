@@ -18,6 +18,7 @@ from latlas.profiler.statistics import (
     Verdict,
     thin,
 )
+from latlas.profiler.temperature import MAX_C, MIN_C, Temperature
 
 MAX_SAMPLES = 200
 """More samples are thinned to this many quantiles before they are stored."""
@@ -26,6 +27,7 @@ REFERENCE = "reference"
 """The unit of the campaign's own reference measurements."""
 
 _MAX_COUNT = 1 << 53
+_MAX_SENSOR = 100
 _SUMMARY_FIELDS = tuple(field.name for field in fields(Summary) if field.name != "n")
 _NEED_SAMPLES = ("iqr_us", "mad_us")
 
@@ -51,6 +53,9 @@ class Measurement:
         at_s: seconds since the campaign started.
         reference_us: the reference kernel's median before this measurement; 0 when unknown.
         drift: by which share that was above the reference's running median.
+        peak_memory_mb: see `latlas.profiler.runner.Result`; to 0.01 MB.
+        temperatures_c: of the device at this time, in degrees Celsius; kept of the reference's
+            measurements, the others lie between them.
     """
 
     id: str
@@ -68,6 +73,8 @@ class Measurement:
     at_s: float
     reference_us: float
     drift: float
+    peak_memory_mb: float | None = None
+    temperatures_c: tuple[Temperature, ...] = ()
 
     def to_graph(self) -> Graph:
         """Return the graph that was measured.
@@ -87,6 +94,11 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary."""
         summary = self.summary
+        known: dict[str, Any] = {}  # tables that were written before there were these have neither
+        if self.peak_memory_mb is not None:
+            known["peak_memory_mb"] = self.peak_memory_mb
+        if self.temperatures_c:
+            known["temperatures_c"] = {one.name: one.celsius for one in self.temperatures_c}
         return {
             "id": self.id,
             "attempt": self.attempt,
@@ -103,7 +115,7 @@ class Measurement:
             "at_s": self.at_s,
             "reference_us": self.reference_us,
             "drift": self.drift,
-        }
+        } | known
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Measurement:
@@ -138,6 +150,14 @@ class Measurement:
             at_s=get.number("at_s", 0, MAX_US),
             reference_us=get.number("reference_us", 0, MAX_US),
             drift=get.number("drift", -1, MAX_US),
+            peak_memory_mb=(
+                get.number("peak_memory_mb", 0, MAX_US) if "peak_memory_mb" in data else None
+            ),
+            temperatures_c=(
+                _read_temperatures(get.mapping("temperatures_c"))
+                if "temperatures_c" in data
+                else ()
+            ),
         )
 
 
@@ -158,7 +178,7 @@ def measurement_from(
     Times are rounded to 0.01 us, a summary's to 0.001 us. Samples without a summary, which are
     impossible ones, are not kept.
     """
-    summary = judgement.summary
+    summary, peak_mb = judgement.summary, result.peak_memory_mb
     return Measurement(
         id=result.job_id,
         attempt=attempt,
@@ -175,6 +195,8 @@ def measurement_from(
         at_s=round(at_s, 3),
         reference_us=round(reference_us, 2),
         drift=round(drift, 4),
+        peak_memory_mb=None if peak_mb is None else round(_bounded(peak_mb), 2),
+        temperatures_c=result.temperatures_c if unit == REFERENCE else (),
     )
 
 
@@ -208,6 +230,14 @@ def _read_summary(data: Mapping[str, Any]) -> Summary:
     if not figures["median_us"]:
         raise get.fail("median_us", "a positive number")
     return Summary(n=get.integer("n", 1, _MAX_COUNT), **figures)
+
+
+def _read_temperatures(data: Mapping[str, Any]) -> tuple[Temperature, ...]:
+    get = Fields(data)
+    for name in data:
+        if not name.isprintable() or len(name) > _MAX_SENSOR:
+            raise TableError(f"no name of a sensor: {name[:_MAX_SENSOR]!a}")
+    return tuple(Temperature(name, get.number(name, MIN_C, MAX_C)) for name in data)
 
 
 def _read_op(data: object) -> OpTime:

@@ -1,4 +1,4 @@
-"""The vocabulary of a network: every operator that a `Graph` may hold.
+"""The vocabulary of a network: every operator that a `latlas.profiler.graph.Graph` may hold.
 
 An operator is an immutable value. It knows the shape of its output, the shapes of its weights, its
 multiply-adds. Tensors are NHWC with concrete shapes; weights have the layout of .tflite files
@@ -753,7 +753,7 @@ _NAMES = {op: tuple([field.name for field in fields(op)]) for op in OPS.values()
 
 
 def changed(op: AnyOp, **changes: object) -> AnyOp:
-    """Return an operator with some fields changed: `dataclasses.replace` in half its time.
+    """Return an operator with some fields changed: ``dataclasses.replace`` in half its time.
 
     >>> changed(Conv2D(8, (1, 1)), filters=4).filters
     4

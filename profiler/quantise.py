@@ -67,7 +67,7 @@ def for_precision(graph: Graph, precision: str) -> Graph:
 
     Args:
         graph: a network in either form.
-        precision: of a `Target`.
+        precision: of a `latlas.profiler.target.Target`.
 
     Raises:
         GraphError: the network holds int8 and the target does not.

@@ -31,6 +31,7 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(_SUMMARY[1:], float),
     "sigma_us": float,
     **dict.fromkeys(("init_ms", "cpu_share", "at_s", "reference_us", "drift"), float),
+    "peak_memory_mb": float,
     **dict.fromkeys(("madds", "params"), int),
     **dict.fromkeys(("inputs", "outputs", "graph"), str),
     **dict.fromkeys(_TARGET, str),
@@ -39,10 +40,10 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     "id": str,
 }
 """The columns of a row and their types. Units are in the names: ``_us`` microseconds, ``_ms``
-milliseconds, ``_s`` seconds since the campaign began; `drift` and `cpu_share` are shares. `type` is
-a kernel's type; `sigma_us` is 1.4826 times the median absolute deviation; `madds` are multiply-adds
-with those of squeeze-and-excitation, `params` stored numbers; shapes are NHWC, several of them
-separated by a comma. What is not known is None."""
+milliseconds, ``_s`` seconds since the campaign began, ``_mb`` MB of 2^20 bytes; ``drift`` and
+``cpu_share`` are shares. ``type`` is a kernel's type; ``sigma_us`` is 1.4826 times the median
+absolute deviation; ``madds`` are multiply-adds with those of squeeze-and-excitation, ``params``
+stored numbers; shapes are NHWC, several of them separated by a comma. What is not known is None."""
 
 
 def rows(table: Table) -> Iterator[dict[str, Any]]:

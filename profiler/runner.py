@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from latlas.profiler.target import Target
+from latlas.profiler.temperature import Temperature
 
 if TYPE_CHECKING:
     from latlas.profiler.statistics import Summary
@@ -42,12 +43,14 @@ class Job:
         model: the .tflite file's bytes.
         effort: how long it is run.
         profile: whether per-operator times are wanted, from a pass of their own after the timing.
+        memory: whether its peak memory is wanted, which may make its initialisation a bit slower.
     """
 
     id: str
     model: bytes
     effort: Effort = Effort()
     profile: bool = False
+    memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,11 @@ class Result:
         kind: ``ok``, or what sort of failure `error` describes.
         summary: the distribution, from a tool that does not give the samples; then `samples_us`
             is empty. `latlas.profiler.statistics.summary_of` serves either.
+        peak_memory_mb: by how many MB (2^20 bytes) the process' resident memory grew at most, from
+            before the model was read to the end of its timed runs; None where it is not known.
+            A process of its own, as on a phone, counts the runtime's code too.
+        temperatures_c: what the device's sensors said last, in degrees Celsius; none where it has
+            none that can be read.
     """
 
     job_id: str
@@ -94,6 +102,8 @@ class Result:
     error: str = ""
     kind: Literal["ok", "failed", "crashed", "timeout", "not_delegated"] = "ok"
     summary: Summary | None = None
+    peak_memory_mb: float | None = None
+    temperatures_c: tuple[Temperature, ...] = ()
 
 
 class Runner(Protocol):

@@ -2,8 +2,8 @@
 
 Kernels are sorted into strata, type by type and decade of work by decade. The next kernel comes
 from the stratum that is furthest behind its share; there it is the one that differs most from all
-that were taken before (greedy maximin, Johnson, Moore and Ylvisaker 1990). So the first `n` kernels
-of an order are a design of `n`, whatever `n` is, and no kernel comes twice.
+that were taken before (greedy maximin, Johnson, Moore and Ylvisaker 1990). So the first n kernels
+of an order are a design of n, whatever n is, and no kernel comes twice.
 """
 
 from __future__ import annotations

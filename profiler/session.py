@@ -364,7 +364,8 @@ class Session:
                 unwritable.append(Result(job.id, error=text, kind="failed"))
                 continue
             size += len(model)
-            yield Job(job.id, model, self.warmed(job.effort, job.unit), job.profile)
+            effort, network = self.warmed(job.effort, job.unit), job.unit == NETWORK
+            yield Job(job.id, model, effort, job.profile, memory=network)
         yield self.reference_job()
 
     def note_job(self, result: Result, pending: _Pending) -> Measurement:

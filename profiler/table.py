@@ -184,8 +184,17 @@ class Table:
         """What the figures are valid for."""
         return self.header.target
 
+    def temperatures_c(self) -> dict[str, list[tuple[float, float]]]:
+        """Return, by sensor, seconds and degrees Celsius at every check of the reference kernel."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for check in self.references:
+            for one in check.temperatures_c:
+                found.setdefault(one.name, []).append((check.at_s, one.celsius))
+        return found
+
     def to_frame(self) -> pd.DataFrame:
-        """Return the measurements as a data frame, one row each, with the columns of `rows`.
+        """Return the measurements as a data frame, one row each, with the columns of
+        `latlas.profiler.rows`.
 
         Raises:
             TableError: pandas is missing, or a graph is damaged.
@@ -219,7 +228,7 @@ class Table:
         if contents.header is None:
             raise TableError(f"{folder} is an empty table: measure something into it first")
         if target is not None:
-            contents.header.target.require_same(target, f"the table {folder}")
+            target.require_same(contents.header.target, f"the table {folder}")
         return Table(folder, contents.header, contents)
 
 
@@ -283,7 +292,7 @@ class TableWriter:
     def _require_same(
         self, target: Target, fusion_rules: str, environment: Mapping[str, str]
     ) -> None:
-        self.header.target.require_same(target, f"the table {self.folder}")
+        target.require_same(self.header.target, f"the table {self.folder}")
         for name, what in SAME_ENVIRONMENT.items():
             before, now = self.header.environment.get(name), environment.get(name)
             if before is not None and now is not None and before != now:

@@ -95,13 +95,29 @@ class Target:
         ]
 
     def require_same(self, other: Target, what: str) -> None:
-        """Raise `TargetMismatchError` unless `other` is the same target.
+        """Refuse what is of another target than this one.
 
-        The message names the fields that differ; `what` says what was about to be mixed.
+        Args:
+            other: its target.
+            what: what it is, for the message.
+
+        Raises:
+            TargetMismatchError: fields differ; the message has each of them, with both values.
+
+        >>> one = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
+        >>> other = Target("a phone", "litert 2.3.0", "cpu", "xnnpack", threads=4)
+        >>> one.require_same(other, "the table t")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        latlas.profiler.errors.TargetMismatchError: the table t belongs to another target: its ...
         """
-        different = self.differences(other)
+        mine, theirs = self.to_json(), other.to_json()
+        different = [
+            f"its {key} is {theirs[key]!r}, not {mine[key]!r}"
+            for key in mine
+            if mine[key] != theirs[key]
+        ]
         if different:
             raise TargetMismatchError(
-                f"{what} belongs to another target ({'; '.join(different)}): figures of two "
-                "targets never mix, measure this one into another folder"
+                f"{what} belongs to another target: {', '.join(different)}; figures of two "
+                "targets never mix: keep them in folders of their own"
             )

@@ -76,7 +76,7 @@ def workload(
         vocabulary: add `vocabulary_kernels`, so that a predictor knows something about every
             operator and about sizes that these networks do not have.
         samples: so many of the networks' kernels are measured alone at most, a designed sample
-            (`sampler.designed_kernels`); None measures every distinct one.
+            (`latlas.profiler.sampler.designed_kernels`); None measures every distinct one.
         seed: of the sample.
         listed: whether the target lists the times of operators, so that networks are profiled; by
             default as on this machine: on the CPU. With rules that were detected, not: they do

@@ -106,7 +106,7 @@ def open_accuracy(choice: AccuracyChoice) -> AccuracySource:
 
 @dataclass(frozen=True)
 class AccuracySite:
-    """An opened source as a `Site` of an evaluation."""
+    """An opened source as a `latlas.search.evaluation.Site` of an evaluation."""
 
     source: AccuracySource
     oracle: AccuracyOracle

@@ -25,7 +25,7 @@ from latlas.search.rewards import Score
 
 
 class RegularisedEvolution:
-    """Searches for the architecture of the highest score; a `Searcher`.
+    """Searches for the architecture of the highest score; a `latlas.search.protocols.Searcher`.
 
     Args:
         choices: number of choices of every gene.

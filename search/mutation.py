@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latlas.search.protocols import Genes
 
 Mutate = Callable[[Genes, np.random.Generator], Genes]
-"""An architecture to a neighbour of it, such as a space's own `mutate`."""
+"""An architecture to a neighbour of it, such as a space's own ``mutate``."""
 
 
 def resample_genes(

@@ -66,7 +66,7 @@ def weighted_survival(weights: Sequence[float]) -> RankAndCrowding:
 
 
 class WeightedNSGA2:
-    """Searches for a front of architectures; a `Searcher`.
+    """Searches for a front of architectures; a `latlas.search.protocols.Searcher`.
 
     Args:
         choices: number of choices of every gene.

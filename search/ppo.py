@@ -29,7 +29,7 @@ from latlas.search.rewards import Score
 
 
 class PPO:
-    """Searches for architectures of high score; a `Searcher`.
+    """Searches for architectures of high score; a `latlas.search.protocols.Searcher`.
 
     Args:
         choices: number of choices of every gene.

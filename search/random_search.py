@@ -17,7 +17,7 @@ from latlas.search.protocols import Genes, Trial
 
 
 class RandomSearch:
-    """Draws architectures uniformly; a `Searcher`.
+    """Draws architectures uniformly; a `latlas.search.protocols.Searcher`.
 
     Args:
         choices: number of choices of every gene.

@@ -33,7 +33,7 @@ def open_searcher(
     Args:
         name: random, evolution, ppo, nsga2, or a user's own ``package.module:Name``, which is
             called with space, objectives, constraints, reward, seed and the settings by name.
-        space: that is searched; evolution mutates with its `mutate` where it has one.
+        space: that is searched; evolution mutates with its own ``mutate`` where it has one.
         objectives: of nsga2.
         constraints: of all but random.
         reward: of evolution and ppo; None is the accuracy alone.

@@ -6,7 +6,7 @@
     history.jsonl         one architecture a line, in the order in which they were asked for
     finished.jsonl        with workers: every figure as it came (`latlas.search.memory`)
     front.json            the best of them, written when the search ends
-    architectures/1.txt   … and their networks (`Graph.to_text`), numbered as in front.json
+    architectures/1.txt   … and their networks (``Graph.to_text``), numbered as in front.json
 
 A resumed search asks a new searcher again, from the first batch on. What the history knows is told
 from there and never evaluated again, so that the searcher comes to where it was.

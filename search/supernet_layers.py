@@ -120,7 +120,8 @@ class Network:
 
     Args:
         slots: what it consists of.
-        parameters: variables by name, as `supernet_weights.initial_parameters` has them.
+        parameters: variables by name, as
+            `latlas.search.supernet_weights.initial_parameters` has them.
     """
 
     def __init__(self, slots: Slots, parameters: Mapping[str, tf.Variable]) -> None:

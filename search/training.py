@@ -40,7 +40,7 @@ class TrainingResult:
     """What became of a training.
 
     Attributes:
-        accuracy: fraction of the images of `part` that are classified correctly; NaN if it failed.
+        accuracy: fraction of the images scored that are classified correctly; NaN if it failed.
         images: how many these are.
         weights: in the layout of the graph, with batch norm's statistics as they were scored.
         losses: mean loss of every epoch.

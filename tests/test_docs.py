@@ -1,37 +1,34 @@
-"""What README and docs/ show exists: commands with their options, files, benchmarks, snippets."""
+"""What README and docs/ show exists: commands with their options, files, benchmarks, snippets.
+
+tests/test_docs_run.py runs it.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from shown import PAGES, ROOT, blocks, inline_commands, shell_commands
 
 from latlas.cli import group
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
-_INLINE = re.compile(r"(?<!`)`(latlas [^`]*)`")
-_INDENTED = re.compile(r"^    +(?:[A-Z_]+=\S+ )*(latlas .*(?:(?<=\\)\n.*)*)", re.M)
-_FENCED = re.compile(r"^(?:[A-Z_]+=\S+ )*(latlas .*(?:(?<=\\)\n.*)*)", re.M)
 
-
-def commands(text: str) -> Iterator[str]:
+def commands(page: Path) -> Iterator[str]:
     """Yield the command lines of latlas that a page shows."""
-    yield from (found.group(1) for found in _INDENTED.finditer(text))
-    for _, block in _BLOCK.findall(text):
-        yield from (found.group(1) for found in _FENCED.finditer(block))
-    yield from (" ".join(found.split()) for found in _INLINE.findall(text))
+    for shown in shell_commands(page):
+        words = [word for word in shown.words if not re.match("[A-Z_]+=", word)]
+        if words[0] == "latlas":
+            yield shlex.join(words)
+    yield from inline_commands(page)
 
 
 def require_options(line: str) -> None:
     """Fail unless every sub-command and option of a command line exists."""
-    _, *words = shlex.split(line.replace("\\\n", " "), comments=True)
+    _, *words = shlex.split(line, comments=True)
     command: click.Command = group
     context = click.Context(command)
     for word in words:
@@ -52,7 +49,7 @@ def require_options(line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_commands_and_their_options_exist(page: Path) -> None:
-    for line in commands(page.read_text()):
+    for line in commands(page):
         require_options(line)
 
 
@@ -72,9 +69,9 @@ def test_scripts_that_are_shown_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_snippets_compile(page: Path) -> None:
-    for language, block in _BLOCK.findall(page.read_text()):
-        if language == "python":
-            compile(textwrap.dedent(block), page.name, "exec")
+    for block in blocks(page):
+        if block.language == "python":
+            compile(block.text, str(block), "exec")
 
 
 def test_an_option_that_is_gone_is_found() -> None:
@@ -87,6 +84,21 @@ def test_an_option_that_is_gone_is_found() -> None:
 
 
 def test_commands_are_found() -> None:
-    counts = {str(page.relative_to(ROOT)): len(list(commands(page.read_text()))) for page in PAGES}
+    counts = {str(page.relative_to(ROOT)): len(list(commands(page))) for page in PAGES}
     assert counts["README.md"] >= 30
     assert counts["docs/migrating.md"] >= 10
+
+
+def test_how_commands_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shown.ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Text `latlas bench` and\n\n    latlas fit a \\\n        -o 'b c'   # why\n"
+        "    what: latlas prints\n\n```console\n$ A=1 latlas doctor\nlatlas: well\n```\n\n"
+        "```python\nlatlas = 1\n```\n"
+    )
+    assert [(one.line, one.words) for one in shell_commands(page)] == [
+        (8, ["A=1", "latlas", "doctor"]),
+        (3, ["latlas", "fit", "a", "-o", "b c"]),
+    ]
+    assert list(inline_commands(page)) == ["latlas bench"]

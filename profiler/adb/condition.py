@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 
 from latlas.profiler.adb.text import clean, decimal_number, whole_number
+from latlas.profiler.temperature import MAX_C, MIN_C, Temperature
 
 _MAX_TEMPERATURES = 100
 _CHARGING, _FULL = 2, 5  # android.os.BatteryManager's BATTERY_STATUS_…
+_NO_DEGREES = {"6", "7", "8"}  # android.os.Temperature's TYPE_BCL_…: volts, amperes and per cent
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +26,6 @@ class Battery:
     percent: float | None = None
     temperature_c: float | None = None
     charging: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Temperature:
-    """What one sensor says.
-
-    Attributes:
-        name: of the sensor, e.g. ``VIRTUAL-SKIN``.
-        celsius: degrees.
-    """
-
-    name: str
-    celsius: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +75,16 @@ def parse_thermal(text: str) -> Thermal:
     found = re.search(r"^Thermal Status: ([0-6])\s*$", text, re.M)
     now = re.search(r"^Current temperatures from HAL:\n((?:[ \t]+[^\n]*\n?)*)", text, re.M)
     sensors = re.findall(
-        r"Temperature\{mValue=([^,\n]{1,30}), mType=[^,\n]{1,9}, mName=([^,\n]{1,60}),",
+        r"Temperature\{mValue=([^,\n]{1,30}), mType=([^,\n]{1,9}), mName=([^,\n]{1,60}),",
         now[1] if now else "",
     )
     temperatures = (
         Temperature(name, celsius)
-        for value, raw in sensors[:_MAX_TEMPERATURES]
-        if (celsius := decimal_number(value)) is not None and (name := clean(raw)) is not None
+        for value, kind, raw in sensors[:_MAX_TEMPERATURES]
+        if kind not in _NO_DEGREES
+        and (celsius := decimal_number(value)) is not None
+        and MIN_C < celsius < MAX_C
+        and (name := clean(raw)) is not None
     )
     return Thermal(
         status=int(found[1]) if found and not overridden else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
+from collections.abc import Iterable
 
 from latlas.profiler.adb.condition import Battery, Thermal, parse_battery, parse_thermal
 from latlas.profiler.adb.identity import (
@@ -15,6 +16,7 @@ from latlas.profiler.adb.identity import (
     parse_properties,
 )
 from latlas.profiler.adb.transport import AdbTransport
+from latlas.profiler.temperature import Temperature
 
 FOLDER = "/data/local/tmp/latlas"
 """Where latlas keeps its files on a phone; the shell may create and execute there."""
@@ -33,6 +35,7 @@ class Phone:
 
     Attributes:
         transport: the way to it.
+        temperatures_c: in degrees Celsius, as `battery` and `thermal` last found them.
 
     Example::
 
@@ -44,6 +47,7 @@ class Phone:
         self.serial = serial
         self.timeout_s = timeout_s
         self.transport = AdbTransport(serial)
+        self.temperatures_c: tuple[Temperature, ...] = ()
 
     def identity(self) -> PhoneIdentity:
         """Return which phone it is; what it does not say is None.
@@ -67,7 +71,10 @@ class Phone:
             DeviceTimeout: it does not answer.
         """
         end = time.monotonic() + self.timeout_s
-        return parse_battery(self._ask(end, "dumpsys", "battery"))
+        battery = parse_battery(self._ask(end, "dumpsys", "battery"))
+        if battery.temperature_c is not None:
+            self._note_temperatures([Temperature("battery", battery.temperature_c)])
+        return battery
 
     def thermal(self) -> Thermal:
         """Return whether it is throttled for heat; nothing is known before Android 10.
@@ -77,7 +84,9 @@ class Phone:
             DeviceTimeout: it does not answer.
         """
         end = time.monotonic() + self.timeout_s
-        return parse_thermal(self._ask(end, "dumpsys", "thermalservice"))
+        thermal = parse_thermal(self._ask(end, "dumpsys", "thermalservice"))
+        self._note_temperatures(thermal.temperatures)
+        return thermal
 
     def unit(self) -> str:
         """Return what tells it from others of its model, without giving its serial number away.
@@ -116,6 +125,10 @@ class Phone:
         'adb -s 0A1B shell cmd thermalservice reset'
         """
         return f"adb -s {shlex.quote(self.serial)} shell {shlex.join(arguments)}"
+
+    def _note_temperatures(self, found: Iterable[Temperature]) -> None:
+        known = {one.name: one for one in (*self.temperatures_c, *found)}
+        self.temperatures_c = tuple(known.values())
 
     def _ask(self, end: float, *arguments: str) -> str:
         """Return what a command prints; one that a phone lacks prints nothing."""

@@ -53,7 +53,9 @@ def fetch_binary(
     timeout_s: float = 600.0,
     stall_s: float = 30.0,
 ) -> RunnerBinary:
-    """Download a benchmark binary into the cache, where `find_binary` finds it, and return it.
+    """Download a benchmark binary into the cache and return it.
+
+    `latlas.profiler.benchmark_model.binary.find_binary` finds it there from then on.
 
     One that was there is replaced only when all went well. A file ``benchmark_model.json`` beside
     it keeps where it came from, its sha256, its size and the date.

@@ -64,7 +64,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Resident memory in MB (2^20 bytes), over what the tool used at its start.
+    """Resident memory in MB (2^20 bytes), its peak so far over that at the tool's start.
 
     Attributes:
         init_mb: after initialisation.

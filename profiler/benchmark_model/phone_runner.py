@@ -64,7 +64,7 @@ _GUESS_S = {"cpu": 0.02, "gpu": 0.5}
 
 
 class PhoneRunner:
-    """A `Runner` that measures on a phone, over adb.
+    """A `latlas.profiler.runner.Runner` that measures on a phone, over adb.
 
     Models go there in batches, and a shell script runs the benchmark binary on one after the other.
     When the phone goes away, the runner waits for it, and goes on with the model that it was at.
@@ -170,7 +170,7 @@ class PhoneRunner:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What else may explain the figures; `unit` tells phones of the same model apart."""
+        """What else may explain the figures; ``unit`` tells phones of the same model apart."""
         identity = self._identity or self.phone.identity()
         libraries = {} if self._installation is None else self._installation.libraries
         shown = {f"condition: {name}": text for name, text in self.conditions.show().items()}
@@ -445,9 +445,11 @@ class PhoneRunner:
                 error = f"it ran through {backend}, not through {self._target.backend}"
                 return Result(job.id, error=error, kind="not_delegated")
             execution = self.execution
-            return to_result(
+            result = to_result(
                 job.id, timed, *profiled, delegate=execution.delegate, tool=execution.tool
             )
+            # Of the last look at heat and battery, so that it costs the phone nothing.
+            return replace(result, temperatures_c=self.phone.temperatures_c)
         except RunnerError as problem:
             return Result(job.id, error=str(problem), kind="failed")
 

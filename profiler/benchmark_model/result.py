@@ -63,6 +63,8 @@ def to_result(
         warmup_ms=0.0 if warmup is None else warmup.count * (warmup.mean_us or 0.0) / 1e3,
         cpu_share=math.nan,
         summary=summary,
+        # The tool's figure is a difference of getrusage's ru_maxrss, which is a peak.
+        peak_memory_mb=timed.memory.overall_mb,
     )
 
 

@@ -1,9 +1,9 @@
 """What XNNPACK, the CPU delegate, runs as one kernel.
 
 TFLite's operators map one to one to XNNPACK's, with these exceptions: zeros go into the convolution
-behind them (`fold` has done that already), what clips its input (a ReLU, a maximum with a number)
-goes into a convolution, fully connected layer, pooling or another clip before it, a transpose of
-the right operand's last two axes into the matrix product that alone reads it
+behind them (`latlas.profiler.fold` has done that already), what clips its input (a ReLU, a maximum
+with a number) goes into a convolution, fully connected layer, pooling or another clip before it, a
+transpose of the right operand's last two axes into the matrix product that alone reads it
 (``xnn_subgraph_fusion``), and a reshape moves no data, though its profiler lists one, also for
 every change of rank inside other operators.
 

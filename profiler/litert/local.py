@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import platform
 import signal
@@ -13,7 +14,7 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -23,6 +24,7 @@ from latlas.profiler.litert.cores import choose_cores, format_cores
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Job, OpTime, Result
 from latlas.profiler.target import INT8_ON_GPU, Delegate, Target
+from latlas.profiler.temperature import Temperature, zone_temperatures
 from latlas.profiler.tflite.writer import to_tflite
 
 GpuPrecision = Literal["default", "fp16", "fp32"]
@@ -30,10 +32,11 @@ GpuPrecision = Literal["default", "fp16", "fp32"]
 _START_S = 120.0
 """Seconds that a worker gets to load the runtime and to initialise a GPU."""
 _LOG_LINES = 12
+_LOOK_S = 1.0  # from one look at the temperatures to the next
 
 
 class LocalRunner:
-    """A `Runner` that measures on this machine, in a worker process.
+    """A `latlas.profiler.runner.Runner` that measures on this machine, in a worker process.
 
     A model that kills the runtime or makes it hang costs that job: the worker is started again.
 
@@ -71,6 +74,8 @@ class LocalRunner:
         self.int8 = int8
         self._worker: _Process | None = None
         self._target: Target | None = None
+        self._looked_s = -math.inf
+        self._temperatures: tuple[Temperature, ...] = ()
 
     @property
     def target(self) -> Target:
@@ -120,7 +125,11 @@ class LocalRunner:
             DeviceError: LiteRT or the GPU cannot be used.
         """
         for job in jobs:
-            yield self._run(job)
+            result = self._run(job)
+            now = time.monotonic()
+            if now - self._looked_s >= _LOOK_S:
+                self._looked_s, self._temperatures = now, zone_temperatures()
+            yield replace(result, temperatures_c=self._temperatures)
 
     def close(self) -> None:
         """End the worker."""
@@ -142,7 +151,7 @@ class LocalRunner:
         passes = 2 if job.profile else 1
         seconds = self.timeout_s + 2 * passes * (effort.warmup_ms + effort.max_ms) / 1000
         deadline = time.monotonic() + seconds
-        header = {"effort": asdict(effort), "profile": job.profile}
+        header = {"effort": asdict(effort), "profile": job.profile, "memory": job.memory}
         try:
             worker.channel.send(header, job.model, deadline)
             answer, samples = worker.channel.receive(deadline)
@@ -289,6 +298,7 @@ def _result(job_id: str, answer: dict[str, Any], payload: bytes) -> Result:
         warmup_ms=float(answer["warmup_ms"]),
         timed_ms=float(answer["timed_ms"]),
         cpu_share=float(answer["cpu_share"]),
+        peak_memory_mb=None if (peak := answer["peak_memory_mb"]) is None else float(peak),
     )
 
 

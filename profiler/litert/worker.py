@@ -1,6 +1,7 @@
 """The process that holds the runtime: ``python -m latlas.profiler.litert.worker``.
 
-It reads jobs from its standard input and writes results to its standard output, as `frames`. A
+It reads jobs from its standard input and writes results to its standard output, as
+`latlas.profiler.litert.frames`. A
 crash or a hang in the runtime or a driver costs this process, not the campaign. It ends when its
 input does, so it never outlives its parent by more than a job.
 
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, RunnerError
-from latlas.profiler.litert import library, native
+from latlas.profiler.litert import library, memory, native
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Effort
 
@@ -91,7 +92,8 @@ class Worker:
     def measure(self, job: dict[str, Any], model: bytes) -> tuple[dict[str, Any], bytes]:
         """Run one job; return the answer's header and the samples as 64-bit nanoseconds."""
         try:
-            return self._measure(Effort(**job["effort"]), bool(job["profile"]), model)
+            wanted = bool(job["profile"]), bool(job["memory"])
+            return self._measure(Effort(**job["effort"]), *wanted, model)
         except NotDelegatedError as error:
             found = _UNSUPPORTED.search(_log())
             reasons = f" ({'; '.join(found[1].splitlines())})" if found else ""
@@ -100,13 +102,17 @@ class Worker:
             said = _complaints(_log())
             return _failure("failed", f"{error}; LiteRT says: {said}" if said else str(error)), b""
 
-    def _measure(self, effort: Effort, profile: bool, model: bytes) -> tuple[dict[str, Any], bytes]:
+    def _measure(
+        self, effort: Effort, profile: bool, remember: bool, model: bytes
+    ) -> tuple[dict[str, Any], bytes]:
+        before = memory.forget_peak() if remember else None
         started = _CLOCK()
         with self._compile(model) as compiled:
             init_ms = (_CLOCK() - started) / 1e6
             warmup_ms = warm_up(compiled.invoke, effort)
             cost_ns = compiled.call_cost_ns()
             samples, cpu_share = time_runs(compiled.call, effort, cost_ns, compiled.refresher())
+            peak_mb = None if before is None else memory.growth_mb(before)
         ops: list[tuple[str, float]] = []
         if profile and self._accelerator == "cpu":  # LiteRT cannot profile on WebGPU
             ops = self._profile(model, effort)
@@ -117,6 +123,7 @@ class Worker:
             "timed_ms": (sum(samples) + cost_ns * len(samples)) / 1e6,
             "cpu_share": cpu_share,
             "ops": ops,
+            "peak_memory_mb": peak_mb,
         }
         return answer, samples.tobytes()
 

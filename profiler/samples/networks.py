@@ -2,8 +2,8 @@
 
 On a target that lists operators, one profiled network shows what a hundred kernels cost in context,
 so that sixty of them say more than thousands of kernels measured alone, in less time. Depth, width,
-resolution and multiply-adds are drawn log-uniformly over what real networks have; network `i` of a
-seed is always the same, so that more of them extend a table.
+resolution and multiply-adds are drawn log-uniformly over what real networks have; network number i
+of a seed is always the same, so that more of them extend a table.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def read_tflite(data: Bytes, input_shapes: Sequence[Shape] | None = None) -> Gra
 
     Its weights are read-only views of `data`; those of a quantised network are not read. A dynamic
     batch is read as 1. Hard-sigmoid and hard-swish spelled as arithmetic become activations, in
-    networks of float32; `fold` then gives the inference form.
+    networks of float32; `latlas.profiler.fold.fold` then gives the inference form.
 
     Args:
         data: the bytes of the file.

@@ -54,7 +54,7 @@ BINARY = {
     "squared_difference": Code.SQUARED_DIFFERENCE,
     "pow": Code.POW,
 }
-"""By kind of `Binary`."""
+"""By kind of `latlas.profiler.ops.Binary`."""
 
 REDUCTIONS = {
     "mean": Code.MEAN,

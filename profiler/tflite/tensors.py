@@ -1,7 +1,8 @@
 """Translate the operators that transformers bring: products, reductions, and what moves elements.
 
 Operators of several outputs become one slice for each, a dropped or added axis becomes a reshape.
-One function per operator, or kind of operator, as in `translate`.
+One function per operator, or kind of operator, as in
+`latlas.profiler.tflite.translate`.
 """
 
 from __future__ import annotations

@@ -495,7 +495,7 @@ class _Writer:
                 self.spelled(node, inputs)
 
     def spelled(self, node: Node, inputs: list[int]) -> None:
-        """Add an operator that is no more than its `Spelling`."""
+        """Add an operator that is no more than its spelling."""
         found = spelling(node.op)
         if found is None:
             raise GraphError(f"{node.op.name} has no form in a .tflite file")

@@ -99,8 +99,8 @@ class MnasnetSpace(BlockwiseSpace):
     """MnasNet's space at one resolution, width and number of classes.
 
     Attributes:
-        filters: what every block may choose from, of 5 or 7 blocks; `PUBLISHED_FILTERS` holds the
-            authors' networks.
+        filters: what every block may choose from, of 5 or 7 blocks;
+            `latlas.search.spaces.mnasnet.PUBLISHED_FILTERS` holds the authors' networks.
 
     >>> MnasnetSpace().size == 432**7
     True

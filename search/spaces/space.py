@@ -23,8 +23,12 @@ class Space:
     space's own words as a chromosome, and ``describe``, which returns those words.
 
     Attributes:
+<<<<<<< HEAD
         family: by which word `open_space` knows the space; a user's class is known as
             ``package.module:Name``.
+=======
+        family: by which word `latlas.search.spaces.open_space` knows the space.
+>>>>>>> machinery
         resolution: height and width of the input.
         width: factor of the numbers of channels.
         classes: number of classes.
@@ -70,8 +74,9 @@ class Space:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes this space, as plain JSON; `restore_space` makes it again.
+        """What makes this space, as plain JSON.
 
+        `latlas.search.spaces.restore_space` makes it again.
         It holds all that decides what a chromosome means, so that a study can refuse another.
         """
         return {
@@ -123,5 +128,5 @@ class Space:
         raise NotImplementedError
 
     def require(self, genes: Sequence[int]) -> None:
-        """Raise `SearchError` unless these are genes of this space."""
+        """Raise an error unless these are genes of this space."""
         require_genes(self.name, self.choices, genes)

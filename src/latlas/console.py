@@ -74,7 +74,7 @@ def input_shapes_option(command: F) -> F:
 
 
 def warmup_option(command: F) -> F:
-    """Add ``--warmup-ms``; the command gets it as `warmup_ms`, None where it is unset."""
+    """Add ``--warmup-ms``; the command gets it as ``warmup_ms``, None where it is unset."""
     return click.option(
         "--warmup-ms",
         type=click.FloatRange(0, 1e5),

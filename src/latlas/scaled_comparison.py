@@ -284,7 +284,7 @@ def genes_of(space: Space, text: str) -> Genes:
 
 
 def require_own(study: Study, identity: dict[str, Any], source: str) -> None:
-    """Raise `UsageError` unless a source's latencies are those that a study was searched with."""
+    """Raise an error unless a source's latencies are those that a study was searched with."""
     from latlas.profiler.errors import UsageError
 
     latencies = study.settings.get("latency")

@@ -40,7 +40,7 @@ def open_studies(folders: Sequence[Path]) -> dict[str, Study]:
 
 
 def require_alike(studies: dict[str, Study], names: Sequence[str] = MUST_AGREE) -> None:
-    """Raise `SearchError` unless all studies have the same of some settings."""
+    """Raise an error unless all studies have the same of some settings."""
     from latlas.profiler.errors import SearchError
 
     (first, one), *others = studies.items()

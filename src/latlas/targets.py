@@ -160,7 +160,7 @@ def parse_delegates(text: str) -> tuple[Delegate, ...]:
 
 
 def device_options(command: F) -> F:
-    """Add the options that choose devices; the command gets them as `choice`, a `DeviceChoice`."""
+    """Add the options that choose devices; a command gets them as ``choice``, a `DeviceChoice`."""
     return _collect(command, [_DEVICE, _DELEGATE, *_CPU, *_PHONE])
 
 
@@ -411,7 +411,7 @@ class PhoneTargets:
 
 
 def _require_attached(serial: str) -> None:
-    """Raise `DeviceLost`, with what there is instead, unless a phone can be used."""
+    """Raise an error, with what there is instead, unless a phone can be used."""
     from latlas.profiler.adb.server import list_phones
     from latlas.profiler.adb.text import clean
     from latlas.profiler.errors import DeviceLost

@@ -243,8 +243,9 @@ def test_bench(model: Path) -> None:
     (result,) = document["results"]
     assert set(result) == {
         *("model", "latency_ms", "p05_ms", "p95_ms", "min_ms", "runs", "init_ms", "cpu_share"),
-        *("ops", "int8"),
+        *("ops", "int8", "peak_memory_mb"),
     }
+    assert result["peak_memory_mb"] > model.stat().st_size / 2**20
     assert result["model"] == str(model)
     assert result["runs"] >= 3
     assert 0 < result["min_ms"] <= result["latency_ms"] <= result["p95_ms"]

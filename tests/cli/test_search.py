@@ -64,6 +64,10 @@ def test_quickstart_walks_the_whole_path_and_then_has_nothing_left(
     assert 1 <= len(networks) <= 4
     assert all(n["measured_ms"] > 0 and n["predicted_ms"] > 0 for n in networks)
     assert "chance" in text
+    page = Path(document["report"]).read_text()
+    assert page.startswith("<!doctype html>") and f"report: {folder / 'report.html'}" in text
+    assert all(f">{name}<" in page for name in ("The reference kernel", "Conditions over time"))
+    assert f"Study {folder / 'study'}" in page
     # One epoch on digits ranks nothing: it has to say so whenever that is what it found.
     ranking = document["supernet"]["ranking"]
     assert ("its ranking is not significant" in text) == (not ranking["significant"])

@@ -79,6 +79,7 @@ def test_bench(host_phone: LabPhone, tool: Path, models: Path) -> None:
     assert len(found["environment"]["runner"]) == 64
     for each in found["results"]:
         assert each["latency_ms"] > 0 and each["init_ms"] > 0
+        assert each["peak_memory_mb"] > 0
         assert next(op["name"].split(" (")[0] for op in each["ops"]) == "Convolution"
 
 
@@ -124,7 +125,9 @@ def test_the_warmup_is_found_and_recorded(
     where = ("--device", host_phone.serial, "--runner-binary", tool, "--cores", LAST_CORE)
     effort = ("--runs", 3, "--min-ms", 0.5, "--budget", "3s")
     latlas("profile", "--models", models, *where, *effort, "--table", tmp_path / "T")
-    (warmup,) = Table.open(tmp_path / "T" / TABLE).warmups
+    table = Table.open(tmp_path / "T" / TABLE)
+    assert all("battery" in {one.name for one in m.temperatures_c} for m in table.references)
+    (warmup,) = table.warmups
     assert {timing.kernel for timing in warmup.timings} == {"small", "medium", "large"}
     assert warmup.warmup_ms in {timing.warmup_ms for timing in warmup.timings}
 

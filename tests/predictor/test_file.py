@@ -76,7 +76,7 @@ def test_round_trip_is_exact(simulation: Any, predictor: LatencyPredictor, tmp_p
 
 def test_another_target_is_refused(small: LatencyPredictor, saved: Path) -> None:
     other = replace(small.target, threads=4)
-    with pytest.raises(TargetMismatchError, match=r"small.latlas.*threads: 4 against 1"):
+    with pytest.raises(TargetMismatchError, match=r"small.latlas.*threads is 1, not 4"):
         file.load(saved, other)
 
 

@@ -19,6 +19,7 @@ from latlas.profiler.runner import OpTime, Result
 from latlas.profiler.statistics import Judgement, NoiseGate, Verdict, judge, summarise
 from latlas.profiler.table import JOURNAL, Table, TableWriter
 from latlas.profiler.target import Target
+from latlas.profiler.temperature import Temperature
 from latlas.profiler.warmup import Warmup, WarmupTiming
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
@@ -308,6 +309,44 @@ def test_hostile_values_are_table_errors(tmp_path: Path, field: str, value: Any)
         path.write_text("\n".join([lines[0], json.dumps(changed), *lines[2:]]) + "\n")
         with pytest.raises(TableError, match=r"line [23]"):
             Table.open(tmp_path)
+
+
+OPTIONAL: list[tuple[str, Any]] = [
+    *(("peak_memory_mb", value) for value in (-1, HUGE, "1", None, True)),
+    *(("temperatures_c", value) for value in (None, [], 3, {"skin": "x"}, {"skin": 1e6})),
+    *(("temperatures_c", {name: 30.0}) for name in ("\ud800", "a\nb", "x" * 1000)),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), OPTIONAL)
+def test_hostile_values_of_fields_that_older_tables_lack(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    path = write(tmp_path, make())
+    Table.open(tmp_path)
+    lines = path.read_text().splitlines()
+    record = json.loads(lines[1])
+    assert field not in record
+    path.write_text("\n".join([lines[0], json.dumps({**record, field: value}), *lines[2:]]) + "\n")
+    with pytest.raises(TableError, match="line 2"):
+        Table.open(tmp_path)
+
+
+def test_memory_and_temperatures_are_read_back(tmp_path: Path) -> None:
+    sensors = (Temperature("battery", 26.8), Temperature("skin", 31.5))
+    kept = []
+    for job, unit in (("net", "network"), ("reference-000001", "reference")):
+        result = Result(job, (10.0, 11.0), peak_memory_mb=12.3456, temperatures_c=sensors)
+        judged = judge(result, GATE)
+        kept.append(
+            measurement_from(result, judged, attempt=1, unit=unit, name=unit, graph=GRAPH, at_s=1.0)
+        )
+    write(tmp_path, *kept)
+    read = Table.open(tmp_path)
+    assert (*read.measurements, *read.references) == tuple(kept)
+    assert read.measurements[0].peak_memory_mb == 12.35
+    assert read.measurements[0].temperatures_c == ()  # of the reference alone
+    assert read.references[0].temperatures_c == sensors
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -58,7 +58,7 @@ def test_one_family_is_left_out_in_parts(table_folder: Path) -> None:
 
 
 def test_a_table_of_another_target(predictor_path: Path, other_folder: Path) -> None:
-    with pytest.raises(TargetMismatchError, match="threads: 1 against 2"):
+    with pytest.raises(TargetMismatchError, match="threads is 2, not 1"):
         predictor_report(file.load(predictor_path), "p", {"t": Table.open(other_folder)})
 
 

@@ -1,12 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 
 from report_material import HOSTILE, NETWORKS, OTHER, TARGET, measured, network, write_table
+from tables import write
 
+from latlas.profiler.reference import reference_graph
 from latlas.profiler.table import Table, TableWriter
+from latlas.profiler.temperature import Temperature
 from latlas.report.comparison_report import comparison_report
 from latlas.report.figure import Block, Chart, Grid, Section, Text
 from latlas.report.page import page
-from latlas.report.table_report import foremost, table_report, timed
+from latlas.report.table_report import SENSORS, foremost, table_report, timed
 
 
 def blocks(sections: list[Section]) -> list[Block]:
@@ -38,6 +42,32 @@ def test_what_was_measured(table_folder: Path) -> None:
 def test_the_reference_is_one_line_over_the_time_of_measuring(table_folder: Path) -> None:
     (line,) = chart(table_report(Table.open(table_folder), "T"), "The reference kernel").series
     assert list(line.x) == [i * 9.0 / 60 for i in range(12)]
+
+
+def test_temperatures_lie_under_the_reference(tmp_path: Path) -> None:
+    found = [
+        replace(
+            measured(reference_graph(), "reference", f"r{i}", at_s=i * 9.0),
+            temperatures_c=(
+                Temperature("battery", 25.0 + i),
+                *(Temperature(f"still {k}", 30.0) for k in range(SENSORS)),
+            ),
+        )
+        for i in range(12)
+    ]
+    write(tmp_path, found)
+    sections = table_report(Table.open(tmp_path), "T")
+    (battery, *others) = chart(sections, "Temperature").series
+    (line,) = chart(sections, "The reference kernel").series
+    assert list(battery.x) == list(line.x)
+    assert list(battery.y) == [25.0 + i for i in range(12)]
+    assert len(others) == SENSORS - 1
+    assert "1 more sensors" in chart(sections, "Temperature").note
+
+
+def test_a_table_without_temperatures(table_folder: Path) -> None:
+    sections = table_report(Table.open(table_folder), "T")
+    assert any("not known" in b.text for b in blocks(sections) if isinstance(b, Text))
 
 
 def test_two_tables_side_by_side(table_folder: Path, other_folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""The subcommands of `latlas`, one module each, with the command named `main`."""
+"""The subcommands of `latlas`, one module each, with the command named ``main``."""

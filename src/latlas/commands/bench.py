@@ -57,7 +57,7 @@ def main(
         data = tflite_bytes(path)
         # Long enough for the clock of a phone to rise.
         effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=200.0)
-        jobs.append(Job(printable(path), data, effort, profile=ops))
+        jobs.append(Job(printable(path), data, effort, profile=ops, memory=True))
     if quantised:  # a mixture is shown side by side, and told apart in every result
         int8 = replace(choice, precision="int8")
         choice = int8 if int8.int8 and len(quantised) == len(jobs) else choice
@@ -81,6 +81,7 @@ def main(
                     "min_ms": summary.min_us / 1e3,
                     "runs": summary.n,
                     "init_ms": result.init_ms,
+                    "peak_memory_mb": result.peak_memory_mb,
                     "cpu_share": None if math.isnan(result.cpu_share) else result.cpu_share,
                     "ops": [{"name": op.name, "mean_us": op.mean_us} for op in result.ops],
                 }
@@ -89,7 +90,7 @@ def main(
     lines = [f"target: {target}", ""]
     lines.append(
         table(
-            ("model", "median ms", "p05", "p95", "runs", "init ms"),
+            ("model", "median ms", "p05", "p95", "runs", "init ms", "peak MB"),
             [
                 (
                     d["model"],
@@ -98,6 +99,7 @@ def main(
                     f"{d['p95_ms']:.3f}",
                     d["runs"],
                     f"{d['init_ms']:.1f}",
+                    "-" if d["peak_memory_mb"] is None else f"{d['peak_memory_mb']:.1f}",
                 )
                 for d in documents
             ],

@@ -30,7 +30,8 @@ class Scale:
         max_s: seconds that a campaign may take, on the CPU and on a GPU; it then learns from what
             there is.
         patience_s: seconds that a campaign waits for a machine that is slower than it was.
-        epochs: of the supernet; None means the default of `SupernetConfig`.
+        epochs: of the supernet; None means the default of
+            `latlas.search.supernet_config.SupernetConfig`.
         evaluations: architectures that the search tries.
         population: architectures in a generation.
         verified: networks of the front to measure at most.
@@ -53,7 +54,7 @@ class Scale:
 @click.option("--gpu/--no-gpu", default=True, help="Measure the GPU too, where LiteRT finds one.")
 @json_option
 def main(output: Path, gpu: bool, as_json: bool) -> None:
-    """Profile this machine, fit predictors, search MoGA's space and verify what was found.
+    """Profile this machine, fit predictors, search MoGA's space, verify and show what was found.
 
     Takes up to five minutes on two cores. Interrupted, it goes on where it was.
 
@@ -73,6 +74,8 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         KeyboardInterrupt: Ctrl-C; what was finished is kept.
     """
     from latlas.commands.verify import verify, verify_text
+    from latlas.report.page import write_page
+    from latlas.report.report import open_sources, report
     from latlas.search.accuracy import AccuracyChoice, open_supernet
     from latlas.search.latency import read_sources
     from latlas.search.nsga2 import WeightedNSGA2
@@ -104,14 +107,28 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
     _step("verify: the networks of the front, measured on this machine")
     with open_local(DeviceChoice()) as runner:
         verified = verify(result.study, runner, scale.verified, scale.patience_s)
+
+    _step("report: what the search found, and how steady the machine was")
+    page = output / "report.html"
+    title, sections = report(
+        open_sources([output / "study", *(output / "tables" / each for each in delegates)])
+    )
+    write_page(page, title, sections)
     seconds = time.monotonic() - began
     document |= {
         "supernet": result.report,
         "front": found,
         "verify": verified,
+        "report": str(page),
         "seconds": seconds,
     }
-    text = "\n".join([*result.report["text"], "", verify_text(verified), f"took {seconds:.0f} s"])
+    text = "\n".join(
+        [
+            *result.report["text"],
+            *("", verify_text(verified)),
+            *("", f"report: {page} shows the study and the tables", f"took {seconds:.0f} s"),
+        ]
+    )
     return document, text
 
 

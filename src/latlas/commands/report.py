@@ -64,8 +64,7 @@ def main(
     """
     from latlas.predictor.families import Families
     from latlas.profiler.errors import UsageError
-    from latlas.profiler.files import write_atomically
-    from latlas.report.page import page
+    from latlas.report.page import write_page
     from latlas.report.png import write_figures
     from latlas.report.report import open_sources, report
 
@@ -76,8 +75,7 @@ def main(
     document: dict[str, object] = {"title": title}
     text = []
     if output is not None:
-        with write_atomically(output, UsageError) as file:
-            file.write(page(title, sections).encode())
+        write_page(output, title, sections)
         document["page"] = str(output)
         text.append(f"page: {output}")
     if png is not None:

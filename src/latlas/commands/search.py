@@ -91,7 +91,7 @@ def goal_options(command: F) -> F:
 
 
 def worker_options(command: F) -> F:
-    """Add the options that say who evaluates; the command gets them as `workers`."""
+    """Add the options that say who evaluates; the command gets them as ``workers``."""
     options = [
         click.option(
             "--workers",

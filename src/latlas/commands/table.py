@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,10 @@ def _described(opened: Table, slowest: int) -> dict[str, Any]:
             "low_us": min(levels, default=None),
             "high_us": max(levels, default=None),
         },
+        "temperatures_c": {
+            name: {"low": min(c for _, c in found), "high": max(c for _, c in found)}
+            for name, found in opened.temperatures_c().items()
+        },
         "networks": [
             {"name": m.name, "median_us": time_us, "verdict": m.verdict}
             for time_us, m in timed
@@ -120,6 +125,10 @@ def _show_text(document: dict[str, Any]) -> str:
             f"reference kernel: {level['median_us']:.1f} us (from {level['low_us']:.1f} to "
             f"{level['high_us']:.1f} in {level['count']} checks)"
         )
+    if document["temperatures_c"]:
+        found = document["temperatures_c"].items()
+        ranges = (f"{name} {one['low']:.1f} to {one['high']:.1f} °C" for name, one in found)
+        lines.append(f"temperatures: {', '.join(islice(ranges, SHOWN))}")
     lines.append(f"measured again: {document['void']}; not finished: {document['open']}")
     rows = [
         (unit, sum(counts.values()), *(counts.get(verdict, 0) for verdict in VERDICTS))

@@ -1,4 +1,5 @@
-"""What a report is made of, apart from how it is drawn: as a page (`page`, `svg`) or as a PNG.
+"""What a report is made of, apart from how it is drawn: as a page
+(`latlas.report.page`, `latlas.report.svg`) or as a PNG.
 
 A report is a list of sections; a section holds paragraphs, facts, grids of text, and figures.
 """

@@ -109,6 +109,8 @@ def _measured(graph: Graph, table: Table, name: str) -> Breakdown:
         facts = [("verdict", own.verdict.replace("_", " ")), ("reason", own.reason)]
         if own.init_ms:
             facts.append(("initialisation", latency(own.init_ms)))
+        if own.peak_memory_mb is not None:
+            facts.append(("peak memory", f"{own.peak_memory_mb:.1f} MB"))
         if own.summary is not None:
             facts.insert(0, ("latency", latency(own.summary.median_us / 1e3) + ", measured"))
             times = listed_us(own, kernels, rules) if own.ops else None

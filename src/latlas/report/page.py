@@ -7,9 +7,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import groupby
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import latlas
+from latlas.profiler.errors import UsageError
+from latlas.profiler.files import write_atomically
 from latlas.report.figure import (
     Bars,
     Block,
@@ -66,6 +69,16 @@ def page(title: str, sections: Sequence[Section]) -> str:
     body = element("body", main, _verbatim("script", script))
     html = element("html", head, body, lang="en")
     return "<!doctype html>\n" + serialise(html) + "\n"
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a page; its folder is created.
+
+    Raises:
+        UsageError: it cannot be written there; what was there is untouched.
+    """
+    with write_atomically(path, UsageError) as file:
+        file.write(page(title, sections).encode())
 
 
 def _verbatim(tag: str, text: str) -> Element:

@@ -1,6 +1,6 @@
 """Figures as inline SVG: readable without scripts, coloured by the page's style sheet.
 
-Every mark that can be pointed at has the class ``m`` and a title, which `hover.js` shows.
+Every mark that can be pointed at has the class ``m`` and a title, which ``hover.js`` shows.
 """
 
 from __future__ import annotations

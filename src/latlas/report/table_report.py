@@ -23,6 +23,9 @@ T = TypeVar("T")
 SLOWEST = 15
 """Kernels in the list of the slowest."""
 
+SENSORS = 6
+"""Sensors of temperature that are shown, those that change the most."""
+
 COLOURED_TYPES = 12
 """Kernel types with a colour of their own, those that take the most time; the others are grey."""
 
@@ -156,12 +159,48 @@ def _conditions(table: Table) -> list[Block]:
         f"The reference kernel was measured {len(medians)} times: its median is {usual:.1f} us, "
         f"its medians lie between {min(medians) / usual - 1:+.1%} and "
         f"{max(medians) / usual - 1:+.1%} of that. {table.void_count} measurements were void, "
-        "because it had departed from its level, and were made again. Temperatures are not part "
-        "of a table: a phone that is hot is waited for, and heat shows here as a slower reference."
+        "because it had departed from its level, and were made again."
     )
     axes = Axis("minutes of measuring"), Axis("reference kernel, us")
     note = "Median of every check; bars are the 5th and 95th percentile."
-    return [Text(text), Chart("The reference kernel", *axes, [series], note, wide=True)]
+    chart = Chart("The reference kernel", *axes, [series], note, wide=True)
+    return [Text(text), chart, _temperatures(table)]
+
+
+def _temperatures(table: Table) -> Block:
+    """Return the temperatures at the checks of the reference kernel."""
+    sensors = table.temperatures_c()
+    if not sensors:
+        return Text(
+            "Temperatures are not known: the device has no sensor that could be read, or the table "
+            "is of an earlier version. Heat shows as a slower reference."
+        )
+
+    def change_c(name: str) -> float:
+        degrees = [celsius for _, celsius in sensors[name]]
+        return max(degrees) - min(degrees)
+
+    chosen = sorted(sensors, key=change_c, reverse=True)[:SENSORS]
+    series = [
+        Series(
+            name,
+            [at_s / 60 for at_s, _ in sensors[name]],
+            [celsius for _, celsius in sensors[name]],
+            [
+                f"{name}: {celsius:.1f} °C\nafter {duration(at_s)}"
+                for at_s, celsius in sensors[name]
+            ],
+            mark="line",
+            colour=colour,
+        )
+        for colour, name in enumerate(chosen)
+    ]
+    left = len(sensors) - len(chosen)
+    note = "At every check of the reference kernel, as it was known then without asking again."
+    if left:
+        note += f" {left} more sensors changed less."
+    axes = Axis("minutes of measuring"), Axis("temperature, °C")
+    return Chart("Temperature", *axes, series, note, wide=True)
 
 
 def _quality(table: Table) -> list[Block]:

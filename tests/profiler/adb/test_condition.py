@@ -6,13 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latlas.profiler.adb.condition import (
-    Battery,
-    Temperature,
-    Thermal,
-    parse_battery,
-    parse_thermal,
-)
+from latlas.profiler.adb.condition import Battery, Thermal, parse_battery, parse_thermal
+from latlas.profiler.temperature import Temperature
 
 
 @pytest.mark.parametrize(
@@ -46,6 +41,9 @@ Cached temperatures:
 Current temperatures from HAL:
 \tTemperature{mValue=31.5, mType=3, mName=SKIN, mStatus=0}
 \tTemperature{mValue=NaN, mType=0, mName=BROKEN, mStatus=0}
+\tTemperature{mValue=4.2, mType=6, mName=VOLTS, mStatus=0}
+\tTemperature{mValue=87.0, mType=8, mName=PERCENT, mStatus=0}
+\tTemperature{mValue=-273.1, mType=0, mName=OFF, mStatus=0}
 Temperature static thresholds from HAL:
 \tTemperature{mValue=88.0, mType=3, mName=LATER, mStatus=3}
 """

@@ -7,10 +7,11 @@ import time
 import pytest
 from phone_lab.lab import LabPhone
 
-from latlas.profiler.adb.condition import Battery, Temperature, Thermal
+from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.errors import DeviceLost, DeviceTimeout
+from latlas.profiler.temperature import Temperature
 
 
 def test_identity(phone: LabPhone) -> None:
@@ -32,9 +33,11 @@ def test_identity(phone: LabPhone) -> None:
 
 
 def test_condition(phone: LabPhone) -> None:
-    assert Phone(phone.serial).battery() == Battery(87.0, 26.8, True)
+    device = Phone(phone.serial)
+    assert device.battery() == Battery(87.0, 26.8, True)
     sensors = (Temperature("VIRTUAL-SKIN", 31.5), Temperature("BIG", 45.0))
-    assert Phone(phone.serial).thermal() == Thermal(0, False, sensors)
+    assert device.thermal() == Thermal(0, False, sensors)
+    assert device.temperatures_c == (Temperature("battery", 26.8), *sensors)
 
 
 def test_masks_are_what_taskset_wants(phone: LabPhone) -> None:

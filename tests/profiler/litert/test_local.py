@@ -4,6 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -104,6 +105,18 @@ def test_a_crash_costs_one_job(runner: LocalRunner, small: bytes, number: signal
     assert after.kind == "ok"
     assert runner.worker_pid != pid
     assert runner.target == target
+
+
+def test_memory_is_of_one_model_whatever_ran_before(
+    runner: LocalRunner, small: bytes, large: bytes
+) -> None:
+    sizes = [Job("a", small), Job("b", large), Job("c", small), Job("d", large), Job("e", small)]
+    jobs = [replace(job, effort=QUICK, memory=job.id != "e") for job in sizes]
+    first, large_mb, second, again_mb, unasked = (r.peak_memory_mb for r in runner.run(jobs))
+    assert first is not None and second is not None and unasked is None
+    assert large_mb is not None and again_mb is not None
+    assert large_mb > len(large) / 2**20 > max(first, second)
+    assert again_mb == pytest.approx(large_mb, rel=0.2)
 
 
 def test_a_hang_costs_one_job(small: bytes, large: bytes) -> None:
