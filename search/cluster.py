@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import socket
 import sys
 from collections import Counter, deque
@@ -400,7 +399,9 @@ class _Worker:
             )
         # Where the user's own module was found, it is found here too, if there is such a folder.
         sys.path += [folder for folder in self.path if folder not in sys.path]
-        open_site: Callable[[], AbstractContextManager[Site]] = pickle.loads(self.opener)
+        open_site: Callable[[], AbstractContextManager[Site]] = _import_ray().cloudpickle.loads(
+            self.opener
+        )
         self.site = self.stack.enter_context(open_site())
         return self.site.identity
 
