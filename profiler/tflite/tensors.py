@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from latlas.profiler.errors import GraphError, UnsupportedOpError
-from latlas.profiler.graph import Array
+from latlas.profiler.graph import Array, check_shape
 from latlas.profiler.ops import (
     Activation,
     BatchMatmul,
@@ -290,7 +290,7 @@ def broadcast_to(t: Translator, operator: Operator) -> None:
         return
     array = t.constant(source)
     if array is not None and array.dtype == np.float32:
-        t.computed[output] = _repeated(t, array, shape)
+        t.computed[output] = _repeated(array, shape)
         return
     x = t.activation(source)
     if t.shapes[x] == shape:
@@ -299,11 +299,11 @@ def broadcast_to(t: Translator, operator: Operator) -> None:
         t.emit(Broadcast(shape), [x], output)
 
 
-def _repeated(t: Translator, array: Array, shape: Shape) -> Array:
-    """Repeat a constant, which takes no memory."""
-    broadcast("its shape", array.shape, shape)
-    if len(shape) > MAX_RANK or min(shape, default=1) < 1:
-        raise GraphError(f"its shape is {shape}")
+def _repeated(array: Array, shape: Shape) -> Array:
+    """Repeat a constant, which takes no memory until it is a weight."""
+    check_shape(shape, "its output")
+    if broadcast("its shape", array.shape, shape) != shape:
+        raise GraphError(f"{array.shape} does not become {shape}")
     return np.broadcast_to(array, shape)
 
 
@@ -343,13 +343,19 @@ def select(t: Translator, operator: Operator) -> None:
 
 def _scalar(t: Translator, tensor: int, what: str) -> float:
     """Return a constant of which all elements are one number."""
+    if tensor in t.numbers:
+        return t.numbers[tensor]
     array = t.constant(tensor)
     if array is None or array.dtype != np.float32 or not array.size:
         raise UnsupportedOpError(f"it {what} a tensor; latlas reads a number there")
-    first = np.float32(array.reshape(-1)[0] if array.size == 1 else array[(0,) * array.ndim])
-    if max(array.strides, default=0) and array.size > 1 and (array != first).any():
+    # Of what is repeated, one is looked at: the whole may be larger than any memory.
+    array = array[(*(slice(None) if stride else slice(1) for stride in array.strides), ...)]
+    t.model.spend(array)
+    first = np.float32(array[(0,) * array.ndim])
+    if array.size > 1 and (array != first).any():
         raise UnsupportedOpError(f"it {what} several numbers; latlas reads one")
-    return t.number(first)
+    t.numbers[tensor] = t.number(first)
+    return t.numbers[tensor]
 
 
 def fully_connected_rows(shape: Shape, width: int) -> Shape | None:
