@@ -55,6 +55,14 @@ def _axis(value: float, rank: int) -> int:
     return axis % rank
 
 
+def _only_axis(t: Translator, operator: Operator, index: int, rank: int) -> int:
+    """Return the axis that an operand names."""
+    axes = t.ints(operator, index)
+    if len(axes) != 1:
+        raise GraphError(f"it names the axes {axes}; expected one")
+    return _axis(axes[0], rank)
+
+
 def reduce(t: Translator, operator: Operator) -> None:
     """Translate a reduction; means over height and width are global average poolings."""
     x = t.source(operator)
@@ -140,10 +148,7 @@ def expand_dims(t: Translator, operator: Operator) -> None:
     """Translate a new axis of size 1."""
     x = t.source(operator)
     shape = t.shapes[x]
-    axes = t.ints(operator, 1)
-    if len(axes) != 1:
-        raise GraphError(f"it adds the axes {axes}; expected one")
-    axis = _axis(axes[0], len(shape) + 1)
+    axis = _only_axis(t, operator, 1, len(shape) + 1)
     reshape_to(t, x, (*shape[:axis], 1, *shape[axis:]), operator.output)
 
 
@@ -182,8 +187,7 @@ def split(t: Translator, operator: Operator) -> None:
     """Translate a cut into equal parts: one slice for each."""
     x = t.activation(operator.inputs[-1])
     shape = t.shapes[x]
-    (number,) = t.ints(operator, 0) or [0]
-    axis, count = _axis(number, len(shape)), len(operator.outputs)
+    axis, count = _only_axis(t, operator, 0, len(shape)), len(operator.outputs)
     if shape[axis] % count:
         raise GraphError(f"axis {axis} of {shape} is not {count} equal parts")
     _parts(t, operator, x, axis, [shape[axis] // count] * count)
@@ -195,8 +199,7 @@ def split_v(t: Translator, operator: Operator) -> None:
         raise GraphError(f"it has {len(operator.inputs)} operands")
     x = t.source(operator)
     shape = t.shapes[x]
-    sizes, axes = t.ints(operator, 1), t.ints(operator, 2)
-    axis = _axis((axes or [0])[0], len(shape))
+    sizes, axis = t.ints(operator, 1), _only_axis(t, operator, 2, len(shape))
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = shape[axis] - sum(sizes) - 1
     if len(sizes) != len(operator.outputs) or sum(sizes) != shape[axis]:

@@ -356,6 +356,22 @@ def test_strided_slices_of_activations_become_slices() -> None:
         read_tflite(strided(0b1111, [1, 0, 1, 1]))
 
 
+@pytest.mark.parametrize("axes", [[], [0, 1]])
+def test_a_split_has_one_axis(axes: list[int]) -> None:
+    b, x = written()
+
+    def split(whole: schema.ModelT, subgraph: schema.SubGraphT) -> None:
+        set_code(Code.SPLIT)(whole, subgraph)
+        shape = subgraph.tensors[subgraph.operators[0].inputs[1]]
+        shape.shape = [len(axes)]
+        whole.buffers[shape.buffer].data = np.array(axes, np.int32).view(np.uint8)
+        subgraph.operators[0].inputs = list(subgraph.operators[0].inputs)[::-1]
+        subgraph.operators[0].builtinOptions = None
+
+    with pytest.raises(ModelFileError, match="names the axes"):
+        read_tflite(edited(b.build(b.reshape(x, (1, 256))), split))
+
+
 def test_integer_arithmetic() -> None:
     shape = np.array([1, 7, 5, 3])
     masks = dict.fromkeys(
