@@ -30,6 +30,7 @@ target, was disturbed in one of them: it is left out."""
 
 DISTURBED = "its profiled pass does not agree with its timed pass"
 UNALIGNED = "its listed operators do not match its kernels"
+EMPTY = "it holds no kernel: nothing in it takes time"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ def _observe(table: Table, rules: FusionRules) -> Observations:
     left_out = {}
     for measurement in _unthrottled([m for m in usable if m.unit == "network"]):
         kernels = split(measurement.to_graph(), rules)
+        if not kernels:  # a lone reshape: nothing to calibrate a sum of kernels on
+            left_out[measurement.name] = EMPTY
+            continue
         listed = listed_us(measurement, kernels, rules)
         if listed is None and measurement.ops:
             left_out[measurement.name] = UNALIGNED
