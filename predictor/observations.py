@@ -17,7 +17,7 @@ from latlas.predictor.calibration import MIN_NETWORKS
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.fusion import rules_for, rules_named
 from latlas.profiler.kernel import FusionRules, Kernel, split
-from latlas.profiler.measurement import Measurement
+from latlas.profiler.measurement import LEAST_US, Measurement
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
 
@@ -150,13 +150,16 @@ def at_usual_speed(table: Table) -> list[Measurement]:
     by how much slower the reference kernel was, and left out where that is not known.
     """
     sampled = [m for m in table.measurements if m.summary is not None]
-    levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us > 0]
+    levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us >= LEAST_US]
     usual_us = float(np.median(levels)) if levels else 0.0
     found = []
     for measurement in sampled:
         if measurement.verdict in ("stable", "noisy"):
             found.append(measurement)
-        elif measurement.verdict == "throttled" and min(measurement.reference_us, usual_us) > 0:
+        elif (
+            measurement.verdict == "throttled"
+            and min(measurement.reference_us, usual_us) >= LEAST_US
+        ):
             found.append(_scaled(measurement, usual_us / measurement.reference_us))
     return found
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import NETWORK, measured, write
+from tables import NETWORK, kernel, measured, write
 
 from latlas.predictor.latencies import kernel_latencies
 from latlas.predictor.observations import EMPTY, listed_us, observe
@@ -68,6 +68,17 @@ def test_a_network_that_is_a_lone_reshape_calibrates_nothing(tmp_path: Path) -> 
     assert [network.name for network in known.networks] == ["n0", "n1"]
     assert known.left_out == dict.fromkeys(["r0", "r1", "r2"], EMPTY)
     assert observe(write(tmp_path / "alone", lone)).networks == ()
+
+
+def test_a_reference_of_no_time_scales_nothing(tmp_path: Path) -> None:
+    """A hostile table says that the device was throttled without end."""
+    slow = [
+        replace(kernel(channels, 20.0, verdict="throttled", reason="hot"), reference_us=us)
+        for channels, us in ((1, 1e-300), (2, 8.0))
+    ]
+    usual = [replace(kernel(channels, 10.0), reference_us=4.0) for channels in range(3, 9)]
+    known = observe(write(tmp_path, [*slow, *usual]))
+    assert sorted(known.alone_us.values()) == [10.0] * 7  # the first is left out
 
 
 @pytest.mark.parametrize("verdict", ["throttled", "failed", "not_delegated"])
