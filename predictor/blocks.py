@@ -78,7 +78,7 @@ class BlockTable:
         if not graph.is_float:
             raise GraphError("blocks are measured in float32: predict int8 networks from kernels")
         chain = _Chain(graph, self.blocks_us)
-        found = chain.from_node(0)
+        found = chain.cut()
         if found is None:
             node = graph.nodes[min(chain.furthest, len(graph.nodes) - 1)]
             raise UnknownKernelError(
@@ -169,26 +169,35 @@ class _Chain:
     def __init__(self, graph: Graph, blocks_us: Mapping[_Signature, float]) -> None:
         self.graph = graph
         self.blocks_us = blocks_us
-        self.lengths = sorted({len(nodes) for _, nodes in blocks_us}, reverse=True)
+        self.lengths = sorted({len(nodes) for _, nodes in blocks_us if nodes}, reverse=True)
         self.furthest = 0
-        self.dead: set[int] = set()
 
-    def from_node(self, start: int) -> list[float] | None:
-        """Return the times of the blocks from a node on, or None where there is no way."""
-        nodes = self.graph.nodes
-        if start == len(nodes):
-            return []
-        self.furthest = max(self.furthest, start)
-        if start in self.dead:
-            return None
-        most = nodes[start : start + self.lengths[0]]
+    def cut(self) -> list[float] | None:
+        """Return the times of the blocks in order, or None where there is no way."""
+        way: list[tuple[int, Iterator[tuple[int, float]]]] = [(0, self.blocks_at(0))]
+        times: list[float] = []
+        dead: set[int] = set()
+        while way:
+            start, blocks = way[-1]
+            if start == len(self.graph.nodes):
+                return times
+            self.furthest = max(self.furthest, start)
+            block = next((each for each in blocks if each[0] not in dead), None)
+            if block is None:
+                dead.add(start)
+                way.pop()
+                del times[-1:]  # of the block that led here
+            else:
+                end, time_us = block
+                way.append((end, self.blocks_at(end)))
+                times.append(time_us)
+        return None
+
+    def blocks_at(self, start: int) -> Iterator[tuple[int, float]]:
+        """Yield where blocks that begin at a node end, and their times, the longest first."""
+        most = self.graph.nodes[start : start + max(self.lengths, default=0)]
         moved = tuple([(n.op, tuple([value - start for value in n.inputs])) for n in most])
         for length in self.lengths:
             time_us = self.blocks_us.get((self.graph.shapes[start], moved[:length]))
-            if time_us is None or len(moved) < length:
-                continue
-            rest = self.from_node(start + length)
-            if rest is not None:
-                return [time_us, *rest]
-        self.dead.add(start)
-        return None
+            if time_us is not None and length <= len(moved):
+                yield start + length, time_us

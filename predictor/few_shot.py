@@ -31,7 +31,7 @@ from latlas.predictor.gaussian_process import (
 from latlas.predictor.intervals import FLOOR, Intervals, quantile
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies
 from latlas.predictor.mixture import Mixture
-from latlas.predictor.observations import Observations
+from latlas.predictor.observations import EMPTY, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.predictor.transfer import Prior, Sources, View
@@ -60,7 +60,8 @@ class FewShotPlan:
         chosen: their names, the most useful first.
         expected_error: mean absolute relative error that is expected of the others.
         networks: number of networks that there were to choose from.
-        left_out: networks that could not be chosen, with a kernel that a source does not know.
+        left_out: networks that could not be chosen, with a kernel that a source does not know, or
+            what else is the matter with them.
     """
 
     chosen: tuple[str, ...]
@@ -240,9 +241,9 @@ class _Common:
         unknown = np.any([each.source == UNKNOWN for each in found], axis=0)
         strange = {kernel for kernel, bad in zip(kernels, unknown, strict=True) if bad}
         left_out = {
-            name: next(kernel.text for kernel in each if kernel in strange)
+            name: next((kernel.text for kernel in each if kernel in strange), EMPTY)
             for name, each in networks.items()
-            if not strange.isdisjoint(each)
+            if not (each and strange.isdisjoint(each))
         }
         kept = {name: each for name, each in networks.items() if name not in left_out}
         if not kept:

@@ -36,6 +36,9 @@ _WRITE_IT = "`latlas fit` writes one from a table"
 MAX_SOURCES = 64
 """No predictor is transferred from more devices."""
 
+MAX_SIMILAR = 256 * MAX_SOURCES
+"""Nor are unknown kernels judged by more: `fit` keeps 256, a transfer those of its sources."""
+
 MAX_WEIGHT = 1e6
 """Nor does any source's microsecond count more."""
 
@@ -255,7 +258,8 @@ def _ranges(kinds: list[str], ranges: NDArray[Any], path: Path) -> dict[str, NDA
 
 
 def _similar(similar: NDArray[Any], path: Path) -> NDArray[np.float32]:
-    if similar.dtype != np.float32 or similar.ndim != 2 or similar.shape[1] != 3:
+    shape = similar.shape
+    if similar.dtype != np.float32 or shape[1:] != (3,) or shape[0] > MAX_SIMILAR:
         raise PredictorError(f"{path} is damaged: its similar kernels are of another shape")
     if not (np.abs(similar) <= MAX_LOGARITHM).all():
         raise PredictorError(f"{path} is damaged: a similar kernel is out of bounds")

@@ -16,6 +16,9 @@ from latlas.profiler.errors import PredictorError
 
 MAX_DEPTH = 64
 
+MAX_TREES = 10_000
+"""What is predicted takes memory in proportion to the trees, a file with very many hardly any."""
+
 _LEAF = 255
 """Stands for a feature where a node has none."""
 
@@ -60,9 +63,14 @@ class Forest:
             x: features, shape (rows, columns), at most 255 columns.
             y: target, shape (rows,).
             weight: weight of every row, shape (rows,).
-            trees: number of trees.
+            trees: number of trees, at most `MAX_TREES`.
             seed: makes the forest reproducible.
+
+        Raises:
+            PredictorError: these are too many trees to be read again.
         """
+        if trees > MAX_TREES:
+            raise PredictorError(f"a forest of {trees} trees: there may be {MAX_TREES} at most")
         from sklearn.ensemble import ExtraTreesRegressor
 
         model = ExtraTreesRegressor(
@@ -185,6 +193,8 @@ class Forest:
             raise PredictorError("forest: its trees and nodes differ in number")
         if len(feature) != len(number):
             raise PredictorError("forest: arrays differ in length")
+        if len(lengths) > MAX_TREES:
+            raise PredictorError(f"forest: {len(lengths)} trees, more than {MAX_TREES}")
         if feature[feature != _LEAF].max(initial=0) >= columns or not np.isfinite(number).all():
             raise PredictorError("forest: a number is outside its bounds")
         return Forest._from_nodes(lengths, feature, number)

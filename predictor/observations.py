@@ -17,7 +17,7 @@ from latlas.predictor.calibration import MIN_NETWORKS
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.fusion import rules_for, rules_named
 from latlas.profiler.kernel import FusionRules, Kernel, split
-from latlas.profiler.measurement import Measurement
+from latlas.profiler.measurement import LEAST_US, Measurement
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
 
@@ -30,6 +30,7 @@ target, was disturbed in one of them: it is left out."""
 
 DISTURBED = "its profiled pass does not agree with its timed pass"
 UNALIGNED = "its listed operators do not match its kernels"
+EMPTY = "it holds no kernel: nothing in it takes time"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ def _observe(table: Table, rules: FusionRules) -> Observations:
     left_out = {}
     for measurement in _unthrottled([m for m in usable if m.unit == "network"]):
         kernels = split(measurement.to_graph(), rules)
+        if not kernels:  # a lone reshape: nothing to calibrate a sum of kernels on
+            left_out[measurement.name] = EMPTY
+            continue
         listed = listed_us(measurement, kernels, rules)
         if listed is None and measurement.ops:
             left_out[measurement.name] = UNALIGNED
@@ -146,13 +150,16 @@ def at_usual_speed(table: Table) -> list[Measurement]:
     by how much slower the reference kernel was, and left out where that is not known.
     """
     sampled = [m for m in table.measurements if m.summary is not None]
-    levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us > 0]
+    levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us >= LEAST_US]
     usual_us = float(np.median(levels)) if levels else 0.0
     found = []
     for measurement in sampled:
         if measurement.verdict in ("stable", "noisy"):
             found.append(measurement)
-        elif measurement.verdict == "throttled" and min(measurement.reference_us, usual_us) > 0:
+        elif (
+            measurement.verdict == "throttled"
+            and min(measurement.reference_us, usual_us) >= LEAST_US
+        ):
             found.append(_scaled(measurement, usual_us / measurement.reference_us))
     return found
 

@@ -139,6 +139,7 @@ class DeviceOracle:
         """Measure every network, those with noisy figures again; of these the steadiest is taken.
 
         Raises:
+            RunnerError: the runner gives results for no network.
             DeviceError: the device is gone, or unwell for too long.
         """
         found: dict[int, tuple[float, Figure]] = {}
@@ -172,18 +173,25 @@ class DeviceOracle:
                 else:
                     yield Job(str(index), model, self.effort)
 
+        waiting = {str(index): index for index in left}
         for result in self.runner.run(jobs()):
+            if result.job_id not in waiting:
+                raise RunnerError(f"the runner gave a result for no job: {result.job_id!r:.80}")
+            index = waiting.pop(result.job_id)
             judgement = judge(result, gate)
             summary = judgement.summary
             if summary is None:
                 # A process may die by accident: it is given another chance.
                 spread = _LOST if result.kind in ("crashed", "timeout") else _BROKEN
-                yield int(result.job_id), spread, Figure(error=judgement.reason)
+                yield index, spread, Figure(error=judgement.reason)
             else:
                 figure = Figure(summary.median_us / 1e3, noise=judgement.reason)
-                yield int(result.job_id), summary.robust_cv, figure
-        for index, problem in unwritable.items():
-            yield index, _BROKEN, Figure(error=problem)
+                yield index, summary.robust_cv, figure
+        for index in waiting.values():
+            if index in unwritable:
+                yield index, _BROKEN, Figure(error=unwritable[index])
+            else:
+                yield index, _LOST, Figure(error="the runner gave no result")
 
     def _wait_until_well(self) -> None:
         waited_s = 0.0

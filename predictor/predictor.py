@@ -372,8 +372,7 @@ def _named(
     kernels: Sequence[Kernel], chosen: NDArray[np.bool_], network: NDArray[np.int64]
 ) -> dict[int, tuple[str, ...]]:
     """Return the texts of the chosen kernels by network."""
-    found: dict[int, tuple[str, ...]] = {}
+    found: dict[int, list[str]] = {}
     for index in np.flatnonzero(chosen).tolist():
-        key = int(network[index])
-        found[key] = (*found.get(key, ()), kernels[index].text)
-    return found
+        found.setdefault(int(network[index]), []).append(kernels[index].text)
+    return {key: tuple(texts) for key, texts in found.items()}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.profiler.errors import GraphError
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import (
     Activation,
@@ -82,8 +83,15 @@ def kernel_class(kernel: Kernel) -> str:
 
 
 def sizes(kernels: Sequence[Kernel]) -> Sizes:
-    """Return every column of `NAMES`, each of shape (kernels,)."""
-    rows = np.asarray([_row(kernel) for kernel in kernels], np.int64).reshape(-1, len(NAMES))
+    """Return every column of `NAMES`, each of shape (kernels,).
+
+    Raises:
+        GraphError: a kernel computes more than 63 bits count: none that is measured does.
+    """
+    try:
+        rows = np.asarray([_row(kernel) for kernel in kernels], np.int64).reshape(-1, len(NAMES))
+    except OverflowError as problem:
+        raise GraphError("a kernel is larger than any that can run: leave it out") from problem
     return dict(zip(NAMES, rows.T, strict=True))
 
 

@@ -306,6 +306,8 @@ def _node_from_text(text: str, position: int) -> Node:
     words = []
     for word in body.split():
         key, _, value = word.partition("=")
+        if key in rates:
+            raise ValueError(f"{key} is given twice")
         if key in ("dropout", "drop_path"):
             rates[key] = parse_number(value)
             if not 0 <= rates[key] < 1:

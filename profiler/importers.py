@@ -100,16 +100,16 @@ def tflite_bytes(path: Path) -> bytes:
     """
     kind = kind_of(path)
     try:
+        if kind != "saved_model" and not path.is_file():  # a pipe or a device might never end
+            raise ModelFileError(f"{path} is not a file: expected a model")
         if kind == "tflite":
             return path.read_bytes()
-        if kind != "saved_model" and not path.is_file():
-            raise ModelFileError(f"{path} is not a file: expected a model")
+        with tempfile.TemporaryDirectory(prefix="latlas-") as folder:
+            if kind == "onnx":
+                return _convert_onnx(path, Path(folder))
+            return _convert(kind, path, Path(folder))
     except OSError as problem:
         raise ModelFileError(f"cannot read {path}: {problem.strerror or problem}") from problem
-    with tempfile.TemporaryDirectory(prefix="latlas-") as folder:
-        if kind == "onnx":
-            return _convert_onnx(path, Path(folder))
-        return _convert(kind, path, Path(folder))
 
 
 def _convert(kind: str, path: Path, folder: Path) -> bytes:

@@ -86,9 +86,19 @@ class Kernel:
         Raises:
             GraphError: the text is not a kernel.
         """
-        graph = Graph.from_text(text)
-        if graph.outputs != (len(graph.inputs) + len(graph.nodes) - 1,) or not graph.nodes:
-            raise GraphError(f"not a kernel: {text[:80]!r}")
+        return Kernel.of(Graph.from_text(text))
+
+    @staticmethod
+    def of(graph: Graph) -> Kernel:
+        """Return the kernel that a network of its own is: the inverse of `Kernel.graph`.
+
+        Raises:
+            GraphError: the network is no kernel: it has other outputs than its last value, or its
+                first operator reads nothing.
+        """
+        last = len(graph.inputs) + len(graph.nodes) - 1
+        if graph.outputs != (last,) or not graph.nodes or not graph.nodes[0].inputs:
+            raise GraphError(f"not a kernel: {graph.to_text()[:80]!r}")
         return Kernel(graph.inputs, graph.nodes, graph.input_types)
 
 

@@ -26,6 +26,9 @@ MAX_SAMPLES = 200
 REFERENCE = "reference"
 """The unit of the campaign's own reference measurements."""
 
+LEAST_US = 0.001
+"""A time below a nanosecond is still a time, of a nanosecond."""
+
 _MAX_COUNT = 1 << 53
 _MAX_SENSOR = 100
 _SUMMARY_FIELDS = tuple(field.name for field in fields(Summary) if field.name != "n")
@@ -205,8 +208,7 @@ def _rounded(summary: Summary) -> Summary:
     figures: dict[str, Any] = {
         name: None if us is None else round(us, 3) for name, us in known.items()
     }
-    # A time below a nanosecond is still a time.
-    figures["median_us"] = max(figures["median_us"], 0.001)
+    figures["median_us"] = max(figures["median_us"], LEAST_US)
     return Summary(n=summary.n, **figures)
 
 
@@ -227,8 +229,8 @@ def _read_summary(data: Mapping[str, Any]) -> Summary:
         name: None if name in _NEED_SAMPLES and data[name] is None else get.number(name, 0, MAX_US)
         for name in _SUMMARY_FIELDS
     }
-    if not figures["median_us"]:
-        raise get.fail("median_us", "a positive number")
+    if figures["median_us"] < LEAST_US:
+        raise get.fail("median_us", f"at least {LEAST_US}")
     return Summary(n=get.integer("n", 1, _MAX_COUNT), **figures)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,8 +52,8 @@ def merge(tables: Sequence[Table], folder: Path) -> Merged:
     """
     if (folder / JOURNAL).exists():
         raise TableError(f"{folder} is a table already: name a new folder")
-    for other in tables[1:]:
-        _require_mergeable(tables[0], other)
+    for first, other in combinations(tables, 2):  # what the first does not say, others may
+        _require_mergeable(first, other)
     start = min(map(_created, tables))
     later_s = [(_created(table) - start).total_seconds() for table in tables]
     best, duplicates = _best(tables, later_s)

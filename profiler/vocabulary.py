@@ -220,5 +220,4 @@ def _act(rng: np.random.Generator) -> Literal["none", "relu6"]:
 
 
 def _only(b: GraphBuilder, value: int) -> Kernel:
-    graph = b.build(value)
-    return Kernel(graph.inputs, graph.nodes, graph.input_types)
+    return Kernel.of(b.build(value))

@@ -20,8 +20,8 @@ def parse_cores(text: str) -> frozenset[int]:
     cores: set[int] = set()
     for part in filter(None, text.replace(" ", "").split(",")):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"cores are written like 0, 4-7 or 0,2-3, not {text!r}")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 20:
+            raise UsageError(f"cores are written like 0, 4-7 or 0,2-3, not {text!r:.80}")
         end = int(last) if dash else int(first)
         if not int(first) <= end < 4096:
             raise UsageError(f"{part!r} is not a range of cores")

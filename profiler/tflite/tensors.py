@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from latlas.profiler.errors import GraphError, UnsupportedOpError
-from latlas.profiler.graph import Array
+from latlas.profiler.graph import Array, check_shape
 from latlas.profiler.ops import (
     Activation,
     BatchMatmul,
@@ -54,6 +54,14 @@ def _axis(value: float, rank: int) -> int:
     if not -rank <= axis < rank:
         raise GraphError(f"axis {axis} is outside the rank {rank}")
     return axis % rank
+
+
+def _only_axis(t: Translator, operator: Operator, index: int, rank: int) -> int:
+    """Return the axis that an operand names."""
+    axes = t.ints(operator, index)
+    if len(axes) != 1:
+        raise GraphError(f"it names the axes {axes}; expected one")
+    return _axis(axes[0], rank)
 
 
 def reduce(t: Translator, operator: Operator) -> None:
@@ -141,10 +149,7 @@ def expand_dims(t: Translator, operator: Operator) -> None:
     """Translate a new axis of size 1."""
     x = t.source(operator)
     shape = t.shapes[x]
-    axes = t.ints(operator, 1)
-    if len(axes) != 1:
-        raise GraphError(f"it adds the axes {axes}; expected one")
-    axis = _axis(axes[0], len(shape) + 1)
+    axis = _only_axis(t, operator, 1, len(shape) + 1)
     reshape_to(t, x, (*shape[:axis], 1, *shape[axis:]), operator.output)
 
 
@@ -183,8 +188,7 @@ def split(t: Translator, operator: Operator) -> None:
     """Translate a cut into equal parts: one slice for each."""
     x = t.activation(operator.inputs[-1])
     shape = t.shapes[x]
-    (number,) = t.ints(operator, 0) or [0]
-    axis, count = _axis(number, len(shape)), len(operator.outputs)
+    axis, count = _only_axis(t, operator, 0, len(shape)), len(operator.outputs)
     if shape[axis] % count:
         raise GraphError(f"axis {axis} of {shape} is not {count} equal parts")
     _parts(t, operator, x, axis, [shape[axis] // count] * count)
@@ -196,8 +200,7 @@ def split_v(t: Translator, operator: Operator) -> None:
         raise GraphError(f"it has {len(operator.inputs)} operands")
     x = t.source(operator)
     shape = t.shapes[x]
-    sizes, axes = t.ints(operator, 1), t.ints(operator, 2)
-    axis = _axis((axes or [0])[0], len(shape))
+    sizes, axis = t.ints(operator, 1), _only_axis(t, operator, 2, len(shape))
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = shape[axis] - sum(sizes) - 1
     if len(sizes) != len(operator.outputs) or sum(sizes) != shape[axis]:
@@ -291,7 +294,7 @@ def broadcast_to(t: Translator, operator: Operator) -> None:
         return
     array = t.constant(source)
     if array is not None and array.dtype == np.float32:
-        t.computed[output] = _repeated(t, array, shape)
+        t.computed[output] = _repeated(array, shape)
         return
     x = t.activation(source)
     if t.shapes[x] == shape:
@@ -300,11 +303,11 @@ def broadcast_to(t: Translator, operator: Operator) -> None:
         t.emit(Broadcast(shape), [x], output)
 
 
-def _repeated(t: Translator, array: Array, shape: Shape) -> Array:
-    """Repeat a constant, which takes no memory."""
-    broadcast("its shape", array.shape, shape)
-    if len(shape) > MAX_RANK or min(shape, default=1) < 1:
-        raise GraphError(f"its shape is {shape}")
+def _repeated(array: Array, shape: Shape) -> Array:
+    """Repeat a constant, which takes no memory until it is a weight."""
+    check_shape(shape, "its output")
+    if broadcast("its shape", array.shape, shape) != shape:
+        raise GraphError(f"{array.shape} does not become {shape}")
     return np.broadcast_to(array, shape)
 
 
@@ -344,13 +347,19 @@ def select(t: Translator, operator: Operator) -> None:
 
 def _scalar(t: Translator, tensor: int, what: str) -> float:
     """Return a constant of which all elements are one number."""
+    if tensor in t.numbers:
+        return t.numbers[tensor]
     array = t.constant(tensor)
     if array is None or array.dtype != np.float32 or not array.size:
         raise UnsupportedOpError(f"it {what} a tensor; latlas reads a number there")
-    first = np.float32(array.reshape(-1)[0] if array.size == 1 else array[(0,) * array.ndim])
-    if max(array.strides, default=0) and array.size > 1 and (array != first).any():
+    # Of what is repeated, one is looked at: the whole may be larger than any memory.
+    array = array[(*(slice(None) if stride else slice(1) for stride in array.strides), ...)]
+    t.model.spend(array)
+    first = np.float32(array[(0,) * array.ndim])
+    if array.size > 1 and (array != first).any():
         raise UnsupportedOpError(f"it {what} several numbers; latlas reads one")
-    return t.number(first)
+    t.numbers[tensor] = t.number(first)
+    return t.numbers[tensor]
 
 
 def fully_connected_rows(shape: Shape, width: int) -> Shape | None:

@@ -86,6 +86,7 @@ class Translator:
         self.computed: dict[int, Array] = {}  # constants that the file computes from others
         self.stored: dict[int, int] = {}  # constants that are read like activations, as values
         self.masks: dict[int, tuple[int, float]] = {}  # comparisons of values with numbers
+        self.numbers: dict[int, float] = {}  # constants of which all elements are alike
         self.steps: list[Step] = []
 
     def graph(self) -> Graph:
@@ -189,6 +190,7 @@ class Translator:
             raise GraphError(f"tensor {tensor} is read before it is computed")
         if found.dtype != np.float32:
             raise UnsupportedOpError(f"tensor {tensor} is a constant of {found.dtype}")
+        self.keep(found)
         self.stored[tensor] = self.append(Constant(found.shape), [], {"value": found})
         return self.stored[tensor]
 
@@ -211,6 +213,7 @@ class Translator:
         found = self.constant(operator.inputs[index]) if index < len(operator.inputs) else None
         if found is None:
             raise UnsupportedOpError(f"operand {index} is not a constant")
+        self.keep(found)
         kind = self.types[x]
         bias = index == (3 if operator.code == Code.TRANSPOSE_CONV else 2)
         if found.dtype == ("int32" if bias and kind == "int8" else kind):
@@ -222,6 +225,11 @@ class Translator:
                 "quantisation"
             )
         raise UnsupportedOpError(f"operand {index} is not a constant of {kind}")
+
+    def keep(self, array: Array) -> None:
+        """Account for a weight that takes no memory yet, since one constant is repeated for it."""
+        if 0 in array.strides:
+            self.model.spend(array)
 
     def ints(self, operator: Operator, index: int) -> list[int]:
         """Return the elements of an operand that must be a small constant tensor of integers."""

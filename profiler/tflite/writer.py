@@ -276,13 +276,13 @@ class _Writer:
 
     def __init__(self, graph: Graph, seed: int) -> None:
         self.graph = graph
-        self.weights = random_weights(graph, seed) if graph.weights is None else graph.weights
         size = sum(4 * math.prod(shape) for shape in graph.weight_shapes().values())
         size += 1024 * (len(graph.inputs) + len(graph.nodes) + 4)
         if size > MAX_FILE_BYTES:
             raise GraphError(
                 f"the weights take {size >> 20} MiB; a .tflite file holds less than 2048 MiB"
             )
+        self.weights = random_weights(graph, seed) if graph.weights is None else graph.weights
         self.file = _File(size)
         self.scales: tuple[Scale | None, ...] = (None,) * (len(graph.inputs) + len(graph.nodes))
         if not graph.is_float:
@@ -387,7 +387,7 @@ class _Writer:
         )
 
     def binary(self, node: Node, op: Binary, inputs: list[int]) -> None:
-        """Add an addition, multiplication or subtraction."""
+        """Add an element-wise function of two tensors, or of one and a constant."""
         if op.value is not None:
             inputs.append(self.operand(node, np.array(op.value, np.float32), "value"))
         elif op.constant is not None:

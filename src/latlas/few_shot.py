@@ -106,8 +106,8 @@ class FewShotJobs:
         ]
         if left_out := self.plan.left_out:
             lines.append(
-                f"{len(left_out)} networks cannot be chosen: a source does not know, for example, "
-                f"{next(iter(left_out.values()))!r}"
+                f"{len(left_out)} networks cannot be chosen: they hold no kernel, or one that a "
+                f"source does not know, for example {next(iter(left_out.values()))!r}"
             )
         return "\n".join(lines)
 

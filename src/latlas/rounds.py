@@ -121,17 +121,12 @@ def plan_rounds(
 def _designed(
     candidates: Sequence[CampaignJob], uses: Mapping[Kernel, int], count: int, seed: int
 ) -> set[str]:
+    from latlas.profiler.kernel import Kernel
     from latlas.profiler.sampler import designed_kernels, rough_us
 
-    jobs = {_kernel(job): job for job in candidates}
+    jobs = {Kernel.of(job.graph): job for job in candidates}
     weights = {kernel: uses[kernel] * rough_us(kernel) for kernel in jobs}
     return {jobs[kernel].id for kernel in designed_kernels(weights, count, seed=seed)}
-
-
-def _kernel(job: CampaignJob) -> Kernel:
-    from latlas.profiler.kernel import Kernel
-
-    return Kernel(job.graph.inputs, job.graph.nodes)
 
 
 def run_rounds(
@@ -165,7 +160,7 @@ def run_rounds(
         active_rounds(
             lambda: observe(Table.open(folder)),
             measure_chosen,
-            _candidates(plan),
+            candidates_of(plan),
             plan.held_out,
             plan.uses,
             first=plan.first,
@@ -191,10 +186,11 @@ def run_rounds(
     return found
 
 
-def _candidates(plan: RoundsPlan) -> list[Candidate]:
+def candidates_of(plan: RoundsPlan) -> list[Candidate]:
+    """Return what the rounds choose from, with the kernels that it would show."""
     from latlas.predictor.active import Candidate
-    from latlas.profiler.kernel import split
+    from latlas.profiler.kernel import Kernel, split
 
     if plan.unit == "kernel":
-        return [Candidate(job.id, (_kernel(job),)) for job in plan.candidates]
+        return [Candidate(job.id, (Kernel.of(job.graph),)) for job in plan.candidates]
     return [Candidate(job.id, split(job.graph, plan.rules)) for job in plan.candidates]

@@ -19,7 +19,7 @@ from latlas.profiler.statistics import NoiseGate, judge
 from latlas.profiler.table import TableWriter
 from latlas.profiler.target import Target
 from latlas.profiler.workload import workload
-from latlas.rounds import FEWEST_NETWORKS, RoundsPlan, plan_rounds, run_rounds
+from latlas.rounds import FEWEST_NETWORKS, RoundsPlan, candidates_of, plan_rounds, run_rounds
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
 RULES = rules_for("cpu")
@@ -30,6 +30,15 @@ def planned(listed: bool, networks: int = 16, samples: int | None = None) -> Rou
     graphs = designed_networks(24 if listed else networks, 0, FAMILIES)
     work = workload(graphs, "cpu", listed=listed, samples=5 if listed else None)
     return plan_rounds(work, 2, RULES, networks=networks, samples=samples, listed=listed, seed=0)
+
+
+def test_kernels_of_int8_are_candidates_as_such() -> None:
+    graphs = designed_networks(12, 0, FAMILIES)
+    work = workload(graphs, "cpu", precision="int8", listed=False, vocabulary=False)
+    plan = plan_rounds(work, 2, RULES, networks=12, samples=None, listed=False, seed=0)
+    kernels = {kernel for candidate in candidates_of(plan) for kernel in candidate.kernels}
+    assert {kernel.dtype for kernel in kernels} == {"int8", "float32"}  # what converts reads floats
+    assert kernels == set(plan.uses)
 
 
 def write(folder: Path, jobs: Sequence[CampaignJob]) -> None:

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import TARGET
 
 from latlas.predictor.blocks import BlockTable, blocks_of, count_blocks, fit_blocks, signature_of
 from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.genes import GeneLatency
 from latlas.profiler.errors import GraphError, PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph import Graph, GraphBuilder, Node
 from latlas.profiler.measurement import Measurement
+from latlas.profiler.ops import Softmax
 from latlas.profiler.quantise import quantise
 from latlas.profiler.table import Table
 from latlas.profiler.workload import block_workload
@@ -145,3 +147,19 @@ def test_a_block_that_is_left_out_costs_nothing(block_table: BlockTable) -> None
     graphs = [space.decode((0,)), space.decode((1,))]
     assert table.latency_ms(graphs) * 1e3 == pytest.approx([101, 111])
     assert count_blocks(space) == len(list(blocks_of(space))) == 4
+
+
+def test_a_network_of_very_many_blocks_and_a_block_of_nothing() -> None:
+    """A hostile table may hold both."""
+    block, nothing = Graph.from_text("1x4 | softmax @0 | @1"), Graph.from_text("1x4 | @0")
+    times_us = {signature_of(block): 2.0, signature_of(nothing): 1.0}
+    count = 3000
+    nodes = tuple(Node(Softmax(), (i,)) for i in range(count))
+    chain = Graph(((1, 4),), nodes, (count,))
+    table = BlockTable(TARGET, times_us, PLAIN_SUM)
+    assert table.latency_ms([chain]) == pytest.approx(count * 2.0 / 1e3)
+    other = Graph.from_text("1x4 | softmax @0 | activation kind=relu @1 | @2")
+    with pytest.raises(UnknownKernelError, match="from node 1"):
+        table.latency_ms([other])
+    with pytest.raises(UnknownKernelError, match="from node 0"):
+        BlockTable(TARGET, {signature_of(nothing): 1.0}, PLAIN_SUM).latency_ms([other])

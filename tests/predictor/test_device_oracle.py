@@ -69,6 +69,24 @@ def test_noisy_networks_are_measured_again() -> None:
         )
 
 
+def test_a_runner_that_answers_otherwise_than_it_should() -> None:
+    class Forgetful(Scripted):
+        def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+            return (result for result in super().run(jobs) if result.job_id != "1")
+
+    runner = Forgetful([Result("", QUIET)], [Result("", QUIET)])
+    first, second = DeviceOracle(runner).measure([network(), network()])
+    assert (first.latency_ms, second.error) == (1.0, "the runner gave no result")
+    assert runner.attempts == [1, 3]
+
+    class Inventive(Scripted):
+        def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+            yield Result("another", QUIET)
+
+    with pytest.raises(RunnerError, match="a result for no job: 'another'"):
+        DeviceOracle(Inventive([])).measure([network()])
+
+
 def test_what_cannot_be_written_is_that_networks_failure() -> None:
     runner = Scripted([Result("", QUIET)], [Result("", QUIET)])
     first, second = DeviceOracle(runner).measure([quantise(network()), network()])

@@ -8,6 +8,7 @@ from hypothesis import given
 from random_graphs import graphs
 
 from latlas.predictor.features import NAMES, matrix, size, work
+from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
@@ -121,3 +122,10 @@ def test_a_scalar_has_finite_features() -> None:
 
 def test_no_kernels() -> None:
     assert matrix([], CPU).shape == (0, len(NAMES))
+
+
+def test_kernels_that_are_too_large_to_be_counted_are_refused() -> None:
+    side, edge = (1 << 31) - 1, (1 << 30) - 1
+    window = f"kernel={side}x{side} padding={edge}x{edge}x{edge}x{edge}"
+    with pytest.raises(GraphError, match="larger than any"):
+        named(f"1x1x1x4 | conv2d filters=4 {window} @0 | @1")

@@ -16,7 +16,7 @@ from latlas.predictor.file import load, save
 from latlas.predictor.fit import fit
 from latlas.predictor.genes import compile_genes
 from latlas.predictor.mixture import Mixture
-from latlas.predictor.observations import NetworkObservation, Observations
+from latlas.predictor.observations import EMPTY, NetworkObservation, Observations
 from latlas.predictor.predictor import TRANSFERRED, UNKNOWN, LatencyPredictor
 from latlas.predictor.residency import Residency
 from latlas.profiler.errors import PredictorError
@@ -332,6 +332,16 @@ def test_unknown_kernels_stay_unknown(found: FewShotFit) -> None:
     said = [source.estimate(pooling()).latency_us[1] for source in mixture.sources]
     guesses = mixture.speeds * np.array(said)
     assert guesses.min() / 2 < estimate.latency_us[1] < guesses.max() * 2
+
+
+def test_a_network_without_kernels_is_left_out(
+    sources: tuple[LatencyPredictor, ...], pool: dict[str, tuple[Kernel, ...]]
+) -> None:
+    chosen = plan(sources, pool | {"nothing": ()}, 6)
+    assert chosen.chosen == plan(sources, pool, 6).chosen
+    assert chosen.left_out == {"nothing": EMPTY}
+    with pytest.raises(PredictorError, match="no common ground"):
+        plan(sources, {"nothing": ()}, 1)
 
 
 def test_sources_stand_in_for_one_that_does_not_know_a_kernel(

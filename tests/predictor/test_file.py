@@ -245,6 +245,12 @@ def test_wrong_ranges_and_similar_kernels(saved: Path, tmp_path: Path, name: str
         refuse(write(tmp_path / "p.latlas", header, arrays | {name: other}), "shape")
 
 
+def test_more_similar_kernels_than_any_fit_keeps(saved: Path, tmp_path: Path) -> None:
+    header, arrays = parts(saved)
+    arrays["similar"] = np.zeros((file.MAX_SIMILAR + 1, 3), np.float32)
+    refuse(write(tmp_path / "p.latlas", header, arrays), "similar kernels are of another shape")
+
+
 def test_a_predictor_of_nothing(saved: Path, tmp_path: Path) -> None:
     header, _ = parts(saved)
     header |= {"kernels": [], "types": [], "ranged": [], "type_error": {}}

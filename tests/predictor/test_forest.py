@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
-from latlas.predictor.forest import MAX_DEPTH, Forest
+from latlas.predictor.forest import MAX_DEPTH, MAX_TREES, Forest
 from latlas.profiler.errors import PredictorError
 
 COLUMNS = 5
@@ -139,6 +139,19 @@ def test_trees_without_end_are_refused() -> None:
     }
     with pytest.raises(PredictorError, match="deeper than"):
         Forest.from_arrays(arrays, 1)
+
+
+def test_more_trees_than_memory_are_refused() -> None:
+    count = MAX_TREES + 1
+    leaves = {
+        "lengths": np.ones(count, np.int32),
+        "feature": np.full(count, 255, np.uint8),
+        "number": np.zeros(count, np.float32),
+    }
+    with pytest.raises(PredictorError, match="10001 trees"):
+        Forest.from_arrays(leaves, 3)
+    with pytest.raises(PredictorError, match="10001 trees"):
+        Forest.grow(*data(10), trees=count)
 
 
 def test_arrays_of_different_lengths_are_refused(forest: Forest) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import NETWORK, kernel, measured, write
 
 from latlas.predictor.latencies import kernel_latencies
-from latlas.predictor.observations import listed_us, observe
+from latlas.predictor.observations import EMPTY, listed_us, observe
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
@@ -57,6 +58,27 @@ def test_networks_that_cannot_be_used_are_named(simulation: Any, tmp_path: Path)
     assert "do not match" in known.left_out["0-1"]
     assert len(known.networks) == 11  # the second still calibrates as a whole
     assert [n.name for n in known.networks if n.listed_us is None] == ["0-1"]
+
+
+def test_a_network_that_is_a_lone_reshape_calibrates_nothing(tmp_path: Path) -> None:
+    reshape = "1x4 | reshape shape=4 @0 | @1"
+    networks = [measured("network", f"n{i}", NETWORK, 90.0) for i in range(2)]
+    lone = [measured("network", f"r{i}", reshape, 0.5) for i in range(3)]
+    known = observe(write(tmp_path / "both", [*networks, *lone]))
+    assert [network.name for network in known.networks] == ["n0", "n1"]
+    assert known.left_out == dict.fromkeys(["r0", "r1", "r2"], EMPTY)
+    assert observe(write(tmp_path / "alone", lone)).networks == ()
+
+
+def test_a_reference_of_no_time_scales_nothing(tmp_path: Path) -> None:
+    """A hostile table says that the device was throttled without end."""
+    slow = [
+        replace(kernel(channels, 20.0, verdict="throttled", reason="hot"), reference_us=us)
+        for channels, us in ((1, 1e-300), (2, 8.0))
+    ]
+    usual = [replace(kernel(channels, 10.0), reference_us=4.0) for channels in range(3, 9)]
+    known = observe(write(tmp_path, [*slow, *usual]))
+    assert sorted(known.alone_us.values()) == [10.0] * 7  # the first is left out
 
 
 @pytest.mark.parametrize("verdict", ["throttled", "failed", "not_delegated"])

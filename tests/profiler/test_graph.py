@@ -116,6 +116,7 @@ def test_long_text_is_refused(text: str) -> None:
         "1x1 | @0 | @1",
         "1x1 | dropout=0.5 @0 | @1",
         "1x1 | softmax dropout=nan @0 | @1",
+        "1x1 | softmax dropout=0.1 dropout=0.2 @0 | @1",
         "1x1 | softmax dropout=1 @0 | @1",
         "1x1 | softmax drop_path=-0.1 @0 | @1",
         "0x1 | softmax @0 | @1",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,18 @@ def test_damaged_files_are_errors_of_our_own(tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
     with pytest.raises(ModelFileError, match="is not a file"):
         load_model(tmp_path / "missing.h5")
+
+
+def test_files_that_cannot_be_read_are_errors_of_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importers, "onnx_command", lambda: "true")
+    (tmp_path / "m.onnx").symlink_to("/proc/self/mem")  # a regular file without a first byte
+    with pytest.raises(ModelFileError, match=r"cannot read .*m\.onnx: Input/output error"):
+        load_model(tmp_path / "m.onnx")
+    os.mkfifo(tmp_path / "m.tflite")
+    with pytest.raises(ModelFileError, match="is not a file"):
+        tflite_bytes(tmp_path / "m.tflite")
 
 
 def test_a_converter_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,18 @@ def test_kernels_of_any_network(delegate: Delegate, graph: Graph) -> None:
         assert math.prod(shapes[-1]) == math.prod(folded.shapes[first + group[-1]])
         assert fold(kernel.graph) == kernel.graph or len(group) > 1
         assert to_tflite(kernel.graph)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1x4 | @0",
+        "1x4 | constant shape=1x4 @ | @1",
+        "1x4 | softmax @0 | softmax @1 | @1",
+    ],
+)
+def test_what_is_no_kernel_is_refused(text: str) -> None:
+    with pytest.raises(GraphError, match="not a kernel"):
+        Kernel.from_text(text)
+    with pytest.raises(GraphError, match="not a kernel"):
+        Kernel.of(Graph.from_text(text))

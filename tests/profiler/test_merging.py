@@ -73,6 +73,18 @@ def test_other_phones_of_a_model_are_refused(tmp_path: Path) -> None:
         merge([one, two], tmp_path / "both")
 
 
+def test_the_first_table_may_not_know_what_two_others_disagree_about(tmp_path: Path) -> None:
+    builds: list[dict[str, str]] = [{}, {"fingerprint": "a"}, {"fingerprint": "b"}]
+    tables = [
+        write(tmp_path / f"{i}", [network(f"n{i}", 90.0)], environment=build)
+        for i, build in enumerate(builds)
+    ]
+    assert merge(tables[:2], tmp_path / "both").header.environment == {"fingerprint": "a"}
+    with pytest.raises(TargetMismatchError, match="another build of Android"):
+        merge(tables, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
 def test_one_name_for_two_networks_is_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "1", [network("n", 10.0)])
     changed = replace(network("n", 10.0), graph="1x8x8x3 | mean @0 | @1")

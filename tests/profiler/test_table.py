@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from latlas.profiler.errors import TableError, TargetMismatchError
 from latlas.profiler.journal import MAX_LINE_BYTES
-from latlas.profiler.measurement import Measurement, measurement_from
+from latlas.profiler.measurement import LEAST_US, Measurement, measurement_from
 from latlas.profiler.runner import OpTime, Result
 from latlas.profiler.statistics import Judgement, NoiseGate, Verdict, judge, summarise
 from latlas.profiler.table import JOURNAL, Table, TableWriter
@@ -515,3 +515,16 @@ def test_a_writer_keeps_no_samples_of_what_it_resumes(tmp_path: Path) -> None:
     write(tmp_path, make())
     with TableWriter(tmp_path, TARGET) as table:
         assert table.accepted["k0"].samples_us == ()
+
+
+def test_a_median_is_no_less_than_the_shortest_that_is_written(tmp_path: Path) -> None:
+    result = Result("k0", (1e-9,))
+    brief = measurement_from(
+        result, judge(result, GATE), attempt=1, unit="kernel", name="conv", graph=GRAPH, at_s=1.0
+    )
+    path = write(tmp_path, brief)
+    (found,) = Table.open(tmp_path).measurements
+    assert found.summary is not None and found.summary.median_us == LEAST_US
+    path.write_text(path.read_text().replace('"median_us":0.001', '"median_us":1e-300'))
+    with pytest.raises(TableError, match=r"'median_us' must be at least 0\.001"):
+        Table.open(tmp_path)

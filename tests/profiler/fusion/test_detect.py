@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import pytest
@@ -13,6 +14,7 @@ from latlas.profiler.errors import RunnerError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import GpuDelegateRules
 from latlas.profiler.fusion.detect import (
+    SIZES,
     Detection,
     DetectionSettings,
     decide,
@@ -23,6 +25,7 @@ from latlas.profiler.fusion.detect import (
 from latlas.profiler.fusion.detected import DetectedRules
 from latlas.profiler.fusion.evidence import Evidence, FusionEvidence
 from latlas.profiler.fusion.probes import TYPES
+from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import FusionRules
 from latlas.search import zoo
 
@@ -62,6 +65,16 @@ def test_every_pair_of_a_gpu() -> None:
 fused_sets = st.frozensets(
     st.sampled_from([pair for pair in PAIRS if "slice" not in pair]), max_size=len(PAIRS)
 )
+
+
+def test_an_operator_that_costs_less_than_nothing_at_every_size() -> None:
+    class Backwards(SimulatedBench):
+        def times_us(self, graph: Graph) -> Sequence[float]:
+            offset = 0.0 if "activation" in graph.to_text() else 2.0
+            return [10.0 + offset + 0.1 * i for i in range(5)]
+
+    bench = Backwards(GpuDelegateRules())
+    assert Detection(bench).find_elements() in SIZES
 
 
 @settings(max_examples=15)

@@ -241,6 +241,9 @@ def test_no_gpu_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cores_are_read_and_written() -> None:
     assert parse_cores("0,2-3") == {0, 2, 3}
     assert parse_cores("") == frozenset()
+    for digits in ("9" * 5000, "1-" + "9" * 5000):
+        with pytest.raises(UsageError, match="cores are written like"):
+            parse_cores(digits)
     assert format_cores([3, 0, 1, 5]) == "0-1,3,5"
     assert choose_cores("", 2) == frozenset()
     for text in ("x", "3-1", "1-", "-1", "0-99999999999"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -354,6 +356,22 @@ def test_strided_slices_of_activations_become_slices() -> None:
         read_tflite(strided(0b1111, [1, 0, 1, 1]))
 
 
+@pytest.mark.parametrize("axes", [[], [0, 1]])
+def test_a_split_has_one_axis(axes: list[int]) -> None:
+    b, x = written()
+
+    def split(whole: schema.ModelT, subgraph: schema.SubGraphT) -> None:
+        set_code(Code.SPLIT)(whole, subgraph)
+        shape = subgraph.tensors[subgraph.operators[0].inputs[1]]
+        shape.shape = [len(axes)]
+        whole.buffers[shape.buffer].data = np.array(axes, np.int32).view(np.uint8)
+        subgraph.operators[0].inputs = list(subgraph.operators[0].inputs)[::-1]
+        subgraph.operators[0].builtinOptions = None
+
+    with pytest.raises(ModelFileError, match="names the axes"):
+        read_tflite(edited(b.build(b.reshape(x, (1, 256))), split))
+
+
 def test_integer_arithmetic() -> None:
     shape = np.array([1, 7, 5, 3])
     masks = dict.fromkeys(
@@ -491,6 +509,61 @@ def test_tensors_that_grow_without_end_are_refused() -> None:
 
     with pytest.raises(ModelFileError, match=r"operator 0 \(TILE\): its output has the impossible"):
         read_tflite(edited(b.build(b.relu(x)), grow))
+
+
+@pytest.mark.parametrize("shape", [(2**31 - 1,) * 7 + (2,), (2**29, 2)])
+@pytest.mark.parametrize("place", ["bias", "addend", "threshold", "output"])
+def test_a_constant_that_is_repeated_very_often_takes_no_memory(
+    shape: tuple[int, ...], place: str
+) -> None:
+    b, x = written(1, 2)
+    spread = b.apply(Broadcast((1, 2)), b.apply(Constant((2,))))
+    graph, operand = {
+        "bias": lambda: (b.build(b.fully_connected(x, 4)), 2),
+        "addend": lambda: (b.build(b.apply(Binary("add", constant=(2,)), x)), 1),
+        "threshold": lambda: (b.build(b.apply(Select(), x, x)), 1),
+        "output": lambda: (b.build(b.relu(x), spread), None),
+    }[place]()
+
+    def repeat(whole: schema.ModelT, subgraph: schema.SubGraphT) -> None:
+        first, second = subgraph.operators[:2]
+        sizes = subgraph.tensors[first.inputs[1]]
+        sizes.shape = [len(shape)]
+        whole.buffers[sizes.buffer].data = np.array(shape, np.int32).view(np.uint8)
+        if operand is not None:
+            second.inputs = [
+                *second.inputs[:operand],
+                *first.outputs,
+                *second.inputs[operand + 1 :],
+            ]
+
+    data = edited(graph, repeat)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError):
+            read_tflite(data)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+def test_large_constants_are_not_compared_with_one_number_again_and_again() -> None:
+    b, x = written(1, 2)
+    for _ in range(60):
+        x = b.apply(Select(), x, x)
+
+    def enlarge(whole: schema.ModelT, subgraph: schema.SubGraphT) -> None:
+        values = subgraph.tensors[subgraph.operators[0].inputs[1]]
+        whole.buffers[values.buffer].data = np.zeros(1 << 20, np.float32).view(np.uint8)
+        for operator in subgraph.operators[::2]:
+            own = copy.copy(values)
+            own.shape = [1 << 20]
+            subgraph.tensors.append(own)
+            operator.inputs = [operator.inputs[0], len(subgraph.tensors) - 1]
+        values.shape = [1 << 20]
+
+    with pytest.raises(ModelFileError, match="share their weights too often"):
+        read_tflite(edited(b.build(x), enlarge))
 
 
 def test_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,3 +157,5 @@ def test_refusals_say_what_to_do() -> None:
     huge = single(FullyConnected(1 << 16), ((1, 1 << 14),))
     with pytest.raises(GraphError, match="2048 MiB"):
         to_tflite(huge.with_weights({}))
+    with pytest.raises(GraphError, match="2048 MiB"):  # before any memory is asked for
+        to_tflite(single(FullyConnected((1 << 31) - 1), ((1, 1),)))
