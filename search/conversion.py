@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import Array, Graph
 from latlas.search.keras_view import to_keras
+from latlas.search.quiet import quiet_tensorflow
 
 Format = Literal["float", "fp16", "int8"]
 """``fp16`` keeps weights in float16 and computes in float32, or in float16 on a GPU; ``int8`` is
@@ -80,18 +80,10 @@ class Converter:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to ourselves how the converter was called, which is no business of a user's."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Keep to ourselves how the converter was called."""
+    with quiet_tensorflow(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
+        yield
 
 
 class File:

@@ -27,6 +27,7 @@ from latlas.search.image_data import ImageData, Part
 from latlas.search.keras_view import to_keras, weights_of
 from latlas.search.optimizer import descend, optimizer_of
 from latlas.search.protocols import Genes
+from latlas.search.quiet import quiet_tensorflow
 from latlas.search.recalibration import recalibrate
 from latlas.search.recipe import Recipe
 from latlas.search.significance import binomial_standard_error
@@ -358,7 +359,8 @@ class TrainOracle:
     ) -> TrainingResult:
         try:
             graph = self.space.decode(genes)
-            return train(graph, data, self.recipe, seed=seed, checkpoint=checkpoint, part=part)
+            with quiet_tensorflow():
+                return train(graph, data, self.recipe, seed=seed, checkpoint=checkpoint, part=part)
         except NOT_THE_CANDIDATE:
             raise
         except (LatlasError, tf.errors.OpError) as problem:

@@ -3,16 +3,16 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
-from latlas.profiler.errors import DeviceError, RunnerTimeout, UsageError
+from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout, UsageError
 from latlas.profiler.litert.cores import allowed_cores, choose_cores, format_cores, parse_cores
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.litert.local import GpuProbe, LocalRunner, probe_gpu
-from latlas.profiler.litert.worker import time_runs, warm_up
+from latlas.profiler.litert.worker import time_model, time_runs, warm_up
 from latlas.profiler.runner import Effort, Job, Result
 
 QUICK = Effort(min_runs=5, min_ms=1, max_ms=500, warmup_ms=0.5)
@@ -173,6 +173,33 @@ def test_more_samples_than_room() -> None:
     samples, _ = time_runs(lambda: None, Effort(min_runs=5000, min_ms=0))
     assert len(samples) == 5000
     assert sum(samples) < 5e9
+
+
+class Disturbed:
+    """A model of a millisecond, whose calibration other processes come between."""
+
+    def __init__(self, *costs_ns: int) -> None:
+        self.costs_ns = list(costs_ns)
+
+    def call(self) -> int:
+        time.sleep(0.001)
+        return 0
+
+    def call_cost_ns(self) -> int:
+        return self.costs_ns.pop(0)
+
+    def refresher(self) -> Callable[[], object]:
+        return lambda: None
+
+
+def test_a_run_is_no_shorter_than_the_call_itself() -> None:
+    effort = Effort(min_runs=5, min_ms=0)
+    second = 10**9
+    samples, cost_ns, _ = time_model(Disturbed(second, second, 1000), effort)
+    assert (cost_ns, len(samples)) == (1000, 5)
+    assert min(samples) > 500_000
+    with pytest.raises(RunnerError, match="too busy to measure on"):
+        time_model(Disturbed(*[second] * 3), effort)
 
 
 def test_an_idle_processor_shows_in_the_cpu_share() -> None:
