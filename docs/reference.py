@@ -53,9 +53,10 @@ def members(namespace: pdoc.doc.Namespace) -> Iterator[pdoc.doc.Doc]:
 
 def broken(module: pdoc.doc.Module, known: dict[str, pdoc.doc.Module]) -> Iterator[str]:
     """Yield the names in a module's docstrings that lead nowhere, with where they stand."""
+    source = inspect.getsource(module.obj)
     for one in members(module):
-        if isinstance(one, pdoc.doc.Function) and not one.obj.__doc__:
-            continue  # what it says is its base class's, perhaps another package's
+        if one.docstring.partition("\n")[0] not in source:
+            continue  # what it says is of a base class or a decorator, of another package perhaps
         for name in _NAME.findall(one.docstring):
             if not leads_somewhere(name, one, module, known):
                 yield f"{one.fullname}: `{name}`"

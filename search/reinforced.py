@@ -5,7 +5,7 @@ some children by what a controller has learned, the others at random. What their
 told could not be read, so that this is the project's decision:
 
 - Which genes change is as random as in random mutation. What such a gene changes to is drawn from
-  the policy with probability `share`, and from all other choices alike otherwise.
+  the policy with a probability, the share, and from all other choices alike otherwise.
 - The policy is one softmax per gene, as TuNAS has it (Bender et al. 2020), without the current
   choice; it begins uniform.
 - The reward of a child is 1 if it survives into the next population, else 0: survival knows all

@@ -218,7 +218,7 @@ COMMANDS = {
 SNIPPETS = {page: [shown for shown in blocks(page) if shown.language == "python"] for page in PAGES}
 
 
-@pytest.mark.parametrize("text", [text for text in reversed(COMMANDS) if not excuse(text)])
+@pytest.mark.parametrize("text", [t for t in reversed(COMMANDS) if not excuse(t)], ids=str)
 def test_command(text: str, prototypes: Prototypes, tmp_path: Path) -> None:
     words = [word for word in COMMANDS[text].words if not re.match("[A-Z_]+=", word)]
     more = [option for pattern, options in SHORT if re.search(pattern, text) for option in options]

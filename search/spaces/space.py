@@ -19,20 +19,16 @@ from latlas.search.spaces.settings import Settings
 class Space:
     """Base of all spaces: chromosomes in, networks out. A space has at least `choices`, `decode`.
 
-        Beside this, every space of latlas has ``encode``, which writes an architecture given in the
-        space's own words as a chromosome, and ``describe``, which returns those words.
+    Beside this, every space of latlas has ``encode``, which writes an architecture given in the
+    space's own words as a chromosome, and ``describe``, which returns those words.
 
-        Attributes:
-    <<<<<<< HEAD
-            family: by which word `open_space` knows the space; a user's class is known as
-                ``package.module:Name``.
-    =======
-            family: by which word `latlas.search.spaces.open_space` knows the space.
-    >>>>>>> machinery
-            resolution: height and width of the input.
-            width: factor of the numbers of channels.
-            classes: number of classes.
-            channels: of the input.
+    Attributes:
+        family: by which word `latlas.search.spaces.open_space` knows the space; a user's class
+            is known as ``package.module:Name``.
+        resolution: height and width of the input.
+        width: factor of the numbers of channels.
+        classes: number of classes.
+        channels: of the input.
     """
 
     resolution: int = 224
