@@ -257,7 +257,7 @@ class Small(Space):
         return b.build(classifier(b, b.mean(x), self.classes))
 """
 RECIPE = """
-epochs = 40
+epochs = 12
 ema = 0.9
 resolution = 8
 [optimizer]
@@ -283,7 +283,7 @@ def test_killed_in_the_middle_of_a_training(
         return [
             *(sys.executable, "-m", "latlas", "search", "--space", "own_small:Small"),
             *("--latency", str(predictor), "--accuracy", "train:recipe.toml", *options),
-            *("--searcher", "random", "--set-searcher", "batch=3", "--evaluations", "3"),
+            *("--searcher", "random", "--set-searcher", "batch=2", "--evaluations", "2"),
             *("--resolution", "32", "--classes", "10", "-o", study),
         ]
 
@@ -295,7 +295,7 @@ def test_killed_in_the_middle_of_a_training(
     process.kill()
     process.wait()
     with np.load(kept[0]) as state:
-        assert 0 < len(state["losses"]) < 40
+        assert 0 < len(state["losses"]) < 12
     subprocess.run(command("killed"), check=True, stderr=subprocess.DEVNULL)
     subprocess.run(command("whole"), check=True, stderr=subprocess.DEVNULL)
     killed, whole = (Study.open(plug_in / name) for name in ("killed", "whole"))
