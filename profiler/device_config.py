@@ -22,7 +22,6 @@ phone is right (`disagreements`).
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,10 +32,10 @@ from typing import Any, TypeVar
 import tomli_w
 
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
-from latlas.profiler.adb.text import clean
 from latlas.profiler.errors import UsageError
 from latlas.profiler.litert.cores import format_cores, parse_cores
 from latlas.profiler.target import Delegate
+from latlas.profiler.toml_text import read_toml
 
 T = TypeVar("T")
 
@@ -49,8 +48,6 @@ _MAX_TARGETS = 64
 _MAX_MODELS = 100
 _MAX_NUMBER = 999_999_999
 _MAX_THERMAL = 6
-_MAX_DOTS = 200
-"""Dots in one line: the time to read a dotted key grows with the square of its parts."""
 
 _BACKENDS = ("", "opencl", "opengl")
 _TOLERANCE = 0.01
@@ -163,14 +160,7 @@ def parse_config(text: str, name: str) -> DeviceConfig:
 models, soc, gpu, thermal_limit, notes, source, clusters, targets
     """
     where = _place(name)
-    if len(text) > MAX_BYTES or len(text.encode(errors="surrogatepass")) > MAX_BYTES:
-        raise UsageError(f"{where}: longer than {MAX_BYTES} bytes; is it the right file?")
-    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
-        raise UsageError(f"{where}: a line with more than {_MAX_DOTS} dots; break it into several")
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{where}: not TOML: {clean(str(problem))}") from problem
+    data = read_toml(text, where, MAX_BYTES, UsageError)
     values = _typed(data, _CONFIG_KEYS, ("models",), where)
     config = DeviceConfig(
         name=name,

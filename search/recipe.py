@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 import types
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import resources
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from latlas.profiler.errors import SearchError
+from latlas.profiler.toml_text import read_toml
 
 MAX_BYTES = 1 << 16
 """No recipe is longer."""
@@ -233,11 +233,7 @@ def parse_recipe(text: str, name: str = "recipe") -> Recipe:
     >>> parse_recipe('epochs = 3').epochs
     3
     """
-    try:
-        given = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as problem:
-        raise SearchError(f"{name} is no TOML: {str(problem)[:200]}") from problem
-    recipe = _read(Recipe, given, name)
+    recipe = _read(Recipe, read_toml(text, name, MAX_BYTES, SearchError), name)
     assert isinstance(recipe, Recipe)
     return recipe
 

@@ -6,7 +6,6 @@ Who knows better may change a verdict: the rules follow what the file says.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from latlas.profiler.fusion.evidence import CASES, VERDICTS, Evidence, FusionEvi
 from latlas.profiler.journal import Fields
 from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
+from latlas.profiler.toml_text import read_toml
 
 FORMAT = "latlas fusion rules"
 VERSION = 1
@@ -28,7 +28,6 @@ MAX_BYTES = 1 << 20
 """A file is no longer: 400 pairs take an eighth of it."""
 
 _MAX_EVIDENCE = 4000
-_MAX_DOTS = 200  # tomllib takes quadratic time for dotted keys
 _TYPE = re.compile("[a-z][a-z0-9_]{0,59}")
 _WRITE_IT = "`latlas fusion detect` writes one"
 _HEADER = (
@@ -72,14 +71,7 @@ def from_toml(text: str, where: str = "fusion rules") -> FusionEvidence:
     Raises:
         UsageError: the text is no rule file; the message says what was expected and what was got.
     """
-    if len(text) > MAX_BYTES:
-        raise UsageError(f"{where}: longer than {MAX_BYTES} bytes; {_WRITE_IT}")
-    if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
-        raise UsageError(f"{where}: a line with more than {_MAX_DOTS} dots; {_WRITE_IT}")
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise UsageError(f"{where}: not TOML: {ascii(str(problem))[1:200]}") from problem
+    data = read_toml(text, where, MAX_BYTES, UsageError)
     try:
         return _evidence(data)
     except RecursionError as problem:

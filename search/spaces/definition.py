@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from latlas.profiler.errors import SearchError
+from latlas.profiler.toml_text import read_toml
 from latlas.search.spaces.layer import Layer
 
 MAX_BYTES = 64 * 1024
@@ -27,7 +27,6 @@ MAX_BLOCKS, MAX_LAYERS, MAX_FILTERS = 200, 400, 16384
 MAX_VALUES, MAX_CHOICES = 64, 1024
 """Values of a key, and choices of a gene."""
 
-_MAX_DOTS = 200  # tomllib takes quadratic time for dotted keys
 _OPERATOR = re.compile(r"conv|separable|identity|mbconv([0-9]{1,2}(?:\.[0-9]{1,3})?)?")
 _NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 _ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "hard_sigmoid", "logistic", "tanh", "elu")
@@ -283,16 +282,11 @@ def parse_definition(data: bytes, where: str = "space") -> Definition:
         SearchError: it is no definition; the message names the key, what was expected and what
             was got.
     """
-    if len(data) > MAX_BYTES:
-        raise SearchError(f"{where}: longer than {MAX_BYTES} bytes; is it the right file?")
     try:
-        text = data.decode()
-        if any(line.count(".") > _MAX_DOTS for line in text.split("\n")):
-            raise SearchError(f"{where}: a line with more than {_MAX_DOTS} dots; break it up")
-        document = tomllib.loads(text.replace("\r\n", "\n"))
-    except (ValueError, RecursionError) as problem:
+        text = data.decode().replace("\r\n", "\n")
+    except ValueError as problem:
         raise SearchError(f"{where}: not TOML: {ascii(str(problem))[1:200]}") from problem
-    return check_definition(document, where)
+    return check_definition(read_toml(text, where, MAX_BYTES, SearchError), where)
 
 
 def check_definition(document: object, where: str = "space") -> Definition:

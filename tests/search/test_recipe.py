@@ -37,7 +37,7 @@ def test_warmup_and_constant() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs = ", "no TOML"),
+        ("epochs = ", "not TOML"),
         ("epoch = 3", "unknown key 'epoch'; known are epochs"),
         ("epochs = 0", "epochs of a recipe is 1 to 100000, not 0"),
         ("epochs = 1.5", "epochs is a whole number, not '1.5'"),
