@@ -37,7 +37,8 @@ MAX_SOURCES = 64
 """No predictor is transferred from more devices."""
 
 MAX_SIMILAR = 256 * MAX_SOURCES
-"""Nor are unknown kernels judged by more: `fit` keeps 256, a transfer those of its sources."""
+"""Nor are unknown kernels judged by more: `latlas.predictor.fit.fit` keeps 256, a transfer those of
+its sources."""
 
 MAX_WEIGHT = 1e6
 """Nor does any source's microsecond count more."""
