@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latlas.profiler.errors import UsageError
 from latlas.search.evaluation import Outcome, measure_with
+from latlas.search.kept import kept_accuracy
 from latlas.search.plugin import plugin
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
 from latlas.search.recipe import Recipe, load_recipe, recipe_names
@@ -234,8 +235,16 @@ class TrainSource:
         return {"images": counts, "epochs": self.recipe.epochs, **folds, "text": [line]}
 
     def test(self, oracle: TrainOracle, genes: Sequence[Genes]) -> NDArray[np.float64]:
-        """Return accuracies on the test images."""
-        return oracle.test(genes)
+        """Return accuracies on the test images, for which each is trained again, once."""
+
+        def tested(one: Genes) -> float:
+            return kept_accuracy(
+                self.choice.folder / "tested.jsonl",
+                [oracle.identity, list(one)],
+                lambda: float(oracle.test([one])[0]),
+            )
+
+        return np.array([tested(one) for one in genes], np.float64)
 
 
 def open_train(choice: AccuracyChoice) -> TrainSource:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -239,25 +236,14 @@ def scaled_accuracy_of(study: Study, source: AccuracySource, space: Space, genes
     Raises:
         SearchError: the file is damaged, or another process writes it.
     """
-    from latlas.profiler.errors import SearchError
-    from latlas.profiler.journal import Fields, JournalWriter
+    from latlas.search.kept import kept_accuracy
+
+    def find_out() -> float:
+        (value,) = source.open().evaluate([genes])
+        return float(value)
 
     wanted = [source.identity, space.identity, list(genes)]
-    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-    known: dict[str, float] = {}
-
-    def replay(record: Mapping[str, Any]) -> None:
-        get = Fields(record, SearchError)
-        known[get.text("key")] = get.number("accuracy", 0, 1)
-
-    with JournalWriter(study.folder / "scaled.jsonl", replay, SearchError) as writer:
-        if key not in known:
-            (value,) = source.open().evaluate([genes])
-            if not 0 <= value <= 1:
-                return math.nan  # a failure may have been the machine's: it is not kept
-            known[key] = float(value)
-            writer.append([{"key": key, "accuracy": known[key]}], sync=True)
-    return known[key]
+    return kept_accuracy(study.folder / "scaled.jsonl", wanted, find_out)
 
 
 def genes_of(space: Space, text: str) -> Genes:
