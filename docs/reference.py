@@ -103,6 +103,10 @@ def main(folder: Path) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", module=r"pdoc(\.|$)")
+        # Every module is named here, and each package brings its modules once more.
+        warnings.filterwarnings("ignore", "The module specification .* has already been added")
+        # The fields of a NamedTuple are annotated in words, which pdoc reads in another module.
+        warnings.filterwarnings("ignore", r"Error parsing type annotation ForwardRef.*__init__\.")
         # Python 3.11 has array[int] in annotations only.
         warnings.filterwarnings("ignore", r".* type 'array\.array' is not subscriptable")
         known = {name: pdoc.doc.Module.from_name(name) for name in module_names()}
