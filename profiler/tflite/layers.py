@@ -1,6 +1,7 @@
 """Translate the operators that convolutional networks bring: layers, arithmetic, and maps.
 
-One function per operator, or kind of operator; what transformers bring is in `latlas.profiler.tflite.tensors`.
+One function per operator, or kind of operator; what transformers bring is in
+`latlas.profiler.tflite.tensors`.
 """
 
 from __future__ import annotations
