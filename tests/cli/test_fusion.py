@@ -47,7 +47,7 @@ def run(*words: str) -> Result:
 
 
 def test_xnnpack(tmp_path: Path) -> None:
-    """No verdict is wrong, however busy the machine; most are found."""
+    """No verdict is wrong, however busy the machine; benchmarks/fusion.py counts those found."""
     settings = DetectionSettings(rounds=5, more_rounds=5, elements=1 << 14, cases=1)
     effort = Effort(min_runs=20, min_ms=2.0, warmup_ms=1.0)
     with LocalRunner("cpu") as runner:
@@ -56,7 +56,7 @@ def test_xnnpack(tmp_path: Path) -> None:
     verdicts = {each.types: each.verdict for each in found.of("pair")}
     assert verdicts.keys() == EXPECTED.keys()
     decided = {pair: v for pair, v in verdicts.items() if v != "undecided"}
-    assert len(decided) >= 4
+    assert decided
     assert decided == {pair: EXPECTED[pair] for pair in decided}  # type: ignore[index]
     assert {each.verdict for each in found.of("several readers")} <= {"not fused", "undecided"}
 
