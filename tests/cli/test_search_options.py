@@ -150,7 +150,8 @@ def test_a_space_of_ones_own_is_searched_resumed_and_verified(
     assert study.settings["space"]["name"] == "own_accuracy:Relative"
     del sys.modules["own_accuracy"]
     assert invoke(search.main, *arguments, "--evaluations", 15)["tried"] == 15
-    assert len((plug_in / "log").read_text().splitlines()) == 15
+    # Beside one that fails, quick ones are asked for again, each by itself.
+    assert len(set((plug_in / "log").read_text().splitlines())) == 15
 
     del sys.modules["own_accuracy"]
     with pytest.raises(SearchError, match="--space own_accuracy:Relative"):
