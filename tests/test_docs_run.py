@@ -29,7 +29,7 @@ from latlas.search.recipe import load_recipe
 
 EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
-    (r"\bSERIAL\b|device:0A1B", "needs a phone: tests/phone runs these commands on one"),
+    (r"\bSERIAL\b|\bOTHER\b|device:0A1B", "needs a phone: tests/phone runs these commands on one"),
     (r"--workers|--ray-address|^ray ", "needs a cluster: tests/search/test_cluster.py"),
     (r"--fetch-runner", "downloads: tests/profiler/benchmark_model/test_download.py"),
     (r"…", "shown in part"),
@@ -51,10 +51,9 @@ SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"^latlas profile (?!.*--plan).*--space general", ("--networks", "4")),
     (r"^latlas bench ", ("--runs", "3", "--min-ms", "1")),
     (r"^latlas verify ", ("--most", "2")),
-    (
-        r"^latlas search (?!compare|export)",
-        ("--evaluations", "8", "--population", "4", "--resolution", "32"),
-    ),
+    (r"^latlas evaluate tables/any", ("--leave-out", "network")),
+    (r"^latlas search (?!compare|export)", ("--evaluations", "8", "--resolution", "32")),
+    (r"^latlas search (?!compare|export|.*--searcher (ppo|random))", ("--population", "4")),
     (r"^latlas search .*--accuracy supernet", ("--epochs", "1")),
     (r"^latlas search --searcher (?!.*--accuracy)", ("--accuracy", "my_module:accuracy")),
     (

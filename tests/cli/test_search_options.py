@@ -273,7 +273,7 @@ padding = 1
 """
 
 
-@pytest.mark.parametrize("options", [(), ("--folds", "2", "--repeats", "2")], ids=str)
+@pytest.mark.parametrize("options", [(), ("--folds", "2")], ids=str)
 def test_killed_in_the_middle_of_a_training(
     predictor: Path, plug_in: Path, options: tuple[str, ...]
 ) -> None:
@@ -284,7 +284,7 @@ def test_killed_in_the_middle_of_a_training(
         return [
             *(sys.executable, "-m", "latlas", "search", "--space", "own_small:Small"),
             *("--latency", str(predictor), "--accuracy", "train:recipe.toml", *options),
-            *("--searcher", "random", "--set-searcher", "batch=2", "--evaluations", "2"),
+            *("--searcher", "random", "--set-searcher", "batch=1", "--evaluations", "1"),
             *("--resolution", "32", "--classes", "10", "-o", study),
         ]
 
