@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,10 @@ SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"^latlas profile (?!.*--plan).*--space general", ("--networks", "4")),
     (r"^latlas bench ", ("--runs", "3", "--min-ms", "1")),
     (r"^latlas verify ", ("--most", "2")),
-    (r"^latlas evaluate tables/any", ("--leave-out", "network")),
+    (
+        r"^latlas evaluate tables/(any|myphone)",
+        (*("--leave-out", "family"), *("--family", "[0-4]$=half", "--family", "[5-9]$=rest")),
+    ),
     (r"^latlas search (?!compare|export)", ("--evaluations", "8", "--resolution", "32")),
     (r"^latlas search (?!compare|export|.*--searcher (ppo|random))", ("--population", "4")),
     (r"^latlas search .*--accuracy supernet", ("--epochs", "1")),
@@ -219,7 +222,7 @@ SNIPPETS = {page: [shown for shown in blocks(page) if shown.language == "python"
 
 @pytest.mark.parametrize("text", [t for t in reversed(COMMANDS) if not excuse(t)], ids=str)
 def test_command(text: str, prototypes: Prototypes, tmp_path: Path) -> None:
-    words = [word for word in COMMANDS[text].words if not re.match("[A-Z_]+=", word)]
+    words = list(dropwhile(re.compile("[A-Z_]+=").match, COMMANDS[text].words))
     more = [option for pattern, options in SHORT if re.search(pattern, text) for option in options]
     assert words[0] in ("latlas", "python"), how_to_excuse(COMMANDS[text], "no such program here")
     prototypes.put(read_by([*words, *more]), tmp_path)
