@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import dropwhile, pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from shown import PAGES, ROOT, Shown, blocks, shell_commands
@@ -238,9 +239,12 @@ def test_command(text: str, prototypes: Prototypes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if SNIPPETS[p]], ids=lambda path: path.name)
-def test_snippets(page: Path, prototypes: Prototypes, tmp_path: Path) -> None:
-    """Those of a page run one after the other, in one namespace, as a reader would run them."""
-    namespace: dict[str, object] = {"__name__": page.stem}
+def test_snippets(
+    page: Path, prototypes: Prototypes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a page run one after the other, in one module, as a reader would run them."""
+    module = ModuleType(f"snippets_of_{page.stem}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their own up
     for shown in SNIPPETS[page]:
         if excuse(shown.text):
             continue
@@ -249,7 +253,7 @@ def test_snippets(page: Path, prototypes: Prototypes, tmp_path: Path) -> None:
         where = f"{shown.page}, line {shown.line}"
         try:
             with inside(tmp_path):
-                exec(compile(shown.text, where, "exec"), namespace)
+                exec(compile(shown.text, where, "exec"), vars(module))
         except Exception as problem:
             raise AssertionError(how_to_excuse(shown, repr(problem))) from problem
 
