@@ -129,8 +129,6 @@ class Slots:
     def digest(self) -> str:
         """SHA-256 of all that is here: two spaces of one digest have the same networks."""
         parts: list[object] = [self.skeleton, self.channels, self.classes]
-        if self.skeleton.features_bias:
-            parts.append("features have a bias")
         for slot in self.chain:
             parts += [slot.genes, slot.radix, slot.table.tolist(), slot.banks]
         return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -8,7 +8,7 @@ smaller one takes the middle of its kernels and the first of its channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from latlas.profiler.errors import SearchError
@@ -136,7 +136,7 @@ class Skeleton:
     last: int
     last_act: str
     features: int = 0
-    features_bias: bool = field(default=False, repr=False)  # repr is what digests are made of
+    features_bias: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no supernet can hold."""
