@@ -83,7 +83,7 @@ class Plan:
         drawn: random architectures whose least accuracy is the reference.
     """
 
-    evaluations: int = 400
+    evaluations: int = 300
     seeds: int = 3
     folds: int = 3
     report: tuple[int, int] = (2, 2)
