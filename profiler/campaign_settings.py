@@ -54,7 +54,7 @@ class CampaignSettings:
     reference_effort: Effort = REFERENCE_EFFORT
     learn_runs: int = 7
     first_pause_s: float = 0.1
-    max_pause_s: float = 30.0
+    max_pause_s: float = 5.0
     patience_s: float = 120.0
     max_s: float = math.inf
     steady_checks: int = 5
