@@ -36,8 +36,8 @@ from latlas.profiler.warmup import (
 
 _REFERENCE_JOB = re.compile(rf"{REFERENCE}-([0-9]{{1,12}})")
 LONGER, SHORTEST = 1.25, 1 / 16
-"""After a good batch the next is so many times as long, after a void one half as long, within these
-shares of what the settings say: on a machine that changes often, less is lost."""
+"""After a good batch the next is so many times as long, after a void one half as long, but no
+shorter than this share of what the settings say: on a device that changes often, less is lost."""
 
 _NAP_S = 1.0  # after so many seconds of rest is looked whether the session is to end
 
@@ -146,7 +146,7 @@ class Session:
         numbers = (_REFERENCE_JOB.fullmatch(name) for name in table.attempts)
         self.references = max((int(number[1]) for number in numbers if number), default=0)
         self.reference_s = 0.0
-        self.length = 1.0  # of batches, as a share of what the settings say
+        self.length = settings.first_batch  # of batches, as a share of what the settings say
         self.warmup_ms = settings.warmup_ms  # None: what each job says
         self.warmup_checked_s = clock()
         self.ends = math.inf
