@@ -8,7 +8,10 @@ its level, what a batch measured is accepted. When it departs:
 - Where it settles at another level that is not throttled (a restarted process differs by a few
   percent), that becomes the level; every measurement carries the level that it was taken at.
 - Where it stays slow for `CampaignSettings.patience_s`, the campaign goes on, and what is measured
-  until the device is fast again is accepted as ``throttled``.
+  until the device is fast again is accepted as ``throttled``. So is what was measured before the
+  device turned out to be faster.
+- When all else is done, what is ``throttled`` is measured again as long as the device is well, and
+  replaced. The same campaign, run again, does so too.
 
 A job whose own samples are noisy is tried again, and so is one whose process died; after
 `CampaignSettings.max_attempts` the best attempt is accepted as ``noisy``. Every job ends with
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +57,7 @@ class CampaignReport:
         failed: jobs accepted as ``failed`` or ``not_delegated``.
         noisy: jobs accepted as ``noisy``.
         throttled: jobs accepted as ``throttled``.
+        again: throttled measurements that were replaced by better ones.
         voided: measurements that did not count.
         left: jobs without an accepted measurement, after an interruption.
         interrupted: whether Ctrl-C ended it.
@@ -68,6 +73,7 @@ class CampaignReport:
     failed: int
     noisy: int
     throttled: int
+    again: int
     voided: int
     left: int
     interrupted: bool
@@ -86,7 +92,7 @@ class CampaignReport:
     def and_then(self, later: CampaignReport) -> CampaignReport:
         """Return what this session and a later one, of further jobs, did together."""
         summed = (
-            *("measured", "failed", "noisy", "throttled", "voided"),
+            *("measured", "failed", "noisy", "throttled", "again", "voided"),
             *("wall_s", "timed_s", "warmup_s", "init_s", "paused_s"),
         )
         both = {name: getattr(self, name) + getattr(later, name) for name in summed}
@@ -162,7 +168,9 @@ class Campaign:
             self.table_folder, target, fusion_rules=rules, environment=environment
         ) as table:
             jobs = self._missing(table)
-            progress = self.progress(len(self.jobs) - len(jobs), len(self.jobs))
+            missing = {job.id for job in jobs}
+            measured = [job for job in self.jobs if job.id not in missing]
+            progress = self.progress(len(measured), len(self.jobs))
             session = Session(
                 table,
                 self.runner,
@@ -176,18 +184,20 @@ class Campaign:
             )
             interrupted = False
             try:
-                session.run(jobs)
+                session.run(jobs, measured)
             except KeyboardInterrupt:
                 interrupted = True
             finally:
                 progress.close()
+            verdicts = Counter(table.accepted[name].verdict for name in missing & {*table.accepted})
         tally = session.tally
         return CampaignReport(
             measured=tally.measured,
-            skipped=len(self.jobs) - len(jobs),
+            skipped=len(measured),
             failed=tally.failed,
-            noisy=tally.noisy,
-            throttled=tally.throttled,
+            noisy=verdicts["noisy"],
+            throttled=verdicts["throttled"],
+            again=tally.again,
             voided=tally.voided,
             left=len(jobs) - tally.measured - tally.failed,
             interrupted=interrupted,

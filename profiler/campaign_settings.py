@@ -23,6 +23,8 @@ class CampaignSettings:
             measured at most so often.
         check_every_jobs: the reference is measured after so many jobs at the latest.
         check_every_s: … and after so many seconds, or five times what a check takes.
+        first_batch: the first batch has this share of that length: nobody knows yet how steady the
+            device is.
         batch_bytes: … and after models of so many bytes, since a batch may wait in memory.
         reference_effort: how long the reference is run.
         learn_runs: reference measurements at the start, which set the gates for noise.
@@ -50,11 +52,12 @@ class CampaignSettings:
     max_attempts: int = 3
     check_every_jobs: int = 40
     check_every_s: float = 2.0
+    first_batch: float = 0.25
     batch_bytes: int = 1 << 26
     reference_effort: Effort = REFERENCE_EFFORT
     learn_runs: int = 7
     first_pause_s: float = 0.1
-    max_pause_s: float = 30.0
+    max_pause_s: float = 5.0
     patience_s: float = 120.0
     max_s: float = math.inf
     steady_checks: int = 5

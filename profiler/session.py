@@ -9,7 +9,7 @@ import math
 import random
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Protocol
@@ -35,6 +35,10 @@ from latlas.profiler.warmup import (
 )
 
 _REFERENCE_JOB = re.compile(rf"{REFERENCE}-([0-9]{{1,12}})")
+LONGER, SHORTEST = 1.25, 1 / 16
+"""After a good batch the next is so many times as long, after a void one half as long, but no
+shorter than this share of what the settings say: on a device that changes often, less is lost."""
+
 _NAP_S = 1.0  # after so many seconds of rest is looked whether the session is to end
 
 
@@ -56,16 +60,18 @@ class Progress(Protocol):
 
 @dataclass(eq=False)
 class _Pending:
-    """A job that is not accepted yet."""
+    """A job that is not accepted yet, or whose accepted figure is of a slow device."""
 
     job: CampaignJob
     text: str
+    slow: Measurement | None = None  # what is there, until there is a better one
     tries: list[Measurement] = field(default_factory=list)  # noisy ones, between good checks
     losses: int = 0  # attempts that gave nothing: drift, crash
 
-    def best(self) -> Measurement:
+    def best(self) -> Measurement | None:
         """Return the noisy attempt that spread least."""
-        return min(self.tries, key=lambda m: m.summary.robust_cv if m.summary else float("inf"))
+        spreads = [m.summary.robust_cv if m.summary else math.inf for m in self.tries]
+        return self.tries[spreads.index(min(spreads))] if spreads else None
 
 
 @dataclass
@@ -74,8 +80,7 @@ class Tally:
 
     measured: int = 0
     failed: int = 0
-    noisy: int = 0
-    throttled: int = 0
+    again: int = 0
     voided: int = 0
     timed_us: float = 0.0
     warmup_ms: float = 0.0
@@ -141,31 +146,83 @@ class Session:
         numbers = (_REFERENCE_JOB.fullmatch(name) for name in table.attempts)
         self.references = max((int(number[1]) for number in numbers if number), default=0)
         self.reference_s = 0.0
+        self.length = settings.first_batch  # of batches, as a share of what the settings say
         self.warmup_ms = settings.warmup_ms  # None: what each job says
         self.warmup_checked_s = clock()
         self.ends = math.inf
         self.drifted_s = 0.0  # rests because of the reference, which `patience_s` bounds
         self.impatient = False
+        self.returns = False  # whether a device that was given up has been well again
         self.queue: deque[_Pending] = deque()
+        self.unsettled: set[str] = set()  # jobs during which the device always drifted
         self.rng = random.Random(settings.seed + 1)
 
-    def run(self, jobs: Sequence[CampaignJob]) -> None:
-        """Measure jobs until each has an accepted measurement, or the session's time is over."""
-        if not jobs:
+    def run(self, jobs: Sequence[CampaignJob], measured: Sequence[CampaignJob] = ()) -> None:
+        """Measure jobs until each has an accepted measurement, or the session's time is over.
+
+        Args:
+            jobs: without an accepted measurement.
+            measured: with one; again where it is of a slow device.
+        """
+        if not jobs and not any(self.is_slow(job) for job in measured):
             return
-        self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
         self.reference_model = self.write(self.reference)
         self.rest()
         self.find_warmup()
         self.learn()
         self.ends = self.clock() + self.settings.max_s
-        while self.queue and self.clock() < self.ends:
+        self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
+        self.batches()
+        everything = [*measured, *jobs]
+        self.measure_again(everything)
+        self.judge_again(everything)
+
+    def batches(self, *, patient: bool = False) -> None:
+        """Measure what is in the queue, while there is time; if `patient`, while the device is well
+        or may yet be so."""
+        while self.queue and self.clock() < self.ends and not (patient and self.impatient):
             self.rest()
             if self.clock() >= self.ends:
                 break
             if self.clock() - self.warmup_checked_s > self.settings.check_warmup_s:
                 self.find_warmup()
             self.batch()
+
+    # Second looks
+
+    def is_slow(self, job: CampaignJob) -> bool:
+        """Tell whether a job's accepted figure is of a slower device than there is by now."""
+        known = self.table.accepted.get(job.id)
+        if known is None or known.summary is None:
+            return False
+        return known.verdict == "throttled" or self.monitor.is_throttled(known.reference_us)
+
+    def measure_again(self, jobs: Sequence[CampaignJob]) -> None:
+        """Measure again what was measured on a slow or unsteady device, as long as it is well.
+
+        That it was slow may only have become known when it got faster. It is waited for as long
+        as at first, unless it has never been well again since it was given up. A figure that is
+        there is replaced by one that was measured between good checks, or stays.
+        """
+        some = [job for job in jobs if job.id in self.unsettled or self.is_slow(job)]
+        if not some or (self.impatient and not self.returns):
+            return
+        self.drifted_s, self.impatient = 0.0, False
+        known = self.table.accepted
+        self.queue.extend(_Pending(job, job.graph.to_text(), known[job.id]) for job in some)
+        if self.monitor.throttled:
+            self.recover()
+        self.batches(patient=True)
+        self.queue.clear()
+
+    def judge_again(self, jobs: Sequence[CampaignJob]) -> None:
+        """Call throttled what was taken for stable before the device was known to be faster."""
+        slow = [self.table.accepted[job.id] for job in jobs if self.is_slow(job)]
+        self.table.accept(
+            self.throttled(known, known.reference_us)
+            for known in slow
+            if known.verdict != "throttled"
+        )
 
     def check_stop(self) -> None:
         if self.stop.is_set():
@@ -292,11 +349,11 @@ class Session:
         settings, monitor, clock = self.settings, self.monitor, self.clock
         patience_s = max(settings.patience_s - self.drifted_s, 0.0)
         deadline = clock() + (0.0 if self.impatient else patience_s)
-        pause = settings.first_pause_s
+        pause, faster = settings.first_pause_s, False
         checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
         while True:
             self.show(f"waiting, reference {monitor.drift(monitor.last_us):+.0%}", refresh=True)
-            if not self.impatient:
+            if not (self.impatient or faster):
                 resting = clock()
                 self.sleep(max(min(pause, deadline - resting), 0.0))
                 self.drifted_s += clock() - resting
@@ -309,6 +366,7 @@ class Session:
                 return
             self.void([check], "the device was not back at its level")
             checks.append(median_us)
+            faster = monitor.drift(median_us) < 0  # it needs no rest
             if monitor.is_throttled(median_us):
                 pause = min(pause * 2, settings.max_pause_s)
             if len(checks) < (checks.maxlen or 1):
@@ -317,9 +375,13 @@ class Session:
             slow = monitor.is_throttled(sorted(checks)[len(checks) // 2])
             if late or (steady and not slow):
                 # Whoever has waited in vain does not wait again before the device was well.
-                self.impatient = slow or not steady
+                self.give_up(slow or not steady)
                 monitor.adopt(tuple(checks))
                 return
+
+    def give_up(self, impatient: bool) -> None:
+        self.returns = self.returns or (self.impatient and not impatient)
+        self.impatient = impatient
 
     # Batches
 
@@ -350,8 +412,8 @@ class Session:
         """Yield jobs, each written only when it is asked for, and the reference last."""
         settings, size = self.settings, 0
         # Where a model takes seconds to initialise, as on a GPU, checks must not double the time.
-        ends = self.clock() + max(settings.check_every_s, 5 * self.reference_s)
-        while self.queue and len(batch) < settings.check_every_jobs:
+        ends = self.clock() + max(self.length * settings.check_every_s, 5 * self.reference_s)
+        while self.queue and len(batch) < self.length * settings.check_every_jobs:
             if batch and (size > settings.batch_bytes or self.clock() >= ends):
                 break
             pending = self.queue.popleft()
@@ -423,7 +485,8 @@ class Session:
             if choice is None:
                 pending.losses += measurement not in pending.tries
                 void += [m for m in attempts.values() if m not in pending.tries]
-                self.queue.insert(self.rng.randint(0, len(self.queue)), pending)
+                if pending.slow is None or not self.exhausted(pending, 0):
+                    self.queue.insert(self.rng.randint(0, len(self.queue)), pending)
             else:
                 accepted.append(choice)
                 void += [m for m in attempts.values() if m.attempt != choice.attempt]
@@ -434,10 +497,11 @@ class Session:
             void.append(check)
         self.table.accept((*accepted, *references))
         self.void(void, "another attempt was accepted" if good else why)
-        self.count(accepted)
+        self.count(accepted, batch)
+        self.length = min(self.length * LONGER, 1.0) if good else max(self.length / 2, SHORTEST)
         if summary is not None and good:
             monitor.add(summary)
-            self.impatient = self.impatient and monitor.throttled
+            self.give_up(self.impatient and monitor.throttled)
             self.show(f"drift {monitor.drift(summary.median_us):+.1%}")
         elif self.queue:
             self.recover()
@@ -445,7 +509,9 @@ class Session:
     def choose(self, pending: _Pending, measurement: Measurement) -> Measurement | None:
         """Return what to accept for a job that ran between two good checks, or None."""
         if self.monitor.throttled:
-            return self.throttled(measurement)
+            if pending.slow is None:
+                return self.throttled(measurement)
+            return pending.best() if self.exhausted(pending, 1) else None
         if measurement.verdict == "stable":
             return measurement
         pending.tries.append(measurement)
@@ -457,8 +523,9 @@ class Session:
         """Return what to accept for a job during which the device drifted, or None."""
         if not self.exhausted(pending, 1):
             return None
-        if pending.tries:
+        if pending.tries or pending.slow is not None:
             return pending.best()
+        self.unsettled.add(measurement.id)
         return measurement.judged("throttled" if slow else "noisy", f"{why} in every attempt")
 
     def choose_failed(
@@ -471,14 +538,14 @@ class Session:
         lost = result.kind in ("crashed", "timeout")
         if lost and not pending.losses and not self.exhausted(pending, 1):
             return None
-        return pending.best() if pending.tries else measurement
+        return pending.best() or (measurement if pending.slow is None else None)
 
     def exhausted(self, pending: _Pending, lost_now: int) -> bool:
         used = len(pending.tries) + pending.losses + lost_now
         return used >= self.settings.max_attempts
 
-    def throttled(self, measurement: Measurement) -> Measurement:
-        slower = self.monitor.level_us / self.monitor.best_us - 1
+    def throttled(self, measurement: Measurement, level_us: float | None = None) -> Measurement:
+        slower = (level_us or self.monitor.level_us) / self.monitor.best_us - 1
         reason = f"the device had slowed down: its reference kernel took {slower:.0%} longer"
         return measurement.judged(
             "throttled", "; ".join(filter(None, (reason, measurement.reason)))
@@ -489,15 +556,13 @@ class Session:
             self.table.void([(m.id, m.attempt) for m in measurements], reason)
             self.tally.voided += len(measurements)
 
-    def count(self, accepted: Sequence[Measurement]) -> None:
-        tally = self.tally
-        for measurement in accepted:
-            tally.failed += measurement.summary is None
-            tally.measured += measurement.summary is not None
-            tally.noisy += measurement.verdict == "noisy"
-            tally.throttled += measurement.verdict == "throttled"
-        if accepted:
-            self.progress.update(len(accepted))
+    def count(self, accepted: Sequence[Measurement], batch: Mapping[str, _Pending]) -> None:
+        new = [m for m in accepted if batch[m.id].slow is None]
+        self.tally.again += len(accepted) - len(new)
+        self.tally.failed += sum(m.summary is None for m in new)
+        self.tally.measured += sum(m.summary is not None for m in new)
+        if new:
+            self.progress.update(len(new))
 
     def show(self, text: str, *, refresh: bool = False) -> None:
         state = ", throttled" if self.monitor.throttled else ""

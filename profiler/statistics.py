@@ -193,8 +193,9 @@ class NoiseGate:
         """Derive the gate from repeated measurements of the reference kernel.
 
         A job may spread `factor` times as much as the reference typically does within one
-        measurement, and the reference may drift `factor` times as much as its medians spread
-        over measurements, but neither gate falls below its floor: few repeats can agree by chance.
+        measurement, and the reference may drift `factor` times as much as its medians differ from
+        one measurement to the next, but neither gate falls below its floor: few repeats can agree
+        by chance. A device that changes its speed in between does not widen the gate.
 
         Raises:
             ValueError: there are no measurements.
@@ -202,10 +203,12 @@ class NoiseGate:
         if not references:
             raise ValueError("a noise gate is learned from at least one reference measurement")
         within = float(np.median([summary.robust_cv for summary in references]))
-        between = robust_cv([summary.median_us for summary in references])
+        medians = np.array([summary.median_us for summary in references])
+        steps = np.abs(np.diff(medians)) if len(medians) > 1 else np.zeros(1)
+        between = MAD_TO_SIGMA / np.sqrt(2) * float(np.median(steps) / np.median(medians))
         return NoiseGate(
             spread=max(spread_floor, factor * within),
-            drift=max(drift_floor, factor * between),
+            drift=max(drift_floor, float(factor * between)),
             cpu_share=cpu_share,
         )
 

@@ -2,7 +2,8 @@
 
 The first line of ``journal.jsonl`` is the header (format, target, fusion rules, environment). A
 measurement is written as provisional; a later line accepts it, or voids it with a reason. What a
-table holds are the accepted ones, exactly one for each job.
+table holds are the accepted ones, exactly one for each job: an accepted line may name the attempt
+that it replaces.
 """
 
 from __future__ import annotations
@@ -131,21 +132,26 @@ class _Contents:
                 self.open[measurement.id, measurement.attempt] = measurement
             case "accepted" | "void" as kind:
                 key = get.text("id"), get.integer("attempt", 1, 1 << 53)
-                if key not in self.open:
+                before = self.accepted.get(key[0])
+                revises = kind == "accepted" and before is not None and before.attempt == key[1]
+                if key not in self.open and not revises:
                     raise TableError(f"{kind}: attempt {key[1]} of {key[0]!r:.80} is not open")
                 if kind == "void":
                     get.text("reason")
                     self.voided += 1
                     del self.open[key]
-                elif key[0] in self.accepted:
-                    raise TableError(f"{key[0]!r:.80} is accepted twice")
-                else:
-                    measurement = self.open.pop(key)
-                    if "verdict" in record:
-                        revised = {name: record.get(name) for name in ("verdict", "reason")}
-                        data = {**measurement.to_json(), **revised}
-                        measurement = Measurement.from_json(data)
-                    self.accepted[key[0]] = measurement
+                    return
+                if before is not None:
+                    if "instead_of" not in record:
+                        raise TableError(f"{key[0]!r:.80} is accepted twice")
+                    if get.integer("instead_of", 1, 1 << 53) != before.attempt:
+                        raise get.fail("instead_of", f"{before.attempt}, the accepted attempt")
+                    self.voided += not revises
+                measurement = before if before is not None and revises else self.open.pop(key)
+                if "verdict" in record:
+                    revised = {name: record.get(name) for name in ("verdict", "reason")}
+                    measurement = Measurement.from_json({**measurement.to_json(), **revised})
+                self.accepted[key[0]] = measurement
             case "warmup":
                 self.warmups.append(Warmup.from_json(record))
             case _:
@@ -316,13 +322,11 @@ class TableWriter:
 
         Raises:
             TableError: it cannot be written; nothing of it was.
-            ValueError: the attempt is not `next_attempt`, or the job is accepted already.
+            ValueError: the attempt is not `next_attempt`.
         """
         key = measurement.id, measurement.attempt
         if measurement.attempt != self.next_attempt(measurement.id):
             raise ValueError(f"{measurement.id!r}: attempt {measurement.attempt} is out of turn")
-        if measurement.id in self.accepted:
-            raise ValueError(f"{measurement.id!r} is accepted already")
         record = {"type": "measurement", **measurement.to_json(), "status": "provisional"}
         self._journal.append([record])
         self.attempts[measurement.id] = measurement.attempt
@@ -338,25 +342,33 @@ class TableWriter:
         self.warmups.append(warmup)
 
     def accept(self, measurements: Iterable[Measurement]) -> None:
-        """Accept provisional measurements, under the verdicts that they now have, on the disk.
+        """Accept measurements, under the verdicts that they now have, on the disk.
+
+        Each is provisional, or the accepted one of its job, which gets another verdict. A job's
+        accepted measurement is replaced.
 
         Raises:
             TableError: it cannot be written; none was accepted.
-            ValueError: one is not open, or its job is accepted already.
+            ValueError: one is neither open nor accepted.
         """
         chosen = {measurement.id: measurement for measurement in measurements}
         lines = []
         for measurement in chosen.values():
-            written = self._open.get((measurement.id, measurement.attempt))
-            if written is None or measurement.id in self.accepted:
+            key, before = (measurement.id, measurement.attempt), self.accepted.get(measurement.id)
+            line: dict[str, Any] = {"type": "accepted", "id": key[0], "attempt": key[1]}
+            written = self._open.get(key)
+            if before is not None:
+                line["instead_of"] = before.attempt
+                if before.attempt == measurement.attempt:
+                    written = before
+            if written is None:
                 raise ValueError(f"{measurement.id!r} has no open attempt {measurement.attempt}")
-            line = {"type": "accepted", "id": measurement.id, "attempt": measurement.attempt}
             if (written.verdict, written.reason) != (measurement.verdict, measurement.reason):
                 line |= {"verdict": measurement.verdict, "reason": measurement.reason}
             lines.append(line)
         self._journal.append(lines, sync=True)
         for measurement in chosen.values():
-            del self._open[measurement.id, measurement.attempt]
+            self._open.pop((measurement.id, measurement.attempt), None)
             self.accepted[measurement.id] = _without_samples(measurement)
 
     def void(self, keys: Iterable[tuple[str, int]], reason: str) -> None:

@@ -408,10 +408,12 @@ def report_text(
         f"{folder}: {report.measured} measured, {report.skipped} there already, "
         f"{report.failed} failed, in {report.wall_s:.1f} s"
     ]
+    if report.again:
+        lines.append(f"{report.again} of a slow device, measured again when it was well")
     if report.noisy or report.throttled:
         lines.append(
-            f"of these, {report.noisy} stayed noisy and {report.throttled} throttled: for better "
-            "figures close other programs, or let the device cool, and profile into a new table"
+            f"of these, {report.noisy} stayed noisy and {report.throttled} throttled: close other "
+            "programs, or let the device cool; the same command measures what is throttled again"
         )
     if report.left:
         lines.append(f"{report.left} left: {left}")

@@ -100,11 +100,14 @@ def test_the_gate_follows_the_noise_of_the_target() -> None:
     quiet = [summarise([100.0, 100.1, 99.9]) for _ in range(5)]
     assert NoiseGate.learn(quiet) == NoiseGate(0.03, 0.03)
     assert NoiseGate.learn(quiet, spread_floor=0.001).spread < 0.01
-    medians = (90.0, 95.0, 100.0, 105.0, 110.0)
+    medians = (95.0, 105.0, 95.0, 105.0, 100.0)
     loud = [summarise([middle * f for f in (0.9, 1.0, 1.1)]) for middle in medians]
     gate = NoiseGate.learn(loud)
     assert gate.spread == pytest.approx(3 * 1.4826 * 0.1)
-    assert gate.drift == pytest.approx(3 * 1.4826 * 0.05)
+    assert gate.drift == pytest.approx(3 * 1.4826 / math.sqrt(2) * 0.10)
+    switches = [summarise([middle] * 3) for middle in (150.0, 151, 150, 100, 101, 100, 150, 151)]
+    assert NoiseGate.learn(switches).drift == 0.03
+    assert NoiseGate.learn(switches[:1]).drift == 0.03
     with pytest.raises(ValueError, match="at least one"):
         NoiseGate.learn([])
 

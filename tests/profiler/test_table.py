@@ -189,12 +189,42 @@ def test_a_writer_refuses_what_the_journal_could_not_hold(tmp_path: Path) -> Non
         with pytest.raises(ValueError, match="out of turn"):
             table.append_provisional(make("k0"))
         table.accept([make("k0")])
-        with pytest.raises(ValueError, match="accepted already"):
-            table.append_provisional(make("k0", 2))
+        with pytest.raises(ValueError, match="no open attempt 2"):
+            table.accept([make("k0", 2)])
         with pytest.raises(ValueError, match="no open attempt"):
             table.accept([make("k9")])
         with pytest.raises(ValueError, match="no open attempt"):
             table.void([("k0", 1)], "again")
+
+
+def test_an_accepted_measurement_is_replaced_and_judged_again(tmp_path: Path) -> None:
+    path = write(tmp_path, make("k0").judged("throttled", "slow"), make("k1"))
+    with TableWriter(tmp_path, TARGET) as table:
+        table.append_provisional(make("k0", 2))
+        table.accept([make("k0", 2), make("k1").judged("throttled", "slow in hindsight")])
+        accepted = {name: (m.attempt, m.verdict) for name, m in table.accepted.items()}
+    assert accepted == {"k0": (2, "stable"), "k1": (1, "throttled")}
+    read = Table.open(tmp_path)
+    assert {m.id: (m.attempt, m.verdict) for m in read.measurements} == accepted
+    assert (read.measurements[1].reason, read.void_count) == ("slow in hindsight", 1)
+    assert read.measurements[1].samples_us == make("k1").samples_us
+    # Interrupted between two lines, the table holds one of the two.
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    verdicts = [m.verdict for m in Table.open(tmp_path).measurements]
+    assert verdicts == ["throttled", "stable"]
+
+
+@pytest.mark.parametrize("instead_of", [None, 2, 0, True, "1", [1]])
+def test_what_replaces_an_accepted_measurement_says_so(tmp_path: Path, instead_of: Any) -> None:
+    path = write(tmp_path, make("k0"))
+    line = {"type": "accepted", "id": "k0", "attempt": 1, "instead_of": instead_of}
+    if instead_of is None:
+        del line["instead_of"]
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    with pytest.raises(TableError, match=r"line 4: .*(accepted twice|instead_of)"):
+        Table.open(tmp_path)
 
 
 def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
