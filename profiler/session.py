@@ -10,7 +10,7 @@ import random
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, 
 from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
+from latlas.profiler.pending import Pending
 from latlas.profiler.plan import NETWORK
 from latlas.profiler.reference import ReferenceMonitor
 from latlas.profiler.runner import Effort, Job, Result, Runner
@@ -56,22 +57,6 @@ class Progress(Protocol):
     def close(self) -> object:
         """End the display."""
         ...
-
-
-@dataclass(eq=False)
-class _Pending:
-    """A job that is not accepted yet, or whose accepted figure is of a slow device."""
-
-    job: CampaignJob
-    text: str
-    slow: Measurement | None = None  # what is there, until there is a better one
-    tries: list[Measurement] = field(default_factory=list)  # noisy ones, between good checks
-    losses: int = 0  # attempts that gave nothing: drift, crash
-
-    def best(self) -> Measurement | None:
-        """Return the noisy attempt that spread least."""
-        spreads = [m.summary.robust_cv if m.summary else math.inf for m in self.tries]
-        return self.tries[spreads.index(min(spreads))] if spreads else None
 
 
 @dataclass
@@ -153,7 +138,7 @@ class Session:
         self.drifted_s = 0.0  # rests because of the reference, which `patience_s` bounds
         self.impatient = False
         self.returns = False  # whether a device that was given up has been well again
-        self.queue: deque[_Pending] = deque()
+        self.queue: deque[Pending] = deque()
         self.unsettled: set[str] = set()  # jobs during which the device always drifted
         self.rng = random.Random(settings.seed + 1)
 
@@ -171,7 +156,7 @@ class Session:
         self.find_warmup()
         self.learn()
         self.ends = self.clock() + self.settings.max_s
-        self.queue.extend(_Pending(job, job.graph.to_text()) for job in jobs)
+        self.queue.extend(Pending(job, self.settings.max_attempts) for job in jobs)
         self.batches()
         everything = [*measured, *jobs]
         self.measure_again(everything)
@@ -209,7 +194,8 @@ class Session:
             return
         self.drifted_s, self.impatient = 0.0, False
         known = self.table.accepted
-        self.queue.extend(_Pending(job, job.graph.to_text(), known[job.id]) for job in some)
+        most = self.settings.max_attempts
+        self.queue.extend(Pending(job, most, known[job.id]) for job in some)
         if self.monitor.throttled:
             self.recover()
         self.batches(patient=True)
@@ -387,7 +373,7 @@ class Session:
 
     def batch(self) -> None:
         """Run jobs up to the next check of the reference, and decide about them."""
-        batch: dict[str, _Pending] = {}
+        batch: dict[str, Pending] = {}
         unwritable: list[Result] = []
         found: list[tuple[Measurement, Result]] = []
         check: Measurement | None = None
@@ -408,7 +394,7 @@ class Session:
             found.append((self.note_job(result, batch[result.job_id]), result))
         self.decide(found, batch, check)
 
-    def feed(self, batch: dict[str, _Pending], unwritable: list[Result]) -> Iterator[Job]:
+    def feed(self, batch: dict[str, Pending], unwritable: list[Result]) -> Iterator[Job]:
         """Yield jobs, each written only when it is asked for, and the reference last."""
         settings, size = self.settings, 0
         # Where a model takes seconds to initialise, as on a GPU, checks must not double the time.
@@ -430,7 +416,7 @@ class Session:
             yield Job(job.id, model, effort, job.profile, memory=network)
         yield self.reference_job()
 
-    def note_job(self, result: Result, pending: _Pending) -> Measurement:
+    def note_job(self, result: Result, pending: Pending) -> Measurement:
         return self.note(result, pending.job.unit, pending.job.name, pending.text)
 
     def note(self, result: Result, unit: str, name: str, text: str) -> Measurement:
@@ -459,7 +445,7 @@ class Session:
     def decide(
         self,
         found: list[tuple[Measurement, Result]],
-        batch: dict[str, _Pending],
+        batch: dict[str, Pending],
         check: Measurement | None,
     ) -> None:
         """Accept or void what a batch measured, in the light of the reference after it."""
@@ -476,19 +462,23 @@ class Session:
         for measurement, result in found:
             pending = batch[measurement.id]
             if measurement.summary is None:
-                choice = self.choose_failed(pending, measurement, result)
+                choice = pending.failed(measurement, result.kind in ("crashed", "timeout"))
+            elif good and monitor.throttled:
+                choice = pending.slowed(self.throttled(measurement))
             elif good:
-                choice = self.choose(pending, measurement)
+                choice = pending.well(measurement)
             else:
-                choice = self.choose_drifted(pending, measurement, why, slow)
+                choice = pending.drifted(measurement, "throttled" if slow else "noisy", why)
             attempts = {m.attempt: m for m in (*pending.tries, measurement)}
             if choice is None:
                 pending.losses += measurement not in pending.tries
                 void += [m for m in attempts.values() if m not in pending.tries]
-                if pending.slow is None or not self.exhausted(pending, 0):
+                if pending.slow is None or not pending.exhausted():
                     self.queue.insert(self.rng.randint(0, len(self.queue)), pending)
             else:
                 accepted.append(choice)
+                if not good and choice.summary is not None and choice not in pending.tries:
+                    self.unsettled.add(choice.id)
                 void += [m for m in attempts.values() if m.attempt != choice.attempt]
         references = []
         if check is not None and summary is not None and good:
@@ -506,44 +496,6 @@ class Session:
         elif self.queue:
             self.recover()
 
-    def choose(self, pending: _Pending, measurement: Measurement) -> Measurement | None:
-        """Return what to accept for a job that ran between two good checks, or None."""
-        if self.monitor.throttled:
-            if pending.slow is None:
-                return self.throttled(measurement)
-            return pending.best() if self.exhausted(pending, 1) else None
-        if measurement.verdict == "stable":
-            return measurement
-        pending.tries.append(measurement)
-        return pending.best() if self.exhausted(pending, 0) else None
-
-    def choose_drifted(
-        self, pending: _Pending, measurement: Measurement, why: str, slow: bool
-    ) -> Measurement | None:
-        """Return what to accept for a job during which the device drifted, or None."""
-        if not self.exhausted(pending, 1):
-            return None
-        if pending.tries or pending.slow is not None:
-            return pending.best()
-        self.unsettled.add(measurement.id)
-        return measurement.judged("throttled" if slow else "noisy", f"{why} in every attempt")
-
-    def choose_failed(
-        self, pending: _Pending, measurement: Measurement, result: Result
-    ) -> Measurement | None:
-        """Return what to accept for a job without a figure, or None.
-
-        A process may die by accident: once is forgiven. Other failures would come back.
-        """
-        lost = result.kind in ("crashed", "timeout")
-        if lost and not pending.losses and not self.exhausted(pending, 1):
-            return None
-        return pending.best() or (measurement if pending.slow is None else None)
-
-    def exhausted(self, pending: _Pending, lost_now: int) -> bool:
-        used = len(pending.tries) + pending.losses + lost_now
-        return used >= self.settings.max_attempts
-
     def throttled(self, measurement: Measurement, level_us: float | None = None) -> Measurement:
         slower = (level_us or self.monitor.level_us) / self.monitor.best_us - 1
         reason = f"the device had slowed down: its reference kernel took {slower:.0%} longer"
@@ -556,7 +508,7 @@ class Session:
             self.table.void([(m.id, m.attempt) for m in measurements], reason)
             self.tally.voided += len(measurements)
 
-    def count(self, accepted: Sequence[Measurement], batch: Mapping[str, _Pending]) -> None:
+    def count(self, accepted: Sequence[Measurement], batch: Mapping[str, Pending]) -> None:
         new = [m for m in accepted if batch[m.id].slow is None]
         self.tally.again += len(accepted) - len(new)
         self.tally.failed += sum(m.summary is None for m in new)
