@@ -83,9 +83,7 @@ def main() -> None:
     source = Table.open(arguments.table)
     target = source.target
     level_us = statistics.median(
-        summary.median_us
-        for summary in (reference.summary for reference in source.references)
-        if summary is not None
+        one.reference_us for one in source.measurements if one.verdict == "stable"
     )
     predictor = fit(observe(source))
 
