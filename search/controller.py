@@ -10,7 +10,7 @@ compiled by XLA. It runs on the CPU: it is small, and does there the same thing 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,7 +144,7 @@ def _cell(gates: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.sigmoid(o) * tf.tanh(state), state
 
 
-@tf.function(jit_compile=True, autograph=True)  # type: ignore[untyped-decorator, unused-ignore]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator, unused-ignore]
 def _sample(weights: Weights, mask: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     batch, decisions = uniform.shape
     units, widest = weights.start.shape[0], mask.shape[1]
@@ -154,7 +154,15 @@ def _sample(weights: Weights, mask: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.T
     log_probability = tf.zeros((batch,))
     found = tf.TensorArray(tf.int32, decisions, element_shape=(batch,))
     numbers = tf.transpose(uniform)
-    for t in tf.range(decisions):
+
+    def decide(
+        t: tf.Tensor,
+        x: tf.Tensor,
+        h: tf.Tensor,
+        state: tf.Tensor,
+        log_probability: tf.Tensor,
+        found: tf.TensorArray,
+    ) -> tuple[Any, ...]:
         gates = x @ weights.input_kernel + h @ weights.recurrent_kernel + weights.bias
         h, state = _cell(gates, state)
         logits = h @ weights.softmax_kernel[t] + weights.softmax_bias[t] + mask[t]
@@ -164,8 +172,21 @@ def _sample(weights: Weights, mask: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.T
         one_hot = tf.one_hot(chosen, widest)
         log_probability += tf.reduce_sum(one_hot * tf.nn.log_softmax(logits), axis=1)
         x = one_hot @ weights.embedding[t]
-        found = found.write(t, chosen)
+        return t + 1, x, h, state, log_probability, found.write(t, chosen)
+
+    *_, log_probability, found = _repeat(decide, decisions, x, h, state, log_probability, found)
     return tf.transpose(found.stack()), log_probability
+
+
+def _repeat(step: Callable[..., tuple[Any, ...]], times: int, *values: Any) -> tuple[Any, ...]:
+    """Return what `step` makes of its number, from 0, and the values, after so many times.
+
+    AutoGraph would write this loop, but not under Python 3.13.
+    """
+    found: tuple[Any, ...] = tf.while_loop(
+        lambda t, *_: t < times, step, (tf.constant(0), *values), maximum_iterations=times
+    )
+    return found[1:]
 
 
 def _log_softmaxes(weights: Weights, mask: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
@@ -186,14 +207,19 @@ def _log_softmaxes(weights: Weights, mask: tf.Tensor, one_hot: tf.Tensor) -> tf.
     h = tf.zeros((batch, units))
     state = tf.zeros((batch, units))
     outputs = tf.TensorArray(tf.float32, decisions, element_shape=(batch, units))
-    for t in tf.range(decisions):
+
+    def step(
+        t: tf.Tensor, h: tf.Tensor, state: tf.Tensor, outputs: tf.TensorArray
+    ) -> tuple[Any, ...]:
         h, state = _cell(gates[t] + h @ weights.recurrent_kernel, state)
-        outputs = outputs.write(t, h)
+        return t + 1, h, state, outputs.write(t, h)
+
+    *_, outputs = _repeat(step, decisions, h, state, outputs)
     logits = tf.matmul(outputs.stack(), weights.softmax_kernel)
     return tf.nn.log_softmax(logits + weights.softmax_bias[:, None] + mask[:, None])
 
 
-@tf.function(jit_compile=True, autograph=True)  # type: ignore[untyped-decorator, unused-ignore]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator, unused-ignore]
 def _learn(
     weights: Weights,
     first: Weights,
