@@ -30,7 +30,9 @@ class CampaignSettings:
         learn_runs: reference measurements at the start, which set the gates for noise.
         first_pause_s: the first rest after a drift; every further one is twice as long.
         max_pause_s: the longest single rest.
-        patience_s: how long a slow device is waited for, all rests of a session together.
+        patience_s: how long a slow device is waited for at most, all rests of a session together.
+        first_patience_s: … and no longer than this and as long as has been measured: nobody waits
+            two minutes for a kernel of a millisecond.
         max_s: after so many seconds a session ends, and leaves the rest to the next.
         steady_checks: so many checks that agree make a level.
         throttle: a level that is slower than the fastest by more than this share is throttled.
@@ -59,6 +61,7 @@ class CampaignSettings:
     first_pause_s: float = 0.1
     max_pause_s: float = 5.0
     patience_s: float = 120.0
+    first_patience_s: float = 5.0
     max_s: float = math.inf
     steady_checks: int = 5
     throttle: float = 0.10

@@ -134,7 +134,7 @@ class Session:
         self.length = settings.first_batch  # of batches, as a share of what the settings say
         self.warmup_ms = settings.warmup_ms  # None: what each job says
         self.warmup_checked_s = clock()
-        self.ends = math.inf
+        self.began, self.ends = clock(), math.inf
         self.drifted_s = 0.0  # rests because of the reference, which `patience_s` bounds
         self.impatient = False
         self.returns = False  # whether a device that was given up has been well again
@@ -333,7 +333,9 @@ class Session:
     def recover(self) -> None:
         """Rest until the reference is back at its level, or holds another one."""
         settings, monitor, clock = self.settings, self.monitor, self.clock
-        patience_s = max(settings.patience_s - self.drifted_s, 0.0)
+        measured_s = clock() - self.began - self.tally.paused_s
+        most_s = min(settings.patience_s, settings.first_patience_s + measured_s)
+        patience_s = max(most_s - self.drifted_s, 0.0)
         deadline = clock() + (0.0 if self.impatient else patience_s)
         pause, faster = settings.first_pause_s, False
         checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))

@@ -133,7 +133,7 @@ def campaign(
     stop: Event | None = None,
     **settings: Any,
 ) -> CampaignReport:
-    settings.setdefault("first_batch", 1.0)
+    settings = {"first_batch": 1.0, "first_patience_s": math.inf, **settings}
 
     def sleep(seconds: float) -> None:
         device.rests.append(seconds)
@@ -348,7 +348,14 @@ def test_a_machine_that_shares_its_core_with_another(tmp_path: Path, usual_s: fl
     device, jobs, rng = Device(), make_jobs(150), random.Random(5)
     turns_s = list(itertools.accumulate(usual_s * rng.uniform(0.5, 1.5) for _ in range(2000)))
     device.slowness = lambda now: 1.0 if bisect(turns_s, now) % 2 else 1.5
-    report = campaign(device, tmp_path, jobs, first_batch=CampaignSettings().first_batch)
+    usual = CampaignSettings()
+    report = campaign(
+        device,
+        tmp_path,
+        jobs,
+        first_batch=usual.first_batch,
+        first_patience_s=usual.first_patience_s,
+    )
     graphs = {job.id: job.graph for job in jobs}
     table = check_every_job_once(tmp_path, jobs)
     assert report.measured == 150
@@ -396,6 +403,15 @@ def test_a_second_look_that_fails_leaves_the_figure_that_is_there(tmp_path: Path
     assert [verdicts[f"k{i}"] for i in (10, 11, 12, 13)] == [
         *("throttled", "throttled", "noisy", "stable"),
     ]
+
+
+def test_few_kernels_are_not_waited_for_as_long_as_many(tmp_path: Path) -> None:
+    for count, slow_s, least_s, most_s in ((10, 0.12, 4, 6), (400, 2.5, 6, 12)):
+        device, jobs = Device(), make_jobs(count)
+        device.slowness = lambda now, since=slow_s: 1.3 if now > since else 1.0
+        report = campaign(device, tmp_path / str(count), jobs, first_patience_s=5)
+        assert least_s < report.paused_s < most_s
+        assert (report.left, report.throttled > 0) == (0, True)
 
 
 def test_creeping_heat_is_throttling_in_the_end(tmp_path: Path) -> None:
