@@ -33,6 +33,8 @@ class CampaignSettings:
         patience_s: how long a slow device is waited for at most, all rests of a session together.
         first_patience_s: … and no longer than this and as long as has been measured: nobody waits
             two minutes for a kernel of a millisecond.
+        again_share: what was measured on a slow device is measured again for at most this share of
+            the session so far.
         max_s: after so many seconds a session ends, and leaves the rest to the next.
         steady_checks: so many checks that agree make a level.
         throttle: a level that is slower than the fastest by more than this share is throttled.
@@ -62,6 +64,7 @@ class CampaignSettings:
     max_pause_s: float = 5.0
     patience_s: float = 120.0
     first_patience_s: float = 5.0
+    again_share: float = 0.5
     max_s: float = math.inf
     steady_checks: int = 5
     throttle: float = 0.10

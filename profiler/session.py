@@ -186,13 +186,17 @@ class Session:
         """Measure again what was measured on a slow or unsteady device, as long as it is well.
 
         That it was slow may only have become known when it got faster. It is waited for as long
-        as at first, unless it has never been well again since it was given up. A figure that is
-        there is replaced by one that was measured between good checks, or stays.
+        as at first, unless it has never been well again since it was given up, and all of it takes
+        no longer than a share of the session so far. A figure that is there is replaced by one
+        that was measured between good checks, or stays.
         """
         some = [job for job in jobs if job.id in self.unsettled or self.is_slow(job)]
         if not some or (self.impatient and not self.returns):
             return
         self.drifted_s, self.impatient = 0.0, False
+        if self.tally.measured:  # else a second look is all that this session is for
+            lasted_s = self.clock() - self.began
+            self.ends = min(self.ends, self.clock() + self.settings.again_share * lasted_s)
         known = self.table.accepted
         most = self.settings.max_attempts
         self.queue.extend(Pending(job, most, known[job.id]) for job in some)

@@ -133,7 +133,7 @@ def campaign(
     stop: Event | None = None,
     **settings: Any,
 ) -> CampaignReport:
-    settings = {"first_batch": 1.0, "first_patience_s": math.inf, **settings}
+    settings = {"first_batch": 1.0, "first_patience_s": math.inf, "again_share": 9.0} | settings
 
     def sleep(seconds: float) -> None:
         device.rests.append(seconds)
@@ -355,6 +355,7 @@ def test_a_machine_that_shares_its_core_with_another(tmp_path: Path, usual_s: fl
         jobs,
         first_batch=usual.first_batch,
         first_patience_s=usual.first_patience_s,
+        again_share=usual.again_share,
     )
     graphs = {job.id: job.graph for job in jobs}
     table = check_every_job_once(tmp_path, jobs)
