@@ -59,8 +59,9 @@ def latlas(*arguments: object, status: int = 0) -> tuple[Any, str]:
 
 
 def accepted(folder: Path) -> list[str]:
-    lines = read_journal(folder / JOURNAL)
-    return [line["id"] for line in lines if line.get("type") == "accepted"]
+    """Return what was accepted, except in place of what had been accepted before."""
+    lines = [line for line in read_journal(folder / JOURNAL) if line.get("type") == "accepted"]
+    return [line["id"] for line in lines if "instead_of" not in line]
 
 
 def kernels(folder: Path) -> set[str]:
