@@ -203,6 +203,8 @@ class Session:
         if self.monitor.throttled:
             self.recover()
         self.batches(patient=True)
+        unused = [one for pending in self.queue for one in pending.tries]
+        self.void(unused, "there was no time for another attempt")
         self.queue.clear()
 
     def judge_again(self, jobs: Sequence[CampaignJob]) -> None:

@@ -246,14 +246,10 @@ def test_what_was_measured_since_the_device_slowed_down_is_repeated(tmp_path: Pa
     device, jobs = Device(), make_jobs(120)
     device.slowness = lambda now: 1.5 if 1.0 < now < 4.0 else 1.0
     report = campaign(device, tmp_path, jobs, check_every_jobs=10)
-    table = check_every_job_once(tmp_path, jobs)
+    check_figures(device, tmp_path, jobs)
     assert report.voided >= 2
     assert report.paused_s > 0
     assert report.throttled == 0
-    graphs = {job.id: job.graph for job in jobs}
-    for m in table.measurements:
-        assert m.summary is not None
-        assert m.summary.median_us == pytest.approx(device.true_us(write(graphs[m.id])), rel=0.02)
     reasons = {record["reason"] for record in records(tmp_path) if record.get("type") == "void"}
     assert any("drifted by +50" in reason or "drifted by +49" in reason for reason in reasons)
 
