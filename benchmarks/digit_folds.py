@@ -1,9 +1,9 @@
 """Accuracies of digits by repeated stratified folds, from one supernet for each fold.
 
 The images are in two parts, three fifths and two fifths. A search scores on folds of the first:
-every image is scored by the supernet that did not train on it. What it found is reported on folds
-of the second part, by supernets that trained on the first part and the rest of the second: no image
-that is reported on has had a say in the search.
+every image is scored by supernets that did not train on it, one for each division into folds. What
+it found is reported on folds of the second part, by supernets that trained on the first part and
+the rest of the second: no image that is reported on has had a say in the search.
 """
 
 from __future__ import annotations
@@ -26,31 +26,34 @@ from latlas.search.spaces.shared import require_supernet_space
 from latlas.search.supernet import Supernet
 from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
+Folds = tuple[int, int]
+"""How many parts the images are divided into, and how often they are divided anew."""
 
-def search_folds(data: Dataset, folds: int) -> list[Dataset]:
+
+def search_folds(data: Dataset, folds: Folds) -> list[Dataset]:
     """Return every fold of the training images, to be scored by what trains on the others."""
     return [
-        _dataset(f"{data.name}, search fold {index + 1} of {folds}", data, rest, held)
-        for index, (rest, held) in enumerate(_parts(data.train, folds, seed=0))
+        _dataset(f"{data.name}, search {name}", data, rest, held)
+        for name, rest, held in _divided(data.train, folds)
     ]
 
 
-def report_folds(data: Dataset, folds: int, repeats: int) -> list[Dataset]:
-    """Return every fold of the other images; what trains has the training images as well.
-
-    Args:
-        data: its images for the search and for the test are one here.
-        folds: how many parts.
-        repeats: how often they are divided anew.
-    """
+def report_folds(data: Dataset, folds: Folds) -> list[Dataset]:
+    """Return every fold of the other images; what trains has the training images as well."""
     others = _together(data.search, data.test)
     return [
-        _dataset(
-            f"{data.name}, report fold {index + 1} of {folds}, division {repeat + 1}",
-            *(data, _together(data.train, rest), held),
-        )
-        for repeat in range(repeats)
-        for index, (rest, held) in enumerate(_parts(others, folds, seed=1 + repeat))
+        _dataset(f"{data.name}, report {name}", data, _together(data.train, rest), held)
+        for name, rest, held in _divided(others, folds)
+    ]
+
+
+def _divided(split: Split, folds: Folds) -> list[tuple[str, Split, Split]]:
+    """Return the name of every fold, what is outside it, and the fold."""
+    count, divisions = folds
+    return [
+        (f"fold {index + 1} of {count}, division {division + 1}", rest, held)
+        for division in range(divisions)
+        for index, (rest, held) in enumerate(_parts(split, count, seed=division))
     ]
 
 
@@ -88,8 +91,9 @@ class FoldsOracle:
 
     @property
     def standard_error(self) -> float:
-        """Binomial standard error at 0.9."""
-        return binomial_standard_error(0.9, sum(len(fold.search) for fold in self.folds))
+        """Binomial standard error at 0.9; an image counts once, however many divisions have it."""
+        images = np.concatenate([fold.search.images for fold in self.folds])
+        return binomial_standard_error(0.9, len(np.unique(images, axis=0)))
 
     def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
         """Return accuracies as fractions, shape (genes,)."""
@@ -163,19 +167,19 @@ class FoldsSource:
 
 
 def open_folds(
-    space: Any, folder: Path, folds: int, report: tuple[int, int], epochs: int | None
+    space: Any, folder: Path, search: Folds, report: Folds, epochs: int | None
 ) -> tuple[FoldsSource, FoldsSource]:
     """Return the accuracies of a search, and those that its results are reported with.
 
     Args:
         space: that is searched.
         folder: where supernets are kept.
-        folds: of the search.
-        report: folds and divisions of the report.
+        search: folds of the search.
+        report: folds of the report.
         epochs: of training; None is the default of the space.
     """
     data = digits(SUPERNET_IMAGES.get(space.name, SUPERNET_IMAGE))
     return (
-        FoldsSource(space, search_folds(data, folds), folder / "search", epochs),
-        FoldsSource(space, report_folds(data, *report), folder / "report", epochs),
+        FoldsSource(space, search_folds(data, search), folder / "search", epochs),
+        FoldsSource(space, report_folds(data, report), folder / "report", epochs),
     )

@@ -10,9 +10,9 @@ Two searches, each against random search with as many evaluations, 3 seeds each:
 - the space of MnasNet with PPO, its reward MnasNet's soft one with the median latency of 1,000
   random architectures as the target.
 
-Accuracies are those of supernets trained on scikit-learn's digits (benchmarks/digit_folds.py):
-the search sees folds of three fifths of the images. Fronts of accuracy and latency are then scored
-again, by other supernets on images that no search saw. Latencies are
+Accuracies are those of supernets trained on scikit-learn's digits (benchmarks/digit_folds.py),
+by repeated stratified folds of three fifths of the images. Fronts of accuracy and latency are then
+scored again, by other supernets and on images that no search saw. Latencies are
 those of the full networks (224x224, width 1) on this machine's CPU, from a table of kernels that is
 measured first where none is given.
 
@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 from chosen_fronts import DIRECTIONS, interval, nearly_best, volume
-from digit_folds import FoldsOracle, FoldsSource, open_folds
+from digit_folds import Folds, FoldsOracle, FoldsSource, open_folds
 from numpy.typing import NDArray
 
 from latlas.console import emit, say, table
@@ -77,16 +77,16 @@ class Plan:
     Attributes:
         evaluations: of every search.
         seeds: of every searcher.
-        folds: of the search.
-        report: folds and divisions of what is reported.
+        folds: of the search, and how often its images are divided anew.
+        report: the same, of what is reported.
         epochs: of supernets; None is the default of the space.
         drawn: random architectures whose least accuracy is the reference.
     """
 
-    evaluations: int = 300
+    evaluations: int = 240
     seeds: int = 3
-    folds: int = 3
-    report: tuple[int, int] = (2, 2)
+    folds: Folds = (2, 2)
+    report: Folds = (2, 2)
     epochs: int | None = None
     drawn: int = 30
 
@@ -354,14 +354,16 @@ def main() -> None:
     parser.add_argument("--space", nargs="+", choices=list(SEARCHERS), default=list(SEARCHERS))
     parser.add_argument("--evaluations", type=int, default=Plan.evaluations)
     parser.add_argument("--seeds", type=int, default=Plan.seeds)
-    parser.add_argument("--folds", type=int, default=Plan.folds)
-    parser.add_argument("--report", type=int, nargs=2, default=Plan.report)
+    for name, default in (("--folds", Plan.folds), ("--report", Plan.report)):
+        parser.add_argument(name, type=int, nargs=2, default=default)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    report = (arguments.report[0], arguments.report[1])
-    plan = Plan(arguments.evaluations, arguments.seeds, arguments.folds, report, arguments.epochs)
+    plan = Plan(
+        *(arguments.evaluations, arguments.seeds, tuple(arguments.folds), tuple(arguments.report)),
+        epochs=arguments.epochs,
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     latency = arguments.latency or measured_table(arguments.output)
     document, target = {}, ""

@@ -88,8 +88,35 @@ def invoke(command: Any, *arguments: object) -> Any:
     return json.loads(result.stdout)
 
 
+SHALLOW = """
+name = "shallow"
+[[blocks]]
+operator = "conv"
+filters = 8
+stride = 2
+activation = "hard_swish"
+[[blocks]]
+repeat = 2
+genes = "joint"
+operator = "mbconv"
+kernel = [3, 5]
+expansion = [3, 6]
+filters = 16
+stride = 2
+activation = "relu"
+[[blocks]]
+operator = "conv"
+kernel = 1
+filters = 64
+activation = "hard_swish"
+"""
+"""Sixteen networks, whose supernet is prepared in seconds."""
+
+
 def test_search_and_verify_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "shallow.toml").write_text(SHALLOW)
     arguments = [
+        *("--space", f"toml:{tmp_path / 'shallow.toml'}"),
         *("--latency", folder / "cpu.latlas", "--resolution", 32, "--epochs", 1),
         *("--population", 4, "-o", tmp_path / "study", "--json"),
     ]

@@ -258,7 +258,7 @@ class Small(Space):
         return b.build(classifier(b, b.mean(x), self.classes))
 """
 RECIPE = """
-epochs = 12
+epochs = 5
 ema = 0.9
 resolution = 8
 [optimizer]
@@ -296,7 +296,7 @@ def test_killed_in_the_middle_of_a_training(
     process.kill()
     process.wait()
     with np.load(kept[0]) as state:
-        assert 0 < len(state["losses"]) < 12
+        assert 0 < len(state["losses"]) < 5
     subprocess.run(command("killed"), check=True, stderr=subprocess.DEVNULL)
     subprocess.run(command("whole"), check=True, stderr=subprocess.DEVNULL)
     killed, whole = (Study.open(plug_in / name) for name in ("killed", "whole"))
