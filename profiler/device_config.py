@@ -33,6 +33,7 @@ import tomli_w
 
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
 from latlas.profiler.errors import UsageError
+from latlas.profiler.files import read_bounded
 from latlas.profiler.litert.cores import format_cores, parse_cores
 from latlas.profiler.target import Delegate
 from latlas.profiler.toml_text import read_toml
@@ -129,14 +130,8 @@ def load_config(path: str | Path) -> DeviceConfig:
         UsageError: the file cannot be read, or `parse_config` refuses it.
     """
     path = Path(path)
-    if not path.is_file():  # a pipe or a device might never end
-        raise UsageError(f"no file {str(path)!r}: name the TOML file of a device configuration")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise UsageError(f"cannot read {str(path)!r}: {problem.strerror or problem}") from problem
-    return _decode(data, path.stem)
+    expected = "the TOML file of a device configuration"
+    return _decode(read_bounded(path, expected, MAX_BYTES, UsageError), path.stem)
 
 
 def parse_config(text: str, name: str) -> DeviceConfig:
@@ -343,10 +338,9 @@ def _place(name: str) -> str:
 
 def _decode(data: bytes, name: str) -> DeviceConfig:
     try:
-        text = data.decode(errors="replace" if len(data) > MAX_BYTES else "strict")
+        return parse_config(data.decode(), name)
     except UnicodeDecodeError as problem:
         raise UsageError(f"{_place(name)}: not UTF-8 at byte {problem.start}") from problem
-    return parse_config(text.replace("\r\n", "\n"), name)
 
 
 def _typed(

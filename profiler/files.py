@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, and read within bounds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,32 @@ from pathlib import Path
 from typing import IO
 
 from latlas.profiler.errors import LatlasError
+
+
+def read_bounded(path: Path, expected: str, max_bytes: int, error: type[LatlasError]) -> bytes:
+    """Return what a user's file holds.
+
+    Args:
+        path: the file.
+        expected: what it should be, for messages.
+        max_bytes: it is no longer.
+        error: class of the exception raised when the file cannot be read.
+
+    Raises:
+        LatlasError: of class `error`: there is no such file, it cannot be read, or it is too long.
+    """
+    name = ascii(str(path)[:200])
+    try:
+        if not path.is_file():  # a pipe or a device might never end
+            raise error(f"no file {name}: name {expected}")
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, ValueError) as problem:  # a NUL in the name is a ValueError
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"cannot read {name}: {reason}") from problem
+    if len(data) > max_bytes:
+        raise error(f"{name}: longer than {max_bytes} bytes; is it the right file?")
+    return data
 
 
 @contextmanager

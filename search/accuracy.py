@@ -6,9 +6,12 @@ trains each alone; ``table:FILE`` looks them up; ``package.module:Name`` is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.profiler.errors import UsageError
-from latlas.search.evaluation import Outcome, measure_with
+from latlas.search.evaluation import MAX_ERROR, Outcome, measure_with
 from latlas.search.kept import kept_accuracy
 from latlas.search.plugin import plugin
 from latlas.search.protocols import AccuracyOracle, Genes, SearchSpace
@@ -26,6 +29,7 @@ from latlas.search.significance import chance_level, is_above_chance
 from latlas.search.spaces.shared import require_supernet_space
 
 if TYPE_CHECKING:
+    from latlas.search.data import Dataset
     from latlas.search.supernet import SupernetOracle
     from latlas.search.training import TrainOracle
 
@@ -118,12 +122,23 @@ class AccuracySite:
         return self.source.identity
 
     def measure(self, genes: Sequence[Genes]) -> Sequence[Outcome]:
-        return measure_with(self.oracle.evaluate, "accuracy")(genes)
+        outcomes = measure_with(self.oracle.evaluate, "accuracy")(genes)
+        reasons = getattr(self.oracle, "errors", None)
+        if not isinstance(reasons, Mapping):
+            return outcomes
+        return [
+            replace(outcome, error=str(reasons[one])[:MAX_ERROR])
+            if one in reasons and not outcome.error and math.isnan(outcome.value)
+            else outcome
+            for one, outcome in zip(genes, outcomes, strict=True)
+        ]
 
 
 @contextmanager
 def accuracy_site(source: AccuracySource) -> Iterator[AccuracySite]:
     """Open a source, as a worker does."""
+    # Of a GPU that several workers share none may reserve the whole, as TensorFlow does otherwise.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     yield AccuracySite(source, source.open())
 
 
@@ -154,13 +169,12 @@ class SupernetSource:
 
     def untrained(self) -> SupernetOracle:
         """Return the supernet before its training."""
-        from latlas.search.data import digits
         from latlas.search.supernet import Supernet, SupernetOracle
         from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
         large: Any = require_supernet_space(self.choice.space)
         size = SUPERNET_IMAGES.get(large.name, SUPERNET_IMAGE)
-        data = digits(size)
+        data = _held_images(self.choice.dataset, size)
         small = replace(
             large,
             resolution=size,
@@ -174,14 +188,20 @@ class SupernetSource:
         return SupernetOracle(Supernet(small, config), data)
 
 
+@lru_cache(maxsize=1)
+def _held_images(spec: str, size: int) -> Dataset:
+    """Return images in memory; a search asks several times what its accuracies depend on."""
+    from latlas.search.image_data import open_images
+
+    return open_images(spec, size).arrays()
+
+
 def open_supernet(choice: AccuracyChoice) -> SupernetSource:
     """Return a supernet's accuracies.
 
     Raises:
-        UsageError: there is no such data set, or no supernet of the space.
+        SearchError: there is no supernet of the space.
     """
-    if choice.dataset != "digits":
-        raise UsageError(f"no data set {choice.dataset!r}; known is digits")
     require_supernet_space(choice.space)
     return SupernetSource(choice)
 

@@ -41,6 +41,9 @@ QUICK_S = 0.1
 """Calls that take less are made with twice as many architectures the next time."""
 SLOW_S = 1.0
 """Calls that take longer are made with half as many, so that little is lost at a kill."""
+TURNS = 4
+"""Where several work side by side, a call has at least so many architectures for each of them: it
+ends when the last is done, while the others wait."""
 
 MAX_ERROR = 500
 """Characters of an error that are kept."""
@@ -160,13 +163,19 @@ class InProcess:
 
     Args:
         measures: by metric, in the order in which architectures go through them.
+        side_by_side: by metric, how many architectures it works on at once, where that is more
+            than one, as several phones do.
     """
 
-    def __init__(self, measures: Mapping[str, Measure]) -> None:
+    def __init__(
+        self, measures: Mapping[str, Measure], side_by_side: Mapping[str, int] | None = None
+    ) -> None:
         self.measures = measures
         self._latest_first = list(measures)[::-1]
         self._waiting: dict[str, deque[Task]] = {metric: deque() for metric in measures}
-        self._chunk = dict.fromkeys(measures, 1)
+        several = {name: n for name, n in (side_by_side or {}).items() if n > 1}
+        self._least = {metric: TURNS * several.get(metric, 0) or 1 for metric in measures}
+        self._chunk = dict(self._least)
 
     def submit(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
@@ -182,7 +191,7 @@ class InProcess:
             if took_s < QUICK_S and len(tasks) == chunk:
                 self._chunk[metric] = min(2 * chunk, MAX_CHUNK)
             elif took_s > SLOW_S:
-                self._chunk[metric] = max(chunk // 2, 1)
+                self._chunk[metric] = max(chunk // 2, self._least[metric])
             yield from zip(tasks, outcomes, strict=True)
 
 

@@ -44,7 +44,8 @@ class AccuracyOracle(Protocol):
     def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
         """Return the accuracy of every architecture as a fraction, shape (architectures,).
 
-        NaN stands for an architecture that could not be trained or evaluated.
+        NaN stands for an architecture that could not be trained or evaluated. An oracle may tell
+        why, in a mapping ``errors`` from genes to reasons.
         """
         ...
 

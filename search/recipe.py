@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from latlas.profiler.errors import SearchError
+from latlas.profiler.files import read_bounded
 from latlas.profiler.toml_text import read_toml
 
 MAX_BYTES = 1 << 16
@@ -203,14 +204,11 @@ def load_recipe(name: str) -> Recipe:
             )
         text = (resources.files("latlas.search") / "recipes" / f"{name}.toml").read_text("utf-8")
         return parse_recipe(text, name)
+    data = read_bounded(Path(name), "the TOML file of a recipe", MAX_BYTES, SearchError)
     try:
-        with Path(name).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise SearchError(f"{name} is longer than {MAX_BYTES} bytes: it is no recipe")
         return parse_recipe(data.decode(), name)
-    except (OSError, ValueError) as problem:
-        raise SearchError(f"cannot read the recipe {name}: {problem}") from problem
+    except ValueError as problem:
+        raise SearchError(f"{name}: not TOML: {problem}") from problem
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.profiler.errors import SearchError
+from latlas.profiler.files import read_bounded
 from latlas.search.protocols import Genes
 
 MAX_TABLE_BYTES = 1 << 28
@@ -47,7 +48,9 @@ class TableOracle:
     ) -> None:
         self.path = path
         self.standard_error = standard_error
-        data = _read(path)
+        data = read_bounded(
+            path, "a CSV or JSON Lines file of accuracies", MAX_TABLE_BYTES, SearchError
+        )
         self._digest = hashlib.sha256(data).hexdigest()
         rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
         self.accuracies: dict[Genes, float] = {}
@@ -66,17 +69,6 @@ class TableOracle:
     def evaluate(self, genes: Sequence[Genes]) -> NDArray[np.float64]:
         """Return accuracies as fractions, shape (genes,)."""
         return np.array([self.accuracies.get(one, math.nan) for one in genes], dtype=np.float64)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_TABLE_BYTES + 1)
-    except OSError as problem:
-        raise SearchError(f"cannot read {path}: {problem.strerror}") from problem
-    if len(data) > MAX_TABLE_BYTES:
-        raise SearchError(f"{path} is longer than {MAX_TABLE_BYTES >> 20} MiB")
-    return data
 
 
 def _text(data: bytes, path: Path) -> list[str]:

@@ -7,9 +7,10 @@ subtracts instead: ``accuracy + beta * |latency / target - 1|``, beta = -0.10, w
 networks up that are faster than they need to be. Its ``mnas`` and ``mnas_hard`` are MnasNet's with
 alpha = beta, and with alpha = 0 and any beta.
 
-What failed or breaks a constraint has no reward in these papers. `Score` puts it below 0, which
-MnasNet's rewards never are: architectures that break a constraint get minus the sum of their
-violations, at least -1; failed ones get -1. So a searcher is told which way the constraint lies.
+What failed or breaks a constraint has no reward in these papers. `Score` puts it below whatever
+keeps to the constraints: architectures that break one get -1 less the sum of their violations, at
+least -2; failed ones get -2. So a searcher is told which way the constraint lies. A reward below 0,
+which TuNAS's may be, is drawn into (-1, 0), in its order.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from latlas.search.protocols import Trial
 Reward = Callable[[Trial], float]
 """A trial to a number to maximise; NaN where the trial lacks what it takes."""
 
-FAILED = -1.0
+FAILED = -2.0
 """Score of an architecture that failed; nothing that breaks a constraint has less."""
 
 
@@ -166,11 +167,11 @@ class Score:
 
     Attributes:
         reward: of what succeeded.
-        constraints: what breaks them gets minus its violations, at least -1.
+        constraints: what breaks them gets -1 less its violations, at least -2.
 
     >>> score = Score(AccuracyReward(), (Constraint("latency_ms", "max", 50.0),))
     >>> score(Trial((), {"accuracy": 0.75, "latency_ms": 60.0}))
-    -0.2
+    -1.2
     """
 
     reward: Reward
@@ -182,9 +183,11 @@ class Score:
             return FAILED
         broken = sum(one.violation(trial) for one in self.constraints)
         if broken:
-            return max(-broken, FAILED)
+            return max(-1.0 - broken, FAILED)
         found = float(self.reward(trial))
-        return found if math.isfinite(found) else FAILED
+        if not math.isfinite(found):
+            return FAILED
+        return found if found >= 0 else found / (1 - found)
 
     @property
     def identity(self) -> dict[str, Any]:

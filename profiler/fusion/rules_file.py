@@ -14,7 +14,7 @@ import tomli_w
 
 from latlas import __version__
 from latlas.profiler.errors import LatlasError, UsageError
-from latlas.profiler.files import write_atomically
+from latlas.profiler.files import read_bounded, write_atomically
 from latlas.profiler.fusion.evidence import CASES, VERDICTS, Evidence, FusionEvidence
 from latlas.profiler.journal import Fields
 from latlas.profiler.statistics import MAX_US
@@ -153,11 +153,5 @@ def load(path: Path) -> FusionEvidence:
     Raises:
         UsageError: it cannot be read, or is no rule file.
     """
-    if not path.is_file():  # a pipe or a device might never end
-        raise UsageError(f"no file {str(path)!r}: name a file of fusion rules; {_WRITE_IT}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise UsageError(f"cannot read {str(path)!r}: {problem.strerror or problem}") from problem
+    data = read_bounded(path, f"a file of fusion rules; {_WRITE_IT}", MAX_BYTES, UsageError)
     return from_toml(data.decode("utf-8", "replace"), f"fusion rules {str(path)!r}")

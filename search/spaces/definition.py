@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from latlas.profiler.errors import SearchError
+from latlas.profiler.files import read_bounded
 from latlas.profiler.toml_text import read_toml
 from latlas.search.spaces.layer import Layer
 
@@ -253,17 +254,8 @@ def load_definition(path: str | Path) -> Definition:
     Raises:
         SearchError: the file cannot be read, or `parse_definition` refuses it.
     """
-    where = _printable(str(path))
-    path = Path(path)
-    try:
-        if not path.is_file():  # a pipe or a device might never end
-            raise SearchError(f"no file {where}: name the TOML file of a search space")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise SearchError(f"cannot read {where}: {reason}") from problem
-    return parse_definition(data, where)
+    data = read_bounded(Path(path), "the TOML file of a search space", MAX_BYTES, SearchError)
+    return parse_definition(data, _printable(str(path)))
 
 
 def parse_definition(data: bytes, where: str = "space") -> Definition:
@@ -283,7 +275,7 @@ def parse_definition(data: bytes, where: str = "space") -> Definition:
             was got.
     """
     try:
-        text = data.decode().replace("\r\n", "\n")
+        text = data.decode()
     except ValueError as problem:
         raise SearchError(f"{where}: not TOML: {ascii(str(problem))[1:200]}") from problem
     return check_definition(read_toml(text, where, MAX_BYTES, SearchError), where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,16 +123,59 @@ def larger(
     )
 
 
+def dataset_of(study: Study) -> str:
+    """Return what the accuracies of a study rest on, as ``--dataset`` names it.
+
+    Raises:
+        UsageError: that is not the digits, which alone can be found by their name.
+    """
+    from latlas.profiler.errors import UsageError
+
+    accuracy = _accuracy_of(study)
+    name = str(accuracy.get("dataset") or accuracy.get("data") or accuracy.get("kind", "nothing"))
+    if name.startswith("digits-"):
+        return "digits"
+    raise UsageError(
+        f"--dataset is missing: the study's accuracies rest on {name!r:.120}; say what is trained "
+        "and tested on"
+    )
+
+
+def recipe_of(study: Study) -> str:
+    """Return the recipe of a study's trainings by its name; ``digits`` where it trained none.
+
+    Raises:
+        UsageError: it is none of those that come with latlas.
+    """
+    from latlas.profiler.errors import UsageError
+    from latlas.search.recipe import load_recipe, recipe_names
+
+    trained = _accuracy_of(study).get("recipe")
+    if not isinstance(trained, dict):
+        return "digits"
+    for name in recipe_names():
+        epochs = {"epochs": trained.get("epochs")}
+        if json.loads(json.dumps(load_recipe(name).identity)) | epochs == trained:
+            return name
+    raise UsageError(
+        "--recipe is missing: the search trained by a recipe of your own; name that, or another"
+    )
+
+
+def _accuracy_of(study: Study) -> dict[str, Any]:
+    found = study.settings.get("accuracy")
+    return found if isinstance(found, dict) else {}
+
+
 def open_data(
     study: Study,
     dataset: str,
-    seed: int,
     resolution: int | None,
     width: float | None,
     classes: int | None,
     settings: Sequence[str],
 ) -> tuple[Space, ImageData]:
-    """Return the space whose networks fit some images, and the images.
+    """Return the space whose networks fit some images, and the images, split as for the search.
 
     Raises:
         UsageError: the images have another number of classes than is asked for.
@@ -140,7 +184,7 @@ def open_data(
     from latlas.profiler.errors import UsageError
     from latlas.search.image_data import open_images
 
-    data = open_images(dataset, resolution or space_of(study).resolution, seed)
+    data = open_images(dataset, resolution or space_of(study).resolution)
     if classes not in (None, data.classes):
         raise UsageError(f"--classes {classes}: {dataset} has {data.classes} classes")
     size, _, channels = data.shape

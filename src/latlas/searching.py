@@ -144,7 +144,8 @@ def _in_process(folder: Path, search: Search) -> Iterator[_Opened]:
         oracle, report = _open_accuracy(search.accuracy)
         sites["accuracy"] = AccuracySite(search.accuracy, oracle)
         measures = {metric: site.measure for metric, site in sites.items()}
-        yield study, InProcess(measures), oracle, report
+        phones = {source.metric: len(source.devices[0]) for source in search.latencies}
+        yield study, InProcess(measures, phones), oracle, report
 
 
 @contextmanager

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from latlas import exports
 from latlas.commands import search
 from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
 from latlas.search.protocols import Trial
+from latlas.search.recipe import load_recipe
 from latlas.search.spaces import open_space
 from latlas.search.study import Study, record_of
 
@@ -23,7 +25,8 @@ from latlas.search.study import Study, record_of
 def study_in(folder: Path, name: str, **settings: Any) -> Study:
     """Return a study of two architectures, whose latencies are a phone's."""
     space = open_space(name, **settings)
-    study = Study.create(folder, {"space": space.identity, "latency": {}})
+    accuracy = {"kind": "supernet", "dataset": "digits-32-seed0"}
+    study = Study.create(folder, {"space": space.identity, "latency": {}, "accuracy": accuracy})
     genes = space.sample(2, seed=0)
     with study.writer(lambda trial: None) as writer:
         writer.append(
@@ -95,6 +98,32 @@ def test_trained_converted_scored_and_measured_once(study: Study) -> None:
     before = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*.tflite")}
     assert invoke(*arguments) == document
     assert {path: path.stat().st_mtime_ns for path in study.folder.rglob("*.tflite")} == before
+
+
+def test_what_was_searched_on_is_not_guessed(study: Study) -> None:
+    path = study.folder / "study.json"
+    settings = json.loads(path.read_text())
+
+    def of(accuracy: dict[str, Any]) -> Study:
+        path.write_text(json.dumps(settings | {"accuracy": accuracy}))
+        return Study.open(study.folder)
+
+    assert (exports.dataset_of(study), exports.recipe_of(study)) == ("digits", "digits")
+    trained = {"kind": "train", "recipe": {**load_recipe("nasnet_cifar").identity, "epochs": 2}}
+    cells = of({**trained, "data": "cifar10-32-seed0"})
+    assert exports.recipe_of(cells) == "nasnet_cifar"
+    with pytest.raises(UsageError, match="rest on 'cifar10-32-seed0'"):
+        exports.dataset_of(cells)
+    with pytest.raises(UsageError, match="--dataset is missing"):
+        invoke(study.folder, "--no-measure")
+    own = of({**trained, "recipe": {**trained["recipe"], "ema": 0.123}})
+    with pytest.raises(UsageError, match="--recipe is missing"):
+        exports.recipe_of(own)
+
+
+def test_seeds_are_of_training_and_leave_the_final_test_alone(study: Study) -> None:
+    _, data = exports.open_data(study, "digits", 8, None, None, ())
+    assert data.name == "digits-8-seed0"
 
 
 def test_a_cell_is_exported_larger_without_training(tmp_path: Path) -> None:

@@ -214,19 +214,27 @@ def test_wrong_usage_is_said_before_anything_is_written(
 def test_killed_and_resumed(
     predictor: Path, plug_in: Path, searcher: str, workers: int, request: pytest.FixtureRequest
 ) -> None:
+    # Small generations, so that all have learned before the second kill.
+    small = {
+        "nsga2": ("--population", "4"),
+        "evolution": ("--population", "4", "--set-searcher", "sample=2"),
+    }.get(searcher, ())
+    if searcher != "nsga2":
+        small += ("--set-searcher", "batch=3")
+
     def arguments(accuracy: str, study: str, workers: int = 1) -> list[str]:
         return [
             *("--workers", str(workers)),
             *("--resolution", "32", "--latency", str(predictor), "-o", study),
             *("--searcher", searcher, "--accuracy", f"own_accuracy:{accuracy}", "--json"),
-            *("--evaluations", "14", "--seed", "3"),
+            *("--evaluations", "14", "--seed", "3", *small),
         ]
 
     history = plug_in / "killed" / "history.jsonl"
     again = arguments("slow", "killed", workers)
     if workers > 1:
         again += ["--ray-address", request.getfixturevalue("ray_hosts").address]
-    for wanted in (2, 6) if workers == 1 else (6,):
+    for wanted in (2, 9) if workers == 1 else (9,):
         command = [sys.executable, "-m", "latlas", "search", *again]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60

@@ -3,10 +3,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from latlas.profiler.errors import SearchError, UsageError
-from latlas.search.accuracy import AccuracyChoice, open_accuracy
-from latlas.search.spaces import MogaSpace
+from latlas.search.accuracy import AccuracyChoice, AccuracySite, open_accuracy
+from latlas.search.protocols import Genes
+from latlas.search.spaces import MogaSpace, open_space
+
+SHALLOW = """
+name = "shallow"
+[[blocks]]
+operator = "conv"
+filters = 8
+stride = 2
+[[blocks]]
+operator = "mbconv"
+kernel = [3, 5]
+expansion = 3
+filters = 16
+stride = 2
+[[blocks]]
+operator = "conv"
+kernel = 1
+filters = 32
+"""
 
 
 def choice(text: str, folder: Path, epochs: int | None = None) -> AccuracyChoice:
@@ -23,6 +43,45 @@ def test_train_is_a_small_relative_on_the_images(tmp_path: Path) -> None:
         open_accuracy(choice("train", tmp_path))
     with pytest.raises(SearchError, match="no recipe"):
         open_accuracy(choice("train:none", tmp_path))
+
+
+def test_a_supernet_learns_from_a_user_s_images(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SHALLOW)
+    rng = np.random.default_rng(0)
+    for name in ("left", "right"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(30):
+            image = rng.integers(100, size=(20, 20, 3), dtype=np.uint8)
+            half = np.s_[:, :10] if name == "left" else np.s_[:, 10:]
+            image[half] += 150
+            png = tf.io.encode_png(image).numpy()
+            (tmp_path / "images" / name / f"{number}.png").write_bytes(png)
+    space = open_space(f"toml:{tmp_path / 'space.toml'}", classes=1000)
+    source = open_accuracy(
+        AccuracyChoice("supernet", space, tmp_path, f"images:{tmp_path / 'images'}", epochs=1)
+    )
+    assert source.identity["dataset"].startswith("images")
+    oracle = source.open()
+    assert source.identity == oracle.identity  # type: ignore[attr-defined]
+    genes = space.sample(3, seed=0)
+    for accuracies in (oracle.evaluate(genes), source.test(oracle, genes)):
+        assert accuracies.shape == (3,) and ((accuracies >= 0) & (accuracies <= 1)).all()
+
+
+def test_why_a_training_failed_is_told() -> None:
+    class Fails:
+        standard_error = 0.0
+
+        def __init__(self) -> None:
+            self.errors = {(1,): "the loss became nan"}
+
+        def evaluate(self, genes: list[Genes]) -> np.ndarray:
+            return np.array([np.nan if one == (1,) else 0.5 for one in genes])
+
+    site = AccuracySite(open_accuracy(choice("math:sqrt", Path())), Fails())  # type: ignore[arg-type]
+    first, second = site.measure([(0,), (1,)])
+    assert (first.value, first.error) == (0.5, "")
+    assert second.error == "the loss became nan"
 
 
 def test_train_by_folds(tmp_path: Path) -> None:

@@ -63,6 +63,15 @@ def test_slow_measures_are_asked_for_one_at_a_time(monkeypatch: pytest.MonkeyPat
     assert {len(call) for call in accuracy.calls} == {1}
 
 
+def test_what_works_side_by_side_gets_enough_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(now)))
+    latency = Log()
+    pool = InProcess({"latency_ms": latency}, {"latency_ms": 3})
+    assert len(list(Evaluator(Space(), pool, ["latency_ms"], sizes).evaluate(GENES))) == 20
+    assert [len(call) for call in latency.calls] == [12, 7]
+
+
 def test_what_fails_is_found_out_and_goes_no_further() -> None:
     def latency(genes: Sequence[Genes]) -> list[float]:
         if (3,) in genes:

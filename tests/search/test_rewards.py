@@ -14,6 +14,7 @@ from latlas.search.rewards import (
     AbsoluteReward,
     AccuracyReward,
     MnasnetReward,
+    Reward,
     Score,
     identity_of,
     open_reward,
@@ -68,20 +69,24 @@ def test_any_metric_may_be_kept_to_a_target() -> None:
     assert open_reward("hard", 75.0, metric="latency_ms@gpu")(trial) == 0.375
 
 
-@given(st.floats(0, 1), st.floats(0.1, 1e3), st.booleans())
+@pytest.mark.parametrize("reward", [MnasnetReward(75.0), AbsoluteReward(5.0)])
+@given(accuracy=st.floats(0, 1), latency_ms=st.floats(0.1, 1e3), params=st.floats(1, 1e9))
 def test_what_failed_scores_least_and_what_breaks_a_constraint_next(
-    accuracy: float, latency_ms: float, failed: bool
+    reward: Reward, accuracy: float, latency_ms: float, params: float
 ) -> None:
-    limit = Constraint("latency_ms", "max", 50.0)
-    score = Score(MnasnetReward(75.0), (limit,))
-    trial = trial_with((), accuracy, latency_ms, error="broken" if failed else "")
-    found = score(trial)
-    if failed:
-        assert found == FAILED
-    elif latency_ms > 50:
-        assert FAILED <= found < 0
-    else:
-        assert found >= 0
+    score = Score(reward, (Constraint("params", "max", 6e6),))
+    kept = score(trial_with((), accuracy, latency_ms, 6e6))
+    assert kept > -1
+    assert (kept >= 0) == (reward(trial_with((), accuracy, latency_ms)) >= 0)
+    broken = score(trial_with((), accuracy, latency_ms, 6e6 + params))
+    assert FAILED <= broken <= -1
+    assert score(trial_with((), accuracy, latency_ms, error="broken")) == FAILED
+
+
+def test_rewards_below_zero_keep_their_order() -> None:
+    score = Score(AbsoluteReward(5.0))
+    found = [score(trial_with((), 0.75, ms)) for ms in (5.0, 40.0, 50.0, 100.0, 1e4)]
+    assert found == sorted(found, reverse=True) and len(set(found)) == 5
 
 
 def test_scores_are_numbers() -> None:
@@ -91,7 +96,7 @@ def test_scores_are_numbers() -> None:
     assert score(trial_with((), 0.5, 0.0)) == FAILED
     # More broken is worse, so that a searcher finds its way back.
     limited = Score(AccuracyReward(), (Constraint("params", "max", 100.0),))
-    assert limited(trial_with((), 0.9, 1.0, 150.0)) == -0.5 < limited(trial_with((), 0, 1.0, 120.0))
+    assert limited(trial_with((), 0.9, 1.0, 150.0)) == -1.5 < limited(trial_with((), 0, 1.0, 120.0))
 
 
 def test_identities_are_plain() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from latlas.across_comparison import compare_across
 from latlas.commands.search import open_reward
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
     from latlas.search.objectives import Objective
     from latlas.search.protocols import Trial
     from latlas.search.study import Study
+
+
+_OPTIONS: dict[str, frozenset[str]] = {
+    "without --scaled and --across": frozenset(
+        {"evaluations", "reward", "target_ms", "references"}
+    ),
+    "with --scaled": frozenset(
+        {"widths", "latencies", "accuracy", "dataset", "epochs", "folds", "repeats"}
+    ),
+    "with --across": frozenset({"latencies"}),
+}
+"""What only some of the comparisons take."""
 
 
 @click.command("compare")
@@ -120,6 +133,13 @@ def main(
 
     if scaled is not None and across:
         raise UsageError("--scaled and --across are two comparisons: give one")
+    _refuse_others(
+        "with --across"
+        if across
+        else "with --scaled"
+        if scaled is not None
+        else "without --scaled and --across"
+    )
     studies = open_studies(folders)
     if across:
         document, text = compare_across(studies, latencies, choice, png)
@@ -130,13 +150,29 @@ def main(
         network = Scaled(scaled, read_widths(widths), accuracy, dataset, epochs, folds, repeats)
         document, text = compare_scaled(studies, network, latencies, choice, png)
     else:
-        if latencies or accuracy is not None:
-            raise UsageError("--latency and --accuracy are for --scaled and --across")
         score = open_reward(reward, target_ms)
         document, text = compare_searchers(
             studies, evaluations, score, reward or "accuracy", references, png
         )
     emit(document, as_json, text)
+
+
+def _refuse_others(comparison: str) -> None:
+    """Refuse options that a comparison would leave unread.
+
+    Raises:
+        UsageError: one was given.
+    """
+    from latlas.profiler.errors import UsageError
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        takers = [kind for kind, names in _OPTIONS.items() if parameter.name in names]
+        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if given and takers and comparison not in takers:
+            raise UsageError(
+                f"{parameter.opts[0]} is read {' and '.join(takers)}, not {comparison}"
+            )
 
 
 def compare_searchers(

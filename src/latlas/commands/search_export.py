@@ -24,12 +24,14 @@ from latlas.exports import (
     Finished,
     Task,
     choose,
+    dataset_of,
     detectors,
     larger,
     open_data,
     read_detection,
     read_formats,
     read_recipe,
+    recipe_of,
     with_training,
     without_training,
 )
@@ -65,16 +67,13 @@ if TYPE_CHECKING:
 @space_options
 @click.option(
     "--dataset",
-    default="digits",
-    show_default=True,
     help="What is trained and tested on: digits, images:FOLDER, cifar10:FOLDER, imagenet:FOLDER, "
-    "tfrecord:PATTERN.",
+    "tfrecord:PATTERN. If unset, the digits, where the search scored on them.",
 )
 @click.option(
     "--recipe",
-    default="digits",
-    show_default=True,
-    help="How it is trained: a recipe that comes with latlas, or a TOML file.",
+    help="How it is trained: a recipe that comes with latlas, or a TOML file. If unset, the "
+    "search's; digits, if it trained none alone.",
 )
 @click.option("--epochs", type=click.IntRange(1, 100_000), help="Instead of the recipe's.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of training.")
@@ -131,8 +130,8 @@ def main(
     width: float | None,
     classes: int | None,
     settings: tuple[str, ...],
-    dataset: str,
-    recipe: str,
+    dataset: str | None,
+    recipe: str | None,
     epochs: int | None,
     seed: int,
     formats: str,
@@ -173,13 +172,13 @@ def main(
     space, data = (
         (larger(study, resolution, width, classes, settings), None)
         if no_train
-        else open_data(study, dataset, seed, resolution, width, classes, settings)
+        else open_data(study, dataset or dataset_of(study), resolution, width, classes, settings)
     )
-    networks = (
-        without_training(study, space, chosen, form)
-        if data is None
-        else with_training(study, space, chosen, form, data, read_recipe(recipe, epochs), seed)
-    )
+    if data is None:
+        networks = without_training(study, space, chosen, form)
+    else:
+        how = read_recipe(recipe or recipe_of(study), epochs)
+        networks = with_training(study, space, chosen, form, data, how, seed)
     if detection is not None:
         wanted = read_detection(
             detection, detection_resolution, detection_recipe, detection_epochs, seed

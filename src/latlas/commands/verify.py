@@ -105,7 +105,8 @@ def metric_of(study: Study, name: str) -> str:
         if metric in known or not name:
             return metric
     raise UsageError(
-        f"--latency {name!r:.80}: the study has the latencies {', '.join(map(str, known))}"
+        f"--latency {name!r:.80}: the study has the latencies {', '.join(map(str, known))}; the "
+        f"search's first source is {LATENCY}, whatever it was called"
     )
 
 
