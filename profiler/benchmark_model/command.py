@@ -2,7 +2,7 @@
 
 Flags: ``--help`` of the classic tool, and litert/tools/benchmark_litert_model.h, both of LiteRT's
 main branch of August 2026 (https://github.com/google-ai-edge/LiteRT). An older binary ignores what
-it does not know and says so; `latlas.profiler.benchmark_model.output` makes that an error.
+it does not know and says so; `latlas.profiler.benchmark_model.output_parser` makes that an error.
 """
 
 from __future__ import annotations

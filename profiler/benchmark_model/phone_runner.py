@@ -22,9 +22,11 @@ from latlas.profiler.adb.waiting import wait_for_phone
 from latlas.profiler.benchmark_model.batch import Batch, JobTimeout
 from latlas.profiler.benchmark_model.binary import RunnerBinary
 from latlas.profiler.benchmark_model.command import Execution, GpuBackend
+from latlas.profiler.benchmark_model.failures import NOT_THERE
 from latlas.profiler.benchmark_model.help import can_profile, has_gpu, has_result_file
 from latlas.profiler.benchmark_model.installation import Installation, install
-from latlas.profiler.benchmark_model.output import NOT_THERE, Output, parse_output
+from latlas.profiler.benchmark_model.output import Output
+from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
 from latlas.profiler.benchmark_model.script import CommandOutput

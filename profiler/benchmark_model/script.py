@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from latlas.profiler.adb.text import clean
-from latlas.profiler.benchmark_model.output import MAX_CHARS
+from latlas.profiler.benchmark_model.output_parser import MAX_CHARS
 from latlas.profiler.errors import DeviceCommandError, RunnerError
 
 NO_AFFINITY = 97

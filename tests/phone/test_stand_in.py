@@ -15,7 +15,8 @@ import pytest
 from phone_lab.build import build, build_old, build_without_gpu, litert_folder, missing
 
 from latlas.profiler.benchmark_model.command import Execution, benchmark_command
-from latlas.profiler.benchmark_model.output import Output, parse_output
+from latlas.profiler.benchmark_model.output import Output
+from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
 from latlas.profiler.fold import fold

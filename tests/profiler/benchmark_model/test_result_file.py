@@ -12,7 +12,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latlas.profiler.benchmark_model.output import Memory, Output, Timing, parse_output
+from latlas.profiler.benchmark_model.output import Memory, Output, Timing
+from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import (
     MAX_BYTES,

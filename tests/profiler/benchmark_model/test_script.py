@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from phone_lab.lab import Daemon, LabPhone, adb_server, lab_phone, missing, wait_for
 
 from latlas.profiler.adb.transport import AdbTransport
-from latlas.profiler.benchmark_model.output import MAX_CHARS
+from latlas.profiler.benchmark_model.output_parser import MAX_CHARS
 from latlas.profiler.benchmark_model.script import (
     NO_AFFINITY,
     BatchReader,

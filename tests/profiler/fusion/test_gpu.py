@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from components import require
 
-from latlas.profiler.benchmark_model.output import parse_output
+from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion.gpu import GpuDelegateRules
 from latlas.profiler.graph import Graph, GraphBuilder

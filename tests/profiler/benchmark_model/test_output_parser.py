@@ -11,14 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latlas.profiler.benchmark_model.output import (
+from latlas.profiler.benchmark_model.output import Delegation, Output, Replacement, Timing
+from latlas.profiler.benchmark_model.output_parser import (
     MAX_CHARS,
     MAX_LINES,
     MAX_OPS,
-    Delegation,
-    Output,
-    Replacement,
-    Timing,
     parse_output,
 )
 from latlas.profiler.benchmark_model.result import to_result
