@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latlas.commands.verify import space_of, target_of
 from latlas.console import printable, table
 from latlas.searching import open_latency
-from latlas.studies import figure, known, require_alike
+from latlas.studies import figure, known, require_alike, space_of, target_of
 from latlas.targets import DeviceChoice
 
 if TYPE_CHECKING:

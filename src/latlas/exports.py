@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from latlas.commands.verify import space_of
 from latlas.console import say
+from latlas.studies import space_of
 
 if TYPE_CHECKING:
     from latlas.search.coco import Pictures

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latlas.commands.verify import space_of
 from latlas.console import printable, table
 from latlas.searching import open_latency
-from latlas.studies import figure, known, require_alike
+from latlas.studies import figure, known, require_alike, space_of
 from latlas.targets import DeviceChoice
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latlas.search.latency import LatencySource
     from latlas.search.objectives import Constraint, Objective
     from latlas.search.protocols import AccuracyOracle, Searcher, Trial
+    from latlas.search.rewards import Reward
     from latlas.search.spaces import Space
     from latlas.search.study import Study
 
@@ -128,6 +129,25 @@ def run_search(folder: Path, search: Search) -> Found:
 
 
 _Opened = tuple["Study", "Pool", "AccuracyOracle", dict[str, Any]]
+
+
+def open_reward(name: str | None, target_ms: float | None) -> Reward | None:
+    """Return the reward that is named, None where none is.
+
+    Raises:
+        UsageError: there is no such reward, or it has no target.
+    """
+    from latlas.profiler.errors import SearchError, UsageError
+    from latlas.search import rewards
+
+    if name is None:
+        if target_ms is not None:
+            raise UsageError("--target-ms is a reward's: give --reward soft, hard or absolute")
+        return None
+    try:
+        return rewards.open_reward(name, target_ms)
+    except SearchError as problem:
+        raise UsageError(f"--reward {name}: {problem}") from problem
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from phone_lab.build import build, build_without_gpu
 from phone_lab.build import missing as missing_for_build
 from phone_lab.lab import LabPhone, adb_server, best_daemon, lab_phone, missing, wait_for
 
-from latlas.commands.devices import FoundPhone
 from latlas.commands.doctor import judge
+from latlas.phones import FoundPhone
 from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.conditions import usual_conditions
 from latlas.profiler.adb.phone import Phone

@@ -26,6 +26,7 @@ from latlas.search.latency import read_sources
 from latlas.search.spaces import open_space
 from latlas.search.study import Study
 from latlas.searching import device_stations, open_latency
+from latlas.studies import space_of
 from latlas.targets import DeviceChoice
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -155,12 +156,12 @@ def test_a_space_of_ones_own_is_searched_resumed_and_verified(
 
     del sys.modules["own_accuracy"]
     with pytest.raises(SearchError, match="--space own_accuracy:Relative"):
-        verify.space_of(study)
+        space_of(study)
     assert "own_accuracy" not in sys.modules
     named = ("--space", "own_accuracy:Relative")
     with pytest.raises(TargetMismatchError, match="a simulated phone"):
         invoke(verify.main, plug_in / "study", *named)
-    assert verify.space_of(study).name == "Relative"
+    assert space_of(study).name == "Relative"
     page = invoke(report.main, plug_in / "study", "-o", "study.html", *named, "--json")
     assert page["page"] == "study.html"
 

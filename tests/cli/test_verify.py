@@ -12,13 +12,14 @@ import pytest
 from click.testing import CliRunner
 from trials import trial_with
 
-from latlas.commands.verify import main, verify, verify_text
+from latlas.commands.verify import main
 from latlas.profiler.errors import SearchError, TargetMismatchError
 from latlas.profiler.runner import Job, Result
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
 from latlas.search.spaces import MogaSpace
 from latlas.search.study import Study, record_of
+from latlas.verification import verify, verify_text
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
 FRONT = [trial_with((gene,) * 14, 0.5 + gene / 100, 1.0 + gene, 1e6) for gene in range(4)]

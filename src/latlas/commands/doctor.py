@@ -8,9 +8,9 @@ from typing import Any, cast, get_args
 
 import click
 
-from latlas.commands.devices import FoundPhone, find_phones
 from latlas.console import emit, json_option, printable, say, table
 from latlas.examination import Check, examine
+from latlas.phones import FoundPhone, find_phones
 from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.conditions import BatteryLevel, ThermalStatus
 from latlas.profiler.adb.phone import Phone

@@ -73,7 +73,6 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
         TargetMismatchError: the folder holds figures of another target than this machine.
         KeyboardInterrupt: Ctrl-C; what was finished is kept.
     """
-    from latlas.commands.verify import verify, verify_text
     from latlas.report.page import write_page
     from latlas.report.report import open_sources, report
     from latlas.search.accuracy import AccuracyChoice, open_supernet
@@ -82,6 +81,7 @@ def run(output: Path, gpu: bool, scale: Scale) -> tuple[dict[str, Any], str]:
     from latlas.search.objectives import DEFAULT_OBJECTIVES
     from latlas.search.spaces import MogaSpace
     from latlas.searching import Search, front_documents, front_text, run_search
+    from latlas.verification import verify, verify_text
 
     began = time.monotonic()
     delegates: list[Delegate] = ["cpu", "gpu"] if gpu and _gpu() else ["cpu"]

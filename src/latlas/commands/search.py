@@ -17,7 +17,14 @@ from latlas.console import (
     training_options,
 )
 from latlas.lazy_group import LazyGroup
-from latlas.searching import Search, Workers, front_documents, front_text, run_search
+from latlas.searching import (
+    Search,
+    Workers,
+    front_documents,
+    front_text,
+    open_reward,
+    run_search,
+)
 from latlas.targets import DeviceChoice, oracle_options
 
 if TYPE_CHECKING:
@@ -275,25 +282,6 @@ def main(
     emit(document, as_json, front_text(front, found.oracle.standard_error))
 
 
-def open_reward(name: str | None, target_ms: float | None) -> Reward | None:
-    """Return the reward that is named, None where none is.
-
-    Raises:
-        UsageError: there is no such reward, or it has no target.
-    """
-    from latlas.profiler.errors import SearchError, UsageError
-    from latlas.search import rewards
-
-    if name is None:
-        if target_ms is not None:
-            raise UsageError("--target-ms is a reward's: give --reward soft, hard or absolute")
-        return None
-    try:
-        return rewards.open_reward(name, target_ms)
-    except SearchError as problem:
-        raise UsageError(f"--reward {name}: {problem}") from problem
-
-
 def open_searcher(
     name: str,
     space: Space,
@@ -430,11 +418,11 @@ def write_front(study: Study, space: Space, front: Sequence[Trial]) -> None:
 
     Where the first target is one of int8, they are quantised.
     """
-    from latlas.commands.verify import target_of
     from latlas.profiler.errors import SearchError
     from latlas.profiler.files import write_atomically
     from latlas.profiler.quantise import for_precision
     from latlas.profiler.tflite.writer import to_tflite
+    from latlas.studies import target_of
 
     precision = target_of(study).precision
     for rank, trial in enumerate(front, start=1):

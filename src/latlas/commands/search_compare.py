@@ -11,7 +11,6 @@ import click
 from click.core import ParameterSource
 
 from latlas.across_comparison import compare_across
-from latlas.commands.search import open_reward
 from latlas.console import (
     FILE,
     FOLDER,
@@ -24,6 +23,7 @@ from latlas.console import (
     training_options,
 )
 from latlas.scaled_comparison import Scaled, compare_scaled, read_widths
+from latlas.searching import open_reward
 from latlas.studies import figure, known, open_studies, require_alike
 from latlas.targets import DeviceChoice, oracle_options
 

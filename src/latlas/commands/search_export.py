@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.commands.verify import target_of
 from latlas.console import (
     FILE,
     FOLDER,
@@ -42,6 +41,7 @@ from latlas.measuring_files import (
     measure_files,
     read_devices,
 )
+from latlas.studies import target_of
 from latlas.targets import DeviceChoice, measuring_options
 
 if TYPE_CHECKING:
