@@ -38,9 +38,10 @@ from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob, interleave
 from latlas.profiler.measurement import REFERENCE
 from latlas.profiler.plan import NETWORK
+from latlas.profiler.progress import Progress
 from latlas.profiler.reference import reference_graph
 from latlas.profiler.runner import Runner
-from latlas.profiler.session import Progress, Session
+from latlas.profiler.session import Session
 from latlas.profiler.table import TableWriter
 from latlas.profiler.tflite.writer import to_tflite
 

@@ -32,9 +32,9 @@ from typing import Any, TypeVar
 import tomli_w
 
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
+from latlas.profiler.cores import format_cores, parse_cores
 from latlas.profiler.errors import UsageError
 from latlas.profiler.files import read_bounded
-from latlas.profiler.litert.cores import format_cores, parse_cores
 from latlas.profiler.target import Delegate
 from latlas.profiler.toml_text import read_toml
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Protocol
 
 from latlas.profiler.campaign_settings import CampaignSettings
 from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, RunnerError
@@ -21,6 +20,7 @@ from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
 from latlas.profiler.pending import Pending
 from latlas.profiler.plan import NETWORK
+from latlas.profiler.progress import Progress
 from latlas.profiler.reference import ReferenceMonitor
 from latlas.profiler.runner import Effort, Job, Result, Runner
 from latlas.profiler.statistics import judge
@@ -41,22 +41,6 @@ LONGER, SHORTEST = 1.25, 1 / 16
 shorter than this share of what the settings say: on a device that changes often, less is lost."""
 
 _NAP_S = 1.0  # after so many seconds of rest is looked whether the session is to end
-
-
-class Progress(Protocol):
-    """The part of a tqdm bar that a campaign uses."""
-
-    def update(self, n: int = 1) -> object:
-        """Count accepted jobs."""
-        ...
-
-    def set_postfix_str(self, text: str, refresh: bool = True) -> object:
-        """Show the state of the device."""
-        ...
-
-    def close(self) -> object:
-        """End the display."""
-        ...
 
 
 @dataclass

@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Iterable
 
-from latlas.profiler.adb.condition import Battery, Thermal, parse_battery, parse_thermal
+from latlas.profiler.adb.health import Battery, Thermal, parse_battery, parse_thermal
 from latlas.profiler.adb.identity import (
     PhoneIdentity,
     identify,

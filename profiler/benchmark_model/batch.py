@@ -15,8 +15,8 @@ from latlas.profiler.benchmark_model.script import (
     batch_command,
     new_word,
 )
+from latlas.profiler.cores import format_cores
 from latlas.profiler.errors import DamagedTransfer, DeviceTimeout, RunnerError
-from latlas.profiler.litert.cores import format_cores
 from latlas.profiler.runner import Job
 
 _PUSH_S = 60.0

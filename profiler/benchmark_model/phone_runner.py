@@ -30,6 +30,7 @@ from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
 from latlas.profiler.benchmark_model.script import CommandOutput
+from latlas.profiler.cores import parse_cores
 from latlas.profiler.errors import (
     DeviceCommandError,
     DeviceError,
@@ -40,7 +41,6 @@ from latlas.profiler.errors import (
     RunnerTimeout,
 )
 from latlas.profiler.graph import GraphBuilder
-from latlas.profiler.litert.cores import parse_cores
 from latlas.profiler.runner import Effort, Job, Result
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite

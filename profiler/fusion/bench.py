@@ -8,8 +8,8 @@ from pathlib import Path
 from latlas.profiler.campaign import Campaign, CampaignSettings
 from latlas.profiler.graph import Graph
 from latlas.profiler.jobs import CampaignJob
+from latlas.profiler.progress import Progress
 from latlas.profiler.runner import Effort, Runner
-from latlas.profiler.session import Progress
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
 

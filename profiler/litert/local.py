@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from latlas.profiler.cores import choose_cores, format_cores
 from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout
 from latlas.profiler.graph import GraphBuilder
-from latlas.profiler.litert.cores import choose_cores, format_cores
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Job, OpTime, Result
 from latlas.profiler.target import INT8_ON_GPU, Delegate, Target

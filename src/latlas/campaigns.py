@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from latlas.profiler.device_config import TargetChoice
     from latlas.profiler.jobs import CampaignJob
     from latlas.profiler.measurement import Measurement
+    from latlas.profiler.progress import Progress
     from latlas.profiler.runner import Runner
-    from latlas.profiler.session import Progress
 
 Measure = Callable[[Sequence["CampaignJob"]], bool]
 """Measures jobs; returns whether all were measured in the time that there is."""

@@ -134,7 +134,7 @@ class _Examination:
                 self._delegates(targets)
 
     def _identity(self, identity: PhoneIdentity) -> None:
-        from latlas.profiler.litert.cores import format_cores
+        from latlas.profiler.cores import format_cores
 
         clusters = [f"cores {format_cores(each.cores)}" for each in identity.clusters[:16]]
         parts = [
@@ -258,7 +258,7 @@ class _Examination:
         self.add("charging", True, Charging(self.phone).show() or "the phone does not say")
 
     def _clusters(self, identity: PhoneIdentity) -> None:
-        from latlas.profiler.litert.cores import format_cores
+        from latlas.profiler.cores import format_cores
 
         names = [format_cores(cluster.cores) for cluster in identity.clusters]
         problems = [Affinity(self.phone, c.mask).problem() for c in identity.clusters]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latlas.profiler.adb.condition import Battery, Thermal
+    from latlas.profiler.adb.health import Battery, Thermal
     from latlas.profiler.adb.identity import PhoneIdentity
 
 _PHONE_S = 8.0
@@ -47,7 +47,7 @@ class FoundPhone:
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary; what is unknown is None."""
-        from latlas.profiler.adb.condition import Battery
+        from latlas.profiler.adb.health import Battery
         from latlas.profiler.adb.identity import PhoneIdentity
 
         identity, battery = self.identity or PhoneIdentity(), self.battery or Battery()
@@ -83,7 +83,7 @@ class FoundPhone:
 
     def row(self) -> tuple[str, ...]:
         """Return the cells of the table."""
-        from latlas.profiler.adb.condition import Battery
+        from latlas.profiler.adb.health import Battery
         from latlas.profiler.adb.identity import PhoneIdentity
         from latlas.profiler.adb.text import clean
 

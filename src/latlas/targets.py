@@ -430,8 +430,8 @@ def _require_attached(serial: str) -> None:
 
 
 def _require_cores(cores: str, identity: PhoneIdentity) -> None:
+    from latlas.profiler.cores import format_cores, parse_cores
     from latlas.profiler.errors import UsageError
-    from latlas.profiler.litert.cores import format_cores, parse_cores
 
     present = frozenset(core for cluster in identity.clusters for core in cluster.cores)
     if present and not parse_cores(cores) <= present:

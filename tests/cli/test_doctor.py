@@ -23,8 +23,8 @@ from phone_lab.lab import LabPhone, adb_server, best_daemon, lab_phone, missing,
 
 from latlas.commands.doctor import judge
 from latlas.phones import FoundPhone
-from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.conditions import usual_conditions
+from latlas.profiler.adb.health import Battery, Thermal
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.adb.server import list_phones
 from latlas.profiler.graph import GraphBuilder

@@ -14,8 +14,8 @@ from latlas.profiler.errors import UsageError
 from latlas.profiler.fusion.bench import CampaignBench
 from latlas.profiler.fusion.detect import Detection, DetectionSettings
 from latlas.profiler.litert.local import LocalRunner
+from latlas.profiler.progress import Progress
 from latlas.profiler.runner import Effort
-from latlas.profiler.session import Progress
 
 EXPECTED = {
     ("conv2d", "relu6"): "fused",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
+from latlas.profiler.cores import format_cores
 from latlas.profiler.device_config import (
     MAX_BYTES,
     DeviceConfig,
@@ -26,7 +27,6 @@ from latlas.profiler.device_config import (
     to_toml,
 )
 from latlas.profiler.errors import UsageError
-from latlas.profiler.litert.cores import format_cores
 
 MINIMAL = 'models = ["Pixel 6"]\n'
 CLUSTERS = (CpuCluster((0, 1, 2, 3), 160, 1803000, "0xd05"), CpuCluster((4, 5), 1024, 2802000))

@@ -17,8 +17,8 @@ def main(as_json: bool) -> None:
     latlas devices
     latlas devices --json
     """
+    from latlas.profiler.cores import allowed_cores
     from latlas.profiler.litert import library
-    from latlas.profiler.litert.cores import allowed_cores
     from latlas.profiler.litert.local import machine_name, probe_gpu
 
     gpu = probe_gpu()

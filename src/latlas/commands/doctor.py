@@ -11,8 +11,8 @@ import click
 from latlas.console import emit, json_option, printable, say, table
 from latlas.examination import Check, examine
 from latlas.phones import FoundPhone, find_phones
-from latlas.profiler.adb.condition import Battery, Thermal
 from latlas.profiler.adb.conditions import BatteryLevel, ThermalStatus
+from latlas.profiler.adb.health import Battery, Thermal
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.benchmark_model.binary import TOOLS, Tool
 from latlas.targets import LOCAL, DeviceChoice, phone_options

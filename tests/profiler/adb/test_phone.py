@@ -7,7 +7,7 @@ import time
 import pytest
 from phone_lab.lab import LabPhone
 
-from latlas.profiler.adb.condition import Battery, Thermal
+from latlas.profiler.adb.health import Battery, Thermal
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.errors import DeviceLost, DeviceTimeout

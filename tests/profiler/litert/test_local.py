@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from latlas.profiler.cores import allowed_cores, choose_cores, format_cores, parse_cores
 from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout, UsageError
-from latlas.profiler.litert.cores import allowed_cores, choose_cores, format_cores, parse_cores
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.litert.local import GpuProbe, LocalRunner, probe_gpu
 from latlas.profiler.litert.worker import time_model, time_runs, warm_up

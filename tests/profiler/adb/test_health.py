@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latlas.profiler.adb.condition import Battery, Thermal, parse_battery, parse_thermal
+from latlas.profiler.adb.health import Battery, Thermal, parse_battery, parse_thermal
 from latlas.profiler.temperature import Temperature
 
 
