@@ -5,15 +5,17 @@ import os
 import pytest
 
 
-def require(name: str, present: bool, how_to_install: str) -> None:
+def require(
+    name: str, present: bool, how_to_install: str, variable: str = "LATLAS_REQUIRE_COMPONENTS"
+) -> None:
     """Skip the test, with the reason, unless a component is present.
 
-    Where ``LATLAS_REQUIRE_COMPONENTS=1`` is set, as in CI, the test fails instead: there every
-    component is supposed to be installed, and a skipped test would go unnoticed.
+    Where the environment variable is 1, as in CI, the test fails instead: there every component is
+    supposed to be installed, and a skipped test would go unnoticed.
     """
     if present:
         return
     reason = f"{name} is missing: {how_to_install}"
-    if os.environ.get("LATLAS_REQUIRE_COMPONENTS") == "1":
+    if os.environ.get(variable) == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

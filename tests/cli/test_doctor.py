@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from components import require
 from phone_lab.build import build, build_without_gpu
 from phone_lab.build import missing as missing_for_build
 from phone_lab.lab import LabPhone, adb_server, best_daemon, lab_phone, missing, wait_for
@@ -30,7 +31,6 @@ from latlas.profiler.adb.server import list_phones
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.litert.local import GpuProbe
 from latlas.profiler.tflite.writer import to_tflite
-from tests.components import require
 
 ARM = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 3, 183) + bytes(44) + b"code" * 1000
 CONFIG = """\

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from components import require
 from phone_lab.build import build, build_old, build_without_gpu, litert_folder, missing
 
 from latlas.profiler.benchmark_model.command import Execution, benchmark_command
@@ -26,7 +27,6 @@ from latlas.profiler.ops import Softmax
 from latlas.profiler.runner import Effort, Job
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
-from tests.components import require
 from tests.profiler.litert.conftest import dynamic_batch, small
 
 __all__ = ["dynamic_batch", "small"]  # fixtures of the local runner's tests

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from components import require
 
 from latlas.profiler import converters, importers
 from latlas.profiler.errors import ModelFileError, UsageError
@@ -149,9 +150,12 @@ def test_models_in_folders(tmp_path: Path) -> None:
     assert found == ["a.ONNX", "b.tflite", "c/d.keras", "s"]
 
 
+def require_extra(name: str, found: object) -> None:
+    require(f"the extra {name}", bool(found), f"pip install '.[{name}]'", "LATLAS_REQUIRE_EXTRAS")
+
+
 def test_onnx(tmp_path: Path) -> None:
-    if importers.onnx_command() is None or importlib.util.find_spec("onnx") is None:
-        pytest.skip("the extra onnx is not installed")
+    require_extra("onnx", importers.onnx_command() and importlib.util.find_spec("onnx"))
     import onnx
     from onnx import helper, numpy_helper
 
@@ -184,8 +188,7 @@ def test_onnx(tmp_path: Path) -> None:
 
 
 def test_torch(tmp_path: Path) -> None:
-    if importlib.util.find_spec("litert_torch") is None:
-        pytest.skip("the extra torch is not installed")
+    require_extra("torch", importlib.util.find_spec("litert_torch"))
     # PyTorch and what it converts with warn about themselves: a process of its own.
     code = """
 import sys, torch

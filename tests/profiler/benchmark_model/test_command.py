@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from components import require
 
 from latlas.profiler.benchmark_model.command import Execution, benchmark_command
 from latlas.profiler.errors import RunnerError
 from latlas.profiler.runner import Effort
-from tests.components import require
 
 LOGS = Path(__file__).parents[3].parent / "shared" / "benchmark_model_logs"
 

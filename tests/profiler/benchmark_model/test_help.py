@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from components import require
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from latlas.profiler.benchmark_model.help import (
     tool_of,
 )
 from latlas.profiler.errors import RunnerError
-from tests.components import require
 
 LOGS = Path(__file__).parents[3].parent / "shared" / "benchmark_model_logs"
 

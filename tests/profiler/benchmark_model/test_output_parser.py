@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from components import require
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from latlas.profiler.benchmark_model.output_parser import (
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.errors import RunnerError
 from latlas.profiler.statistics import NoiseGate, judge, summary_of
-from tests.components import require
 
 LOGS = Path(__file__).parents[3].parent / "shared" / "benchmark_model_logs"
 NAMES = sorted(path.stem for path in LOGS.glob("*.txt") if path.stem != "timing_dw")
