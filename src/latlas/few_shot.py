@@ -42,9 +42,9 @@ class SourceTables:
 
     @property
     def precision(self) -> str:
-        """``int8`` where all sources are of it, else empty."""
+        """The precision of all sources; empty where they differ."""
         kinds = {predictor.target.precision for predictor in self.predictors}
-        return "int8" if kinds == {"int8"} else ""
+        return kinds.pop() if len(kinds) == 1 else ""
 
     def rules(self, delegate: Delegate, adapter: str = "") -> FusionRules:
         """Return the fusion rules of a new device: those that a source was split by, if detected.
@@ -150,6 +150,7 @@ def plan_few(
     choice: DeviceChoice,
     known: Sequence[Measurement],
     *,
+    precision: str = "",
     listed: bool | None = None,
     seed: int = 0,
 ) -> FewShotJobs:
@@ -161,25 +162,32 @@ def plan_few(
         count: how many are measured, those of the table included.
         choice: of the device, with a precision.
         known: what the table holds already.
+        precision: of the new device's target; by default the one to expect of what is chosen.
         listed: whether the device lists operators; by default as is usual.
         seed: of the plan.
 
     Raises:
-        PredictorError: there are too few networks whose kernels the sources know.
+        UsageError: several delegates are chosen.
+        PredictorError: there are too few networks whose kernels the sources know, or the sources
+            are not of the new device's kind.
     """
     from latlas.predictor.few_shot import check_sources, plan
     from latlas.profiler import plan as planning
+    from latlas.profiler.errors import UsageError
     from latlas.profiler.jobs import CampaignJob
     from latlas.profiler.quantise import for_precision
     from latlas.profiler.workload import NETWORK_EFFORT
 
+    if len(choice.delegates) > 1:
+        raise UsageError("--few-shot takes one delegate: give --delegate cpu or --delegate gpu")
     (delegate,) = choice.delegates
+    precision = precision or _expected_precision(choice, sources)
     rules = sources.rules(delegate)
-    check_sources(sources.predictors, rules.version, choice.precision)
+    check_sources(sources.predictors, rules.version, precision)
     measured = {m.name: m.to_graph() for m in known if m.unit == "network" and m.summary}
     failed = {m.name for m in known if m.unit == "network" and not m.summary}
     graphs = {
-        name: for_precision(graph, choice.precision)
+        name: for_precision(graph, precision)
         for name, graph in networks.items()
         if name not in failed
     } | measured
@@ -188,7 +196,7 @@ def plan_few(
         return FewShotJobs(None, tuple(measured), (), 0.0)
     chosen = plan(
         sources.predictors,
-        split_networks(graphs, rules, choice.precision),
+        split_networks(graphs, rules, precision),
         missing,
         measured=measured,
         seed=seed,
@@ -242,6 +250,7 @@ def measure_few(
         check_sources(sources.predictors, rules.version, target.precision)
         planned = plan_few(
             *(sources, networks, count, choice, known_measurements(folder)),
+            precision=target.precision,
             listed=runner.lists_operators,
             seed=seed,
         )
@@ -310,11 +319,23 @@ def pool_of(
 
 
 def with_precision(choice: DeviceChoice, sources: SourceTables) -> DeviceChoice:
-    """Return a choice that names a precision: if it did not, that of the sources.
+    """Return a choice that names a precision: if it did not, what the sources' networks are of.
 
     Raises:
         UsageError: it is of int8 and on a GPU.
     """
-    found = replace(choice, precision=choice.precision or sources.precision or "fp32")
+    usual = "int8" if sources.precision == "int8" else "fp32"
+    found = replace(choice, precision=choice.precision or usual)
     _ = found.int8
     return found
+
+
+def _expected_precision(choice: DeviceChoice, sources: SourceTables) -> str:
+    """Return the precision of a table that is still to be measured.
+
+    In which one a GPU calculates networks of float32 is for its runner to say: before it is asked,
+    it is taken to be that of the sources.
+    """
+    if "gpu" in choice.delegates and sources.precision != "int8":
+        return sources.precision or choice.precision
+    return choice.precision

@@ -21,7 +21,7 @@ from latlas.profiler.errors import LatlasError, PredictorError, TableError, Usag
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
-from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.measurement import Measurement, measurement_from
 from latlas.profiler.runner import Job, OpTime, Result
 from latlas.profiler.statistics import NoiseGate, judge
@@ -43,12 +43,19 @@ def kernel_us(kernel: Kernel, depthwise: float) -> float:
     return 2 + work / 5_000 * (depthwise if kernel.type == "depthwise_conv2d" else 1)
 
 
-def result(id_: str, graph: Graph, profile: bool, rate: float, depthwise: float) -> Result:
-    times = [rate * kernel_us(kernel, depthwise) for kernel in split(graph, RULES)]
+def result(
+    id_: str,
+    graph: Graph,
+    profile: bool,
+    rate: float,
+    depthwise: float,
+    rules: FusionRules = RULES,
+) -> Result:
+    times = [rate * kernel_us(kernel, depthwise) for kernel in split(graph, rules)]
     ops = [
-        OpTime(kernel.type, time_us / RULES.operators(kernel) - 0.5)
-        for kernel, time_us in zip(split(graph, RULES), times, strict=True)
-        for _ in range(RULES.operators(kernel))
+        OpTime(kernel.type, time_us / rules.operators(kernel) - 0.5)
+        for kernel, time_us in zip(split(graph, rules), times, strict=True)
+        for _ in range(rules.operators(kernel))
     ]
     return Result(id_, (sum(times) + 30,) * 20, tuple(ops) if profile else ())
 
@@ -86,7 +93,8 @@ class FakeRunner:
                 if len(self.measured) >= self.stop_after:
                     raise KeyboardInterrupt
                 self.measured.append(job.id)
-            yield result(job.id, fold(read_tflite(job.model)), job.profile, 3.0, 3.0)
+            rules = rules_for(self.target.delegate)
+            yield result(job.id, fold(read_tflite(job.model)), job.profile, 3.0, 3.0, rules)
 
 
 def networks(count: int, seed: int = 0) -> dict[str, Graph]:
@@ -94,8 +102,10 @@ def networks(count: int, seed: int = 0) -> dict[str, Graph]:
     return {f"net-{seed}-{i:02}": fold(SPACE.decode(each)) for i, each in enumerate(genes)}
 
 
-def measurement(name: str, graph: Graph, rate: float, depthwise: float) -> Measurement:
-    found = result(f"network:{name}", graph, True, rate, depthwise)
+def measurement(
+    name: str, graph: Graph, rate: float, depthwise: float, rules: FusionRules
+) -> Measurement:
+    found = result(f"network:{name}", graph, True, rate, depthwise, rules)
     return measurement_from(
         found,
         judge(found, NoiseGate(1.0, 1.0)),
@@ -108,9 +118,9 @@ def measurement(name: str, graph: Graph, rate: float, depthwise: float) -> Measu
 
 
 def write(folder: Path, target: Target, rate: float, depthwise: float) -> Path:
-    rows = [measurement(name, graph, rate, depthwise) for name, graph in networks(18).items()]
-    version = rules_for(target.delegate).version
-    with TableWriter(folder, target, fusion_rules=version) as writer:
+    rules = rules_for(target.delegate)
+    rows = [measurement(*each, rate, depthwise, rules) for each in networks(18).items()]
+    with TableWriter(folder, target, fusion_rules=rules.version) as writer:
         for row in rows:
             writer.append_provisional(row)
         writer.accept(rows)
@@ -218,6 +228,22 @@ def test_from_tables_to_a_predictor(
     done = CliRunner().invoke(fit.main, [*map(str, command)], catch_exceptions=False)
     assert "expected mean error" in done.stdout
     assert "depthwise_conv2d" in done.stdout
+
+
+def test_a_gpu_calculates_in_what_its_runner_says(runner: FakeRunner, tmp_path: Path) -> None:
+    """Phones' GPUs calculate in fp16; before the phone is asked, it is expected to be as others."""
+    runner.target = replace(TARGET, delegate="gpu", backend="opencl", precision="fp16")
+    source = write(tmp_path / "source", replace(runner.target, device="a"), 1.0, 1.5)
+    few = ["--few-shot", 8, "--from", source, "--delegate", "gpu"]
+    for named in ([], ["--precision", "fp32"]):
+        planned = run(*few, *named, "--plan")["plan"]
+        assert len(planned["networks"]) == 8
+    document = run(*few, "--table", tmp_path / "new", "-o", tmp_path / "new.latlas")
+    assert document["plan"]["networks"] == planned["networks"]
+    assert document["target"]["precision"] == "fp16"
+    refuse(PredictorError, "of fp16, the new device of fp32", *few[:-1], "cpu", "--plan")
+    refuse(UsageError, "one delegate", *few[:-1], "cpu,gpu", "--plan")
+    refuse(UsageError, "GPU", *few, "--precision", "int8", "--plan")
 
 
 def test_an_interrupted_table_goes_on(
