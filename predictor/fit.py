@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from latlas.predictor import features
 from latlas.predictor.calibration import MIN_NETWORKS, PLAIN_SUM, fit_calibration, solve
 from latlas.predictor.forest import Forest
-from latlas.predictor.intervals import FLOOR, Intervals, quantile
+from latlas.predictor.intervals import FLOOR, NO_INTERVALS, Intervals, quantile
 from latlas.predictor.latencies import KernelLatencies, kernel_latencies
 from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import NetworkObservation, Observations
-from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
+from latlas.predictor.predictor import MEASURED, UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.kernel import Kernel
@@ -31,6 +31,9 @@ GROUPS = 8
 
 FOLD_TREES = 24
 """Trees of the forests without a group: they are thrown away."""
+
+LEAST_PREDICTED = 0.2
+"""A network left out says how far predictions are off if so much of its time was predicted."""
 
 MAX_SIMILAR = 256
 """So many kernels are kept to judge unknown ones by."""
@@ -177,12 +180,14 @@ class _Folds:
         kernels: by class, ln(predicted / measured) of kernels.
         measured: ln(predicted / measured) of networks by their kernels' measured times.
         errors: the same by their kernels' predicted times, shape (networks,).
-        spread: between trees, as in `Intervals.half_width`, shape (networks,).
+        predicted, spread: share of the time that was predicted, and the spread between trees, as in
+            `Intervals.half_width`, shape (networks,).
     """
 
     kernels: Mapping[str, Sequence[float]]
     measured: NDArray[np.float64]
     errors: NDArray[np.float64]
+    predicted: NDArray[np.float64]
     spread: NDArray[np.float64]
 
     def type_error(self) -> dict[str, float]:
@@ -192,12 +197,10 @@ class _Folds:
         }
 
     def intervals(self) -> Intervals:
-        units = np.abs(self.errors) / (self.spread + FLOOR)
-        return Intervals(
-            measured=quantile(np.abs(self.measured)),
-            doubt=quantile(units),
-            networks=len(units),
-        )
+        """Return intervals; where no network was predicted, as wide as where nothing is known."""
+        units = np.abs(self.errors) / (self.predicted * (self.spread + FLOOR))
+        doubt = quantile(units) if len(units) else NO_INTERVALS.doubt
+        return Intervals(quantile(np.abs(self.measured)), doubt, len(units))
 
 
 def _left_out(
@@ -208,13 +211,29 @@ def _left_out(
     trees: int,
     seed: int,
 ) -> _Folds:
-    """Leave out networks in groups with their kernels, and predict them by the others alone."""
+    """Leave out networks in groups with their kernels, and predict them by the others alone.
+
+    Kernels that no forest can predict stay known: those of classes that are looked up only, and
+    half of a class of which the group has nearly all.
+    """
     residuals: dict[str, list[float]] = defaultdict(list)
     measured, found = [], []
+    mixed = predictor.mixture.weights if predictor.mixture is not None else {}
+    looked_up = {
+        kernel: time_us
+        for kernel, time_us in predictor.table_us.items()
+        if (name := kernel_class(kernel)) not in training and name not in mixed
+    }
+    rng = np.random.default_rng(seed)
     for chosen, kernels in _groups(networks, training, seed):
         forests = {}
+        table_us = dict(looked_up)
         for name, part in training.items():
             out = np.array([kernel in kernels for kernel in part.kernels])
+            if out.sum() > len(out) - MIN_KERNELS and name not in mixed:
+                stay = rng.permutation(len(out))[: max(MIN_KERNELS, len(out) // 2)]
+                out[stay] = False
+                table_us |= {part.kernels[i]: predictor.table_us[part.kernels[i]] for i in stay}
             if not out.any():
                 forests[name] = predictor.forests[name]
             elif out.sum() <= len(out) - MIN_KERNELS:
@@ -225,7 +244,7 @@ def _left_out(
         if len(others) < MIN_NETWORKS:
             others = np.arange(len(networks))
         a, b, c = solve(*whole[others].T)
-        without = replace(predictor, table_us={}, forests=forests)
+        without = replace(predictor, table_us=table_us, forests=forests)
         for index in chosen:
             sum_us, count, truth_us = whole[index]
             measured.append(np.log((a * sum_us + b * count + c) / truth_us))
@@ -233,10 +252,14 @@ def _left_out(
             total = float(without.sums_us(estimate, np.array([len(estimate.source)]))[0])
             if (estimate.source == UNKNOWN).any() or total <= 0:
                 continue
-            error = np.log((a * total + b * count + c) / truth_us)
-            found.append((error, estimate.latency_us @ estimate.spread / estimate.latency_us.sum()))
-    columns = np.asarray(found, np.float64).reshape(-1, 2).T
-    return _Folds(residuals, np.array(measured), columns[0], columns[1])
+            predicted_us = estimate.latency_us * (estimate.source != MEASURED)
+            share = predicted_us.sum() / estimate.latency_us.sum()
+            if share >= LEAST_PREDICTED:
+                error = np.log((a * total + b * count + c) / truth_us)
+                spread = predicted_us @ estimate.spread / predicted_us.sum()
+                found.append((error, share, spread))
+    columns = np.asarray(found, np.float64).reshape(-1, 3).T
+    return _Folds(residuals, np.array(measured), *columns)
 
 
 def _groups(
@@ -246,7 +269,7 @@ def _groups(
 
     Kernels that occur in no network are left out with a group at random.
     """
-    of_network = _clusters(networks)
+    of_network = _clusters(networks, seed)
     count = max(of_network) + 1
     in_networks = {kernel for network in networks for kernel in network.kernels}
     others = [k for part in training.values() for k in part.kernels if k not in in_networks]
@@ -258,10 +281,11 @@ def _groups(
         yield chosen, kernels
 
 
-def _clusters(networks: Sequence[NetworkObservation]) -> list[int]:
+def _clusters(networks: Sequence[NetworkObservation], seed: int) -> list[int]:
     """Return the group of every network, by which kinds of kernels it consists of.
 
-    Ward's method joins them until at most `GROUPS` are left.
+    Ward's method joins them until at most `GROUPS` are left. Where all consist of the same, they
+    are grouped at random.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -275,6 +299,8 @@ def _clusters(networks: Sequence[NetworkObservation]) -> list[int]:
         row[list(count)] = np.sqrt(np.array(list(count.values())) / sum(count.values()))
     groups = min(GROUPS, max(len(networks) // 2, 1))
     found = fcluster(linkage(shares, "ward"), groups, "maxclust")
+    if found.max() == 1:
+        found = np.random.default_rng(seed).permutation(len(networks)) % groups + 1
     return [int(number) - 1 for number in found]
 
 

@@ -58,17 +58,19 @@ class Intervals:
         return np.asarray(np.sqrt(np.maximum(variance, 0.0)), np.float64)
 
 
-NO_INTERVALS = Intervals(measured=0.0, doubt=0.0, networks=0)
+NO_INTERVALS = Intervals(measured=UNKNOWN_ERROR, doubt=UNKNOWN_ERROR / FLOOR, networks=0)
+"""Where no network was left out, nothing is known of how far predictions are off."""
 
 
 def quantile(errors: NDArray[Any]) -> float:
     """Return the error that `LEVEL` of new ones should stay below, at most the largest.
 
+    Args:
+        errors: of shape (networks,), of one network at least.
+
     >>> quantile(np.arange(1.0, 21.0))
     19.0
     """
-    if not len(errors):
-        return 0.0
     rank = math.ceil(LEVEL * (len(errors) + 1) - 1e-9)  # the new one is one more
     return float(np.sort(errors)[min(rank, len(errors)) - 1])
 

@@ -547,7 +547,7 @@ def test_from_measuring_to_predicting(tmp_path: Path) -> None:
         journal.write('{"type":"measurement","id":"torn')  # as a crash would leave it
     fitted = succeed("fit", "T", "-o", "p.latlas", cwd=tmp_path, code=LENIENT)
     assert set(fitted) == {
-        *("target", "fusion_rules", "types", "calibration", "predictor", "bytes")
+        *("target", "fusion_rules", "types", "calibration", "intervals", "predictor", "bytes")
     }
     assert fitted["bytes"] == (tmp_path / "p.latlas").stat().st_size
     assert fitted["calibration"]["networks"] == 12

@@ -9,10 +9,13 @@ import pytest
 
 from latlas.predictor.features import work
 from latlas.predictor.fit import MIN_KERNELS, fit
-from latlas.predictor.observations import observe
+from latlas.predictor.intervals import NO_INTERVALS
+from latlas.predictor.observations import NetworkObservation, Observations, observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError
-from latlas.profiler.kernel import Kernel
+from latlas.profiler.fusion import rules_for
+from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.table import Table
 
 
@@ -114,3 +117,59 @@ def test_networks_of_unknown_kernels_are_no_calibration(table: Table) -> None:
     # Too few networks, whatever is known of their kernels, are told as such.
     with pytest.raises(PredictorError, match="holds 0 whole networks"):
         fit(replace(known, networks=networks[:4], alone_us=some), trees=5)
+
+
+def alike(simulation: Any, count: int, seed: int) -> tuple[NetworkObservation, ...]:
+    """Return networks of one family: of the same kinds of kernels, one mean and one classifier."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        b = GraphBuilder((1, 64, 64, 3))
+        x = b.conv(b.input, 8 * int(rng.integers(1, 9)), 3, stride=2)
+        for filters in (*(8 * rng.integers(2, 20, 3)).tolist(), 64):
+            x = b.conv(b.depthwise(x, 3, activation="relu6"), filters, 1)
+        graph = b.build(b.fully_connected(b.mean(x), 10))
+        kernels = split(graph, rules_for("cpu"))
+        listed_us = tuple(simulation.kernel_us(k) * rng.lognormal(0, 0.2) for k in kernels)
+        whole_us = 1.1 * sum(listed_us) + 30
+        found.append(NetworkObservation(f"{seed}-{index}", kernels, whole_us, listed_us))
+    return tuple(found)
+
+
+def test_networks_of_one_family_have_honest_bounds(simulation: Any) -> None:
+    predictor = fit(Observations(simulation.target, alike(simulation, 12, seed=0), {}), trees=10)
+    assert not {"mean", "fully_connected"} & predictor.forests.keys()
+    assert predictor.intervals.networks == 12
+    assert 0 < predictor.intervals.doubt < 1
+    new = alike(simulation, 20, seed=1)
+    found = predictor.predict_kernels([network.kernels for network in new])
+    held = [p.low_ms < n.latency_us / 1e3 < p.high_ms for p, n in zip(found, new, strict=True)]
+    assert sum(held) >= 16
+    assert all(p.high_ms < 2 * p.latency_ms for p in found)
+
+
+def test_kernels_that_all_networks_share_say_something_of_bounds(simulation: Any) -> None:
+    """Left out with any network, nothing would be left to learn from."""
+    rng = np.random.default_rng(0)
+    (network,) = alike(simulation, 1, seed=0)
+    same = tuple(
+        replace(network, name=str(i), latency_us=network.latency_us * rng.lognormal(0, 0.05))
+        for i in range(6)
+    )
+    predictor = fit(Observations(simulation.target, same, {}), trees=10)
+    assert predictor.intervals.networks > 0
+    assert 0 < predictor.intervals.doubt < NO_INTERVALS.doubt
+
+
+def test_without_a_network_predicted_bounds_are_wide(simulation: Any) -> None:
+    networks = alike(simulation, 8, seed=0)
+    whole = [network.latency_us for network in networks]
+    first = networks[0].kernels[:3]  # so few of every class that they are looked up only
+    few = tuple(
+        NetworkObservation(str(i), first, us, (5.0,) * len(first)) for i, us in enumerate(whole)
+    )
+    predictor = fit(Observations(simulation.target, few, {}), trees=2)
+    assert not predictor.forests
+    assert predictor.intervals.doubt == NO_INTERVALS.doubt
+    assert predictor.intervals.networks == 0
+    assert predictor.intervals.measured > 0

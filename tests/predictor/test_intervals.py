@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latlas.predictor.intervals import FLOOR, UNKNOWN_ERROR, Intervals, interval_ms, quantile
+from latlas.predictor.intervals import (
+    FLOOR,
+    NO_INTERVALS,
+    UNKNOWN_ERROR,
+    Intervals,
+    interval_ms,
+    quantile,
+)
 
 
 def half_width(predicted: float, spread: float, unknown: float) -> float:
@@ -20,6 +27,12 @@ def test_widths_follow_what_a_latency_rests_on() -> None:
     assert half_width(0, 0, 0) < half_width(0.5, 0.1, 0) < half_width(1, 0.1, 0)
 
 
+def test_nothing_known_is_no_certainty() -> None:
+    for predicted in (0.0, 1.0):
+        (half,) = NO_INTERVALS.half_width(np.array([predicted]), *np.zeros((2, 1)))
+        assert half == pytest.approx(UNKNOWN_ERROR)
+
+
 def test_bounds_are_a_factor_apart() -> None:
     assert interval_ms(10.0, np.log(2)) == pytest.approx((5, 20))
     low, high = interval_ms(10.0, 1e300)
@@ -34,5 +47,4 @@ def test_new_errors_stay_below_the_quantile_nine_times_in_ten(count: int) -> Non
 
 
 def test_few_errors() -> None:
-    assert quantile(np.array([])) == 0
     assert quantile(np.array([0.1, 0.3, 0.2])) == 0.3

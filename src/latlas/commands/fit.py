@@ -241,6 +241,11 @@ def _text(predictor: LatencyPredictor, few: FewShotFit | None, document: dict[st
         f"{calibration.c_us:.1f} us, error {calibration.error:.1%} on each of "
         f"{calibration.networks} networks left out of this fit in turn"
     )
+    if not predictor.intervals.networks:
+        lines.append(
+            "how far predictions are off is not known: no network could be predicted from the "
+            "others, so bounds are wide"
+        )
     if few is not None:
         lines += _transfer_text(few, document["transfer"])
     lines.append(f"wrote {document['predictor']} ({document['bytes'] / 1e3:.0f} kB)")
@@ -309,4 +314,5 @@ def describe(predictor: LatencyPredictor) -> dict[str, Any]:
             for kind, count in sorted(kernels.items())
         },
         "calibration": asdict(predictor.calibration),
+        "intervals": asdict(predictor.intervals),
     }
