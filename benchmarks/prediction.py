@@ -8,7 +8,7 @@ files one by one. Beside them, in the same run, a naive
 loop predicts the same graphs one kernel at a time, as predictors of models usually do. TABLE is a
 latency table of the MoGA space on the CPU. Chromosomes are predicted through what the predictor is
 compiled to for their space. Loading is timed with a full set, too: 12 kernel types, each fitted on
-2,000 rows.
+2,000 kernels, whose texts and latencies the file holds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from latlas.predictor import features, file
 from latlas.predictor.fit import fit
 from latlas.predictor.forest import Forest
 from latlas.predictor.genes import compile_genes
+from latlas.predictor.kernel_texts import KernelTexts
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.fold import fold
@@ -82,7 +83,7 @@ def batched(predictor: LatencyPredictor, graphs: Sequence[Graph]) -> None:
 
 
 def full_set(predictor: LatencyPredictor) -> LatencyPredictor:
-    """Return a predictor as large as one of everything."""
+    """Return a predictor as large as one of everything: forests, and the kernels they saw."""
     rng = np.random.default_rng(0)
     kinds = list(predictor.forests)[:KINDS]
     forests = {}
@@ -90,16 +91,27 @@ def full_set(predictor: LatencyPredictor) -> LatencyPredictor:
         x = rng.standard_normal((ROWS, len(features.NAMES))).astype(np.float32)
         y = x @ rng.standard_normal(x.shape[1]) + rng.standard_normal(ROWS)
         forests[kind] = Forest.grow(x, y, np.ones(ROWS))
-    return replace(predictor, forests=forests)
+    kernels = [
+        f"1x{size}x{size}x{channels} | depthwise_conv2d kernel={window}x{window} @0 | @1"
+        for window in range(1, 2 * KINDS, 2)
+        for size in rng.permutation(range(2 * KINDS, 225))[:20]
+        for channels in rng.permutation(1024)[: ROWS // 20] + 1
+    ]
+    times_us = rng.uniform(1, 1e4, len(kernels)).tolist()
+    table_us = KernelTexts(kernels, times_us, "a full set")
+    return replace(predictor, forests=forests, table_us=table_us)
 
 
 def loading(predictor: LatencyPredictor, folder: Path) -> dict[str, float]:
-    """Return the size of a predictor's file and the seconds that reading it takes."""
+    """Return the size of a predictor's file, and how long reading it takes, also of a CPU."""
     path = folder / "predictor.latlas"
     file.save(predictor, path)
+    start_s = time.process_time()
+    rate = per_second(1, lambda: file.load(path))
     return {
         "megabytes": path.stat().st_size / 1e6,
-        "seconds": 1 / per_second(1, lambda: file.load(path)),
+        "seconds": 1 / rate,
+        "cpu_seconds": time.process_time() - start_s,
     }
 
 

@@ -16,13 +16,13 @@ from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import Intervals
+from latlas.predictor.kernel_texts import KernelTexts
 from latlas.predictor.mixture import Mixture
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.predictor.residency import Residency
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.fusion import rules_named
-from latlas.profiler.kernel import Kernel
 from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
@@ -122,7 +122,8 @@ def load(path: Path, target: Target | None = None) -> LatencyPredictor:
         target: if given, the target that predictions are wanted for.
 
     Raises:
-        PredictorError: the file is missing, damaged, too large or of another version.
+        PredictorError: the file is missing, damaged, too large or of another version. (The texts
+            of kernels are read when they are needed: what is wrong with one is told then.)
         TargetMismatchError: the predictor is for another target than asked for.
     """
     arrays = _read_arrays(path)
@@ -183,10 +184,10 @@ def _from_parts(
             f"{path} cannot be used: {problem}; fit it again from its table"
         ) from problem
     table_us = arrays["table_us"]
-    kernels = [Kernel.from_text(text) for text in header["kernels"]]
+    texts = list(header["kernels"])
     mixture = _mixture(header, arrays, path)
-    empty = not kernels and mixture is None
-    if table_us.dtype != np.float64 or table_us.shape != (len(kernels),) or empty:
+    empty = not texts and mixture is None
+    if table_us.dtype != np.float64 or table_us.shape != (len(texts),) or empty:
         raise PredictorError(f"{path} is damaged: its kernels and latencies differ in number")
     if not ((table_us >= 0) & (table_us <= MAX_US)).all():
         raise PredictorError(f"{path} is damaged: a latency is not a time in microseconds")
@@ -212,7 +213,7 @@ def _from_parts(
     return LatencyPredictor(
         target,
         rules,
-        dict(zip(kernels, table_us.tolist(), strict=True)),
+        KernelTexts(texts, table_us.tolist(), str(path)),
         forests,
         errors,
         calibration,

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from latlas.predictor.forest import Forest
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError, TargetMismatchError
+from latlas.profiler.kernel import Kernel
 from latlas.profiler.table import Table
 
 
@@ -285,7 +287,7 @@ def test_devices_are_not_replaced(small: LatencyPredictor, tmp_path: Path) -> No
 
 
 def test_a_full_set_is_small_and_read_quickly(small: LatencyPredictor, tmp_path: Path) -> None:
-    """12 kernel types learned from 2,000 rows each, as many trees as `latlas fit` grows."""
+    """12 kernel types learned from 2,000 kernels each, as many trees as `latlas fit` grows."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, len(features.NAMES))).astype(np.float32)
     y = x[:, 0] + np.sin(x[:, 1]) + rng.normal(0, 0.1, 2000)
@@ -293,9 +295,25 @@ def test_a_full_set_is_small_and_read_quickly(small: LatencyPredictor, tmp_path:
     assert len(forest.child) > 1900 * 2 * TREES
     full = replace(small, forests={f"type {index}": forest for index in range(12)})
     file.save(full, tmp_path / "full.latlas")
-    assert (tmp_path / "full.latlas").stat().st_size <= 20e6
-    read = file.load(tmp_path / "full.latlas")
+    header, arrays = parts(tmp_path / "full.latlas")
+    sizes = [(size, channels) for size in range(1, 101) for channels in range(10, 250)]
+    texts = [f"1x{s}x{s}x{c} | conv2d filters={s + c} kernel=1x1 @0 | @1" for s, c in sizes]
+    latencies_us = rng.uniform(1, 1000, len(texts))
+    path = write(
+        tmp_path / "full.latlas",
+        header | {"kernels": texts},
+        arrays | {"table_us": latencies_us},
+    )
+    assert path.stat().st_size <= 20e6
+    start = time.process_time()
+    read = file.load(path)
+    load_s = time.process_time() - start
     assert (read.forests["type 11"].predict(x) == forest.predict(x)).all()
+    assert len(read.table_us) == 24_000
+    start = time.process_time()
+    some = [Kernel.from_text(text) for text in texts[::10]]
+    assert load_s < 5 * (time.process_time() - start)  # much less than reading all kernels takes
+    assert read.kernels_us(some)[0].tolist() == latencies_us[::10].tolist()
 
 
 def test_scikit_learn_is_needed_to_fit_only(saved: Path) -> None:
