@@ -6,12 +6,14 @@ DIR holds ``tflite_gpu_kernels.csv`` and ``tflite_cnn_models.csv`` of qed-usc/mo
 or files of the same form; devices are discovered from their columns. Every family of networks is
 left out in turn, and predicted by a predictor that was fitted on the others: ``measured`` sums the
 listed times of its kernels and calibrates, ``predicted`` looks up no kernel at all, not even those
-that other families share.
+that other families share. What has no figures, a file, a device, a family or a network, is told
+with the reason under ``absent``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,57 +25,78 @@ import numpy as np
 import phone_recordings as recordings
 
 from latlas.console import emit, table
+from latlas.predictor.evaluation import leave_out
 from latlas.predictor.fit import fit
-from latlas.predictor.latencies import kernel_latencies
 from latlas.predictor.metrics import metrics
 from latlas.predictor.observations import Observations
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.predictor.sizes import kernel_class
+from latlas.profiler.errors import PredictorError, UsageError
 
 Fit = Callable[[Observations], LatencyPredictor]
 
+LISTED, WHOLE = "_us", "|gpu|float|mean"
+"""What the names of a device's columns end in, in the two files."""
 
-def evaluate(seen: Observations, fit: Fit = fit) -> dict[str, Any]:
-    """Leave out every family in turn; returns figures of both methods, in percent."""
+
+def evaluate(seen: Observations, fit: Fit = fit) -> tuple[dict[str, Any], list[str]]:
+    """Leave out every family in turn.
+
+    Returns:
+        Figures of both methods, in percent, and why families are absent from them. Without any
+        family there are no figures.
+    """
     families: dict[str, list[str]] = defaultdict(list)
     for network in seen.networks:
         families[recordings.family(network.name)].append(network.name)
+    by_name = {network.name: network for network in seen.networks}
     whole: dict[str, list[float]] = defaultdict(list)
     kernels: dict[str, list[float]] = defaultdict(list)
     by_family: dict[str, float] = {}
-    known = kernel_latencies(seen).latency_us
+    absent = []
     for family, names in families.items():
-        predictor = replace(fit(seen.without(names)), table_us={})
-        networks = [network for network in seen.networks if network.name in names]
-        found = predictor.predict_kernels([n.kernels for n in networks], accept_unknown=True)
-        errors = []
-        for network, prediction in zip(networks, found, strict=True):
+        fitted = []
+
+        def fit_others(others: Observations) -> LatencyPredictor:
+            fitted.append(fit(others))  # noqa: B023
+            return replace(fitted[-1], table_us={})  # noqa: B023
+
+        try:
+            found = leave_out(
+                seen, recordings.family, names=names, accept_unknown=True, fit=fit_others
+            )
+        except (PredictorError, UsageError) as problem:
+            absent.append(str(problem))
+            continue
+        (predictor,) = fitted
+        for result in found.networks:
+            network, prediction = by_name[result.name], result.prediction
             assert network.listed_us is not None
             counts = np.array([len(network.kernels)])
             listed = predictor.calibration.apply(np.array([sum(network.listed_us)]), counts)
-            truth_ms = network.latency_us / 1e3
-            errors.append(prediction.latency_ms / truth_ms - 1)
             (half,) = predictor.intervals.half_width(*np.zeros((3, 1)))
             whole["held_measured"].append(abs(np.log(listed[0] / network.latency_us)) <= half)
             whole["truth"].append(network.latency_us)
             whole["measured"].append(float(listed[0]))
             whole["predicted"].append(prediction.latency_ms * 1e3)
-            whole["held_predicted"].append(prediction.low_ms <= truth_ms <= prediction.high_ms)
+            whole["held_predicted"].append(result.within_bounds)
             whole["width"].append(prediction.high_ms / prediction.latency_ms - 1)
-        by_family[family] = 100 * float(np.mean(np.abs(errors)))
-        each = list(dict.fromkeys(kernel for network in networks for kernel in network.kernels))
-        for kernel, time_us in zip(each, predictor.kernels_us(each)[0], strict=True):
-            kernels[kernel_class(kernel)].append(abs(float(time_us) / known[kernel] - 1))
-    result: dict[str, Any] = {}
+        by_family[family] = 100 * float(np.mean([abs(each.error) for each in found.networks]))
+        for each in found.kernels:
+            error = abs(each.predicted_us / each.measured_us - 1)
+            kernels[kernel_class(each.kernel)].append(error)
+    if not by_family:
+        return {}, absent
+    figures: dict[str, Any] = {}
     for method in ("measured", "predicted"):
         agreement = metrics(whole[method], whole["truth"])
-        result[method] = {
+        figures[method] = {
             "mape": 100 * agreement.mape,
             "within10": 100 * agreement.within10,
             "n": agreement.n,
             "intervals": 100 * float(np.mean(whole[f"held_{method}"])),
         }
-    result["predicted"] |= {
+    figures["predicted"] |= {
         "interval_width": 100 * float(np.median(whole["width"])),
         "families": by_family,
         "kernels": {
@@ -81,7 +104,46 @@ def evaluate(seen: Observations, fit: Fit = fit) -> dict[str, Any]:
             for name, errors in sorted(kernels.items())
         },
     }
-    return result
+    return figures, absent
+
+
+def evaluate_folder(folder: Path, fit: Fit = fit) -> dict[str, Any]:
+    """Return figures of every device in a folder, and under ``absent`` what has none and why."""
+    document: dict[str, Any] = {}
+    absent = []
+    tables = []
+    for name in (recordings.KERNELS, recordings.MODELS):
+        try:
+            tables.append(recordings.read_rows(folder / name))
+        except (OSError, ValueError, csv.Error) as problem:
+            absent.append(f"{name}: {getattr(problem, 'strerror', None) or problem}")
+            continue
+        if not tables[-1] or "model" not in tables[-1][0]:
+            absent.append(f"{name}: no row with a model")
+    if absent:
+        return {"absent": absent}
+    kernels, models = tables
+    devices = recordings.devices(kernels, models)
+    for column in kernels[0]:
+        device = (column or "").removesuffix(LISTED)
+        if column != device and device not in devices:
+            absent.append(f"{device}: no column {device}{WHOLE} in {recordings.MODELS}")
+    for device in devices:
+        try:
+            seen = recordings.observations(kernels, models, device)
+        except (LookupError, TypeError) as problem:
+            absent.append(f"{device}: its rows cannot be read: {problem!r}")
+            continue
+        absent += [f"{device}: {name}: {reason}" for name, reason in seen.left_out.items()]
+        if not seen.networks:
+            absent.append(f"{device}: no network was measured whole")
+            continue
+        figures, missing = evaluate(seen, fit)
+        absent += [f"{device}: {reason}" for reason in missing]
+        if figures:
+            document[device] = figures
+        print(f"{seen.target}: done", file=sys.stderr)
+    return document | ({"absent": absent} if absent else {})
 
 
 def main() -> None:
@@ -89,36 +151,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    paths = [arguments.data / name for name in (recordings.KERNELS, recordings.MODELS)]
-    absent = [path for path in paths if not path.is_file()]
-    if absent:
-        print(f"absent: {', '.join(map(str, absent))}; both files are needed", file=sys.stderr)
-        emit({}, arguments.json, "nothing to evaluate")
-        return
-    kernels, models = map(recordings.read_rows, paths)
-    document = {}
-    for device in recordings.devices(kernels, models):
-        seen = recordings.observations(kernels, models, device)
-        for name, reason in seen.left_out.items():
-            print(f"{device}: {name} is left out: {reason}", file=sys.stderr)
-        document[device] = evaluate(seen)
-        print(f"{seen.target}: done", file=sys.stderr)
+    document = evaluate_folder(arguments.data)
     emit(document, arguments.json, _text(document))
 
 
 def _text(document: dict[str, Any]) -> str:
+    devices = {name: found for name, found in document.items() if name != "absent"}
+    absent = "".join(f"\nabsent: {reason}" for reason in document.get("absent", ()))
     rows = []
-    for device, methods in document.items():
+    for device, methods in devices.items():
         for method, found in methods.items():
             figures = f"{found['mape']:.1f}", f"{found['within10']:.0f}", str(found["n"])
             rows.append((device, method, *figures, f"{found['intervals']:.0f}"))
     header = ("device", "kernels", "MAPE %", "within 10%", "networks", "in 90% intervals")
-    names = sorted({name for found in document.values() for name in found["predicted"]["kernels"]})
+    names = sorted({name for found in devices.values() for name in found["predicted"]["kernels"]})
     types = []
     for name in names:
-        errors = [found["predicted"]["kernels"].get(name) for found in document.values()]
+        errors = [found["predicted"]["kernels"].get(name) for found in devices.values()]
         types.append((name, *(f"{each['mape']:.1f}" if each else "" for each in errors)))
-    return f"{table(header, rows)}\n\nMAPE % of kernels\n{table(('kernels', *document), types)}"
+    return (
+        f"{table(header, rows)}\n\nMAPE % of kernels\n{table(('kernels', *devices), types)}{absent}"
+    )
 
 
 if __name__ == "__main__":

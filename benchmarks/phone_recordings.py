@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from latlas.predictor.observations import NetworkObservation, Observations
+from latlas.profiler.errors import LatlasError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
@@ -82,7 +83,7 @@ def devices(kernels: list[Row], models: list[Row]) -> list[str]:
 
 
 def observations(kernels: list[Row], models: list[Row], device: str) -> Observations:
-    """Return what was measured on a device."""
+    """Return what was measured on a device; of networks that cannot be read, only why not."""
     whole_us = {row["model"]: _number(row[f"{device}|gpu|float|mean"]) for row in models}
     by_model: dict[str, list[Row]] = defaultdict(list)
     for row in kernels:
@@ -95,7 +96,12 @@ def observations(kernels: list[Row], models: list[Row], device: str) -> Observat
         if latency_us <= 0 or min(times) <= 0:
             left_out[model] = "it was not measured whole"
             continue
-        networks.append(NetworkObservation(model, _kernels(rows), latency_us, tuple(times)))
+        try:
+            found = _kernels(rows)
+        except (ValueError, LookupError, TypeError, AttributeError, LatlasError) as problem:
+            left_out[model] = f"its kernels cannot be read: {problem}"
+            continue
+        networks.append(NetworkObservation(model, found, latency_us, tuple(times)))
     return Observations(_target(kernels, device), tuple(networks), {}, 0.0, left_out)
 
 

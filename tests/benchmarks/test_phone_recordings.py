@@ -116,9 +116,18 @@ def test_what_is_merged_is_read_from_the_name() -> None:
     assert merged("winograd_1", "convolution_2d_1_linked_:_relu_2") == ["activation 1"]
 
 
-def test_what_is_not_known_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'LSTM' is not known"):
-        kernels(row("LSTM", 8, 4, window=1, stride=1, filters=4))
+def test_networks_of_what_is_not_known_are_left_out() -> None:
+    rows = [
+        row("LSTM", 8, 4, window=1, stride=1, filters=4),
+        {**conv(8, 4, 4, model="torn"), "config": "{"},
+        conv(8, 4, 4, model="good"),
+    ]
+    names = "resnet10", "torn", "good"
+    whole = [{"model": name, "new|gpu|float|mean": "50"} for name in names]
+    found = recordings.observations(rows, whole, "new")
+    assert [network.name for network in found.networks] == ["good"]
+    assert "'LSTM' is not known" in found.left_out["resnet10"]
+    assert "cannot be read" in found.left_out["torn"]
 
 
 def test_families() -> None:
