@@ -18,12 +18,13 @@ from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import MEASURED, UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
+from latlas.profiler import vocabulary
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.kernel import Kernel
 
 TREES = 60
 
-MIN_KERNELS = 4
+MIN_KERNELS = vocabulary.MIN_KERNELS
 """A kernel class known from fewer kernels is looked up only, not predicted."""
 
 GROUPS = 8

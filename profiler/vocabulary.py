@@ -27,6 +27,9 @@ SQUEEZED = ((1, 40), (1, 240), (1, 960))
 TOKENS = ((49, 384, 6), (64, 96, 4), (197, 192, 3), (256, 144, 4))
 """Tokens, width and heads of transformers: ViT's on images of several sizes, MobileViT's."""
 
+MIN_KERNELS = 4
+"""A class of kernels is learned from so many different ones at least."""
+
 MAX_MADDS = 60e6
 """Larger convolutions are rare on phones, and take long to measure."""
 
@@ -56,7 +59,7 @@ _ON_INT8: tuple[Callable[[GraphBuilder], int], ...] = (
 
 
 def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
-    """Return kernels of every operator, about 400, without repeats.
+    """Return kernels of every operator, about 500, without repeats.
 
     Args:
         seed: of the convolutions' sizes; the others are a fixed grid.
@@ -68,7 +71,7 @@ def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
     kernels = [*_grid(), *_convolutions(np.random.default_rng(seed))]
     for tokens, width, heads in TOKENS:
         kernels += _attention(tokens, width, heads)
-    for size, channels in MAPS[2::4]:
+    for size, channels in MAPS[:: len(MAPS) // MIN_KERNELS]:
         kernels += _rare(size, channels)
     if precision == "int8":
         kernels = [quantise_kernel(each) for each in kernels if each.type not in _NOT_OF_INT8]
@@ -149,7 +152,7 @@ def _rare(size: int, channels: int) -> list[Kernel]:
     """Return operators that few networks have, on one map."""
     x = (1, size, size, channels)
     same = (x, x)
-    wide = f"transpose_conv2d filters=24 kernel=3x3 stride=2x2 size={2 * size}x{2 * size}"
+    larger = f"transpose_conv2d filters={channels // 2} stride=2x2 size={2 * size}x{2 * size}"
     parts: list[tuple[str, tuple[Shape, ...]]] = [
         *((f"activation kind={kind}", (x,)) for kind in ("elu", "abs", "sqrt", "square", "log")),
         ("activation kind=leaky_relu alpha=0.2", (x,)),
@@ -159,7 +162,8 @@ def _rare(size: int, channels: int) -> list[Kernel]:
         ("binary kind=pow value=2.0", (x,)),
         ("depth_to_space block=2", (x,)),
         ("space_to_depth block=2", ((1, 2 * size, 2 * size, channels // 4),)),
-        (wide, ((1, size, size, 24),)),
+        (f"{larger} kernel=2x2", (x,)),
+        (f"{larger} kernel=3x3", (x,)),
         (f"gather axis=1 count={size}", (x,)),
         ("tile multiples=1x2x1x1", (x,)),
         (f"broadcast shape=1x{size}x{size}x{channels}", ((1, 1, 1, channels),)),

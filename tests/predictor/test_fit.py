@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from latlas.predictor.fit import MIN_KERNELS, fit
 from latlas.predictor.intervals import NO_INTERVALS
 from latlas.predictor.observations import NetworkObservation, Observations, observe
 from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
+from latlas.profiler.op_text import from_text
 from latlas.profiler.table import Table
+from latlas.profiler.vocabulary import vocabulary_kernels
 
 
 def test_networks_of_the_space_are_predicted(simulation: Any, predictor: LatencyPredictor) -> None:
@@ -173,3 +177,22 @@ def test_without_a_network_predicted_bounds_are_wide(simulation: Any) -> None:
     assert predictor.intervals.doubt == NO_INTERVALS.doubt
     assert predictor.intervals.networks == 0
     assert predictor.intervals.measured > 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_every_operator_of_the_vocabulary_is_learned(precision: str) -> None:
+    counts = Counter(map(kernel_class, vocabulary_kernels(precision=precision)))
+    assert min(counts.values()) >= MIN_KERNELS
+
+
+def test_what_few_networks_have_is_predicted(simulation: Any) -> None:
+    """A decoder of a U-Net, and the activation of a YOLO, though no measured network has either."""
+    alone_us = {kernel: simulation.kernel_us(kernel) for kernel in vocabulary_kernels()}
+    seen = Observations(simulation.target, alike(simulation, 6, seed=0), alone_us)
+    predictor = fit(seen, trees=5)
+    b = GraphBuilder((1, 26, 26, 64))
+    x = b.apply(from_text("activation kind=leaky_relu alpha=0.1"), b.conv(b.input, 64, 3))
+    x = b.apply(from_text("transpose_conv2d filters=32 kernel=2x2 stride=2x2 size=52x52"), x)
+    (found,) = predictor.predict([b.build(x)])
+    assert found.predicted_share == pytest.approx(1)
+    assert found.unknown == ()
