@@ -18,7 +18,7 @@ from latlas.predictor.sizes import Sizes, sizes
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.target import Target
 
-VERSION = 4
+VERSION = 5
 """Changes whenever the columns do: a predictor file of another version is refused."""
 
 NAMES = (
@@ -109,8 +109,8 @@ def matrix(
         run.columns % 2,
         c["kernel_height"],
         c["kernel_width"],
-        c["stride"],
-        c["dilation"],
+        np.sqrt(c["stride_height"]) * np.sqrt(c["stride_width"]),  # which is larger, sizes tell
+        np.sqrt(c["dilation_height"]) * np.sqrt(c["dilation_width"]),
         c["padding"],
         c["inputs"],
         c["broadcast"],

@@ -112,7 +112,7 @@ def _on_gpu(kernels: Sequence[Kernel], c: Sizes, target: Target) -> Implementati
 
 def _winograd(kernels: Sequence[Kernel], c: Sizes, target: Target) -> NDArray[np.bool_]:
     rules = GpuDelegateRules(target.adapter)
-    found = (c["operator"] == sizes.CONVOLUTION) & (c["kernel_height"] == 3) & (c["stride"] == 1)
+    found = (c["operator"] == sizes.CONVOLUTION) & (c["kernel_height"] == 3) & _every_pixel(c)
     for index in np.flatnonzero(found).tolist():
         found[index] = rules.is_winograd(kernels[index])
     return np.asarray(found)
@@ -132,8 +132,14 @@ def _constants(c: Sizes, target: Target) -> NDArray[np.bool_]:
 
 def _depthwise_3x3(c: Sizes) -> NDArray[np.bool_]:
     small = (c["kernel_height"] == 3) & (c["kernel_width"] == 3) & (c["padding"] == 4)
-    plain = (c["stride"] == 1) & (c["dilation"] == 1) & (c["in_channels"] == c["out_channels"])
+    dense = (c["dilation_height"] == 1) & (c["dilation_width"] == 1)
+    plain = _every_pixel(c) & dense & (c["in_channels"] == c["out_channels"])
     return np.asarray((c["operator"] == sizes.DEPTHWISE) & small & plain)
+
+
+def _every_pixel(c: Sizes) -> NDArray[np.bool_]:
+    """Return whether windows skip no row and no column."""
+    return np.asarray((c["stride_height"] == 1) & (c["stride_width"] == 1))
 
 
 def _on_cpu(c: Sizes, target: Target) -> Implementation:
@@ -170,7 +176,7 @@ def _on_cpu(c: Sizes, target: Target) -> Implementation:
     items = np.where(matrix, _parts(c["batch"], _TILE_PIXELS) * columns, items)
     share = _parts(items, target.threads)
     variant = np.select(
-        [convolution & (taps == 1) & (c["stride"] == 1), depthwise], [POINTWISE, DEPTHWISE], GENERIC
+        [convolution & (taps == 1) & _every_pixel(c), depthwise], [POINTWISE, DEPTHWISE], GENERIC
     )
     imbalance = share * target.threads / items
     return Implementation(variant, np.maximum(work, 1), items, columns, imbalance)

@@ -29,7 +29,8 @@ from latlas.profiler.ops import (
 NAMES = (
     *("batch", "in_height", "in_width", "in_channels"),
     *("out_height", "out_width", "out_channels"),
-    *("kernel_height", "kernel_width", "stride", "dilation", "padding", "groups"),
+    *("kernel_height", "kernel_width", "stride_height", "stride_width"),
+    *("dilation_height", "dilation_width", "padding", "groups"),
     *("read", "written", "weights", "madds"),
     *(
         "inputs",
@@ -55,8 +56,8 @@ _KINDS = {"relu": 1, "relu6": 2, "hard_swish": 3, "hard_sigmoid": 4, "logistic":
 _ELEMENT_BYTES = {"": 4, "float32": 4, "int8": 1}
 
 Window = tuple[int, ...]
-_NO_WINDOW = (1, 1, 1, 1, 0, 1)
-"""Height, width, stride, dilation, padding and groups of what has none of them."""
+_NO_WINDOW = (1, 1, 1, 1, 1, 1, 0, 1)
+"""Height and width of window, stride and dilation, padding and groups of what has none of them."""
 
 
 def kernel_class(kernel: Kernel) -> str:
@@ -133,16 +134,16 @@ def _operator(op: Op, shape: Shape) -> tuple[int, Window]:
         kind = CONVOLUTION if isinstance(op, Conv2D) else DEPTHWISE
         if kind == CONVOLUTION and groups == 1 and op.kernel == (1, 1) and shape[1:3] == (1, 1):
             kind = FULLY_CONNECTED
-        return kind, (*op.kernel, op.stride[0], op.dilation[0], sum(op.padding), groups)
+        return kind, (*op.kernel, *op.stride, *op.dilation, sum(op.padding), groups)
     if isinstance(op, FullyConnected):
         return FULLY_CONNECTED, _NO_WINDOW
     if isinstance(op, Reduce):  # over any axes: what is read is what is computed
         return MEAN, _NO_WINDOW
     if isinstance(op, Mean):
-        return MEAN, (*shape[1:3], 1, 1, 0, 1)
+        return MEAN, (*shape[1:3], 1, 1, 1, 1, 0, 1)
     if isinstance(op, Pool):
         whole = op.kind == "average" and op.kernel == shape[1:3]
-        return MEAN if whole else POOL, (*op.kernel, op.stride[0], 1, sum(op.padding), 1)
+        return MEAN if whole else POOL, (*op.kernel, *op.stride, 1, 1, sum(op.padding), 1)
     return OTHER, _NO_WINDOW
 
 

@@ -66,6 +66,20 @@ def test_a_convolution_by_hand(target: Target, element: int) -> None:
     assert size(row[None])[0] == pytest.approx([math.log(256), math.log(moved)], abs=1e-5)
 
 
+def test_strides_and_dilations_that_differ() -> None:
+    def strided(**words: str) -> list[float]:
+        options = "".join(f" {name}={value}" for name, value in words.items())
+        found = named(f"1x12x12x8 | conv2d filters=8 kernel=3x3{options} @0 | @1")
+        return [found[name] for name in ("stride", "dilation", "log_in_height", "log_width")]
+
+    assert strided(stride="2x2") == pytest.approx([2, 1, math.log(12), math.log(5)])
+    assert strided(stride="1x2") == pytest.approx([2**0.5, 1, math.log(12), math.log(5)])
+    assert strided(stride="2x1") == pytest.approx([2**0.5, 1, math.log(12), math.log(10)])
+    assert strided(dilation="1x2") == pytest.approx([1, 2**0.5, math.log(12), math.log(8)])
+    pool = named("1x8x8x4 | pool kind=max kernel=2x2 stride=1x2 @0 | @1")
+    assert pool["stride"] == pytest.approx(2**0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "on_cpu", "on_gpu"),
     [

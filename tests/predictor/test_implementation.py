@@ -47,6 +47,9 @@ DEPTH = "1x8x8x8 | depthwise_conv2d kernel=3x3 padding=1x1x1x1 @0 | @1"
         ("1x8x8x8 | conv2d filters=16 kernel=1x1 @0 | @1", "another GPU", "fp16", CONSTANTS),
         (DEPTH, "Mali-G78", "fp16", DEPTHWISE_3X3),
         (DEPTH.replace("padding=1x1x1x1 ", ""), "Mali-G78", "fp16", GENERIC),
+        (DEPTH.replace("padding", "stride=1x2 padding"), "Mali-G78", "fp16", GENERIC),
+        (DEPTH.replace("padding", "stride=2x1 padding"), "Mali-G78", "fp16", GENERIC),
+        (LARGE.replace("padding", "stride=1x2 padding"), "Mali-G78", "fp16", GENERIC),
     ],
 )
 def test_a_gpu_chooses_by_its_adapter(
@@ -66,6 +69,7 @@ def test_winograd_multiplies_less() -> None:
     [
         ("1x8x8x8 | conv2d filters=16 kernel=1x1 @0 | @1", POINTWISE),
         ("1x8x8x8 | conv2d filters=16 kernel=1x1 stride=2x2 @0 | @1", GENERIC),
+        ("1x8x8x8 | conv2d filters=16 kernel=1x1 stride=1x2 @0 | @1", GENERIC),
         (SMALL, GENERIC),
         (DEPTH, DEPTHWISE),
         ("1x8x8x8 | depthwise_conv2d kernel=7x7 @0 | @1", GENERIC),
