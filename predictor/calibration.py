@@ -18,6 +18,9 @@ from latlas.profiler.errors import PredictorError
 MIN_NETWORKS = 5
 """Fewer whole networks than this say too little about three coefficients."""
 
+GROUPS = 20
+"""Networks are left out in so many groups at most, however many there are."""
+
 TOLERANCE = 0.03
 """Relative error up to which networks count in full."""
 
@@ -31,7 +34,8 @@ class Calibration:
         b_us: microseconds per kernel.
         c_us: microseconds per invocation.
         error: standard deviation of the relative error, each network left out of the fit of a, b
-            and c in turn; the kernels' times still rest on all of them.
+            and c in turn, in groups where there are many; the kernels' times still rest on all of
+            them.
         networks: number of networks fitted on.
     """
 
@@ -97,13 +101,12 @@ def fit_calibration(
             f"calibration needs {MIN_NETWORKS}: profile more into it (--models with more models, "
             "--space moga, a larger --budget), with other programs closed"
         )
-    everyone = np.arange(len(sums))
-    errors = []
-    for left_out in everyone:
-        rest = everyone != left_out
-        a, b, c = solve(sums[rest], counts[rest], measured[rest])
-        predicted = a * sums[left_out] + b * counts[left_out] + c
-        errors.append(predicted / measured[left_out] - 1)
+    errors = np.empty(len(sums))
+    group = np.arange(len(sums)) % GROUPS
+    for number in range(min(GROUPS, len(sums))):
+        out = group == number
+        a, b, c = solve(sums[~out], counts[~out], measured[~out])
+        errors[out] = (a * sums[out] + b * counts[out] + c) / measured[out] - 1
     a, b, c = solve(sums, counts, measured)
     error = float(np.sqrt(np.mean(np.square(errors))))
     return Calibration(float(a), float(b), float(c), error, len(sums))

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latlas.predictor.calibration import MIN_NETWORKS, Calibration, fit_calibration
+from latlas.predictor import calibration
+from latlas.predictor.calibration import (
+    GROUPS,
+    MIN_NETWORKS,
+    Calibration,
+    fit_calibration,
+    solve,
+)
 from latlas.profiler.errors import PredictorError
 
 
@@ -42,6 +49,22 @@ def test_its_error_is_that_of_networks_left_out() -> None:
     assert fit_calibration(sums, kernels, sums * noise).error == pytest.approx(0.05, rel=0.2)
 
 
+def test_many_networks_are_left_out_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*columns: np.ndarray) -> np.ndarray:
+        calls.append(len(columns[0]))
+        return solve(*columns)
+
+    monkeypatch.setattr(calibration, "solve", counted)
+    for count, groups in ((7, 7), (90, GROUPS)):
+        calls.clear()
+        sums, kernels = networks(count)
+        fit_calibration(sums, kernels, sums)
+        assert len(calls) == groups + 1
+        assert sum(count - call for call in calls) == count  # each is left out once
+
+
 def test_latencies_grow_with_everything() -> None:
     sums, kernels = networks(10)
     found = fit_calibration(sums, kernels, 0.1 * sums)  # less than any sum explains
@@ -58,5 +81,5 @@ def test_too_few_networks() -> None:
 
 
 def test_applying() -> None:
-    calibration = Calibration(2.0, 3.0, 5.0, 0.0, 9)
-    assert calibration.apply(np.array([10.0, 20.0]), np.array([1, 2])).tolist() == [28.0, 51.0]
+    found = Calibration(2.0, 3.0, 5.0, 0.0, 9)
+    assert found.apply(np.array([10.0, 20.0]), np.array([1, 2])).tolist() == [28.0, 51.0]
