@@ -27,8 +27,11 @@ from latlas.profiler.target import Target
 GENERIC, WINOGRAD, CONSTANTS, DEPTHWISE_3X3, POINTWISE, DEPTHWISE = range(6)
 """Codes of the two delegates."""
 
-_CONSTANT_BYTES = 3584
-"""Weights of a convolution that an Adreno GPU keeps in constant memory; others hold 1 KiB."""
+_CONSTANT_BYTES, _OLD_CONSTANT_BYTES, _OTHER_CONSTANT_BYTES = 3584, 2560, 1024
+"""Weights of a convolution that an Adreno GPU keeps in constant memory, one of the 3xx to 5xx, and
+others."""
+
+_OLD_ADRENO = re.compile(r"adreno\D*[345]\d\d\b")
 
 _NO_CONSTANTS = re.compile("mali|powervr|amd|radeon|xclipse|apple")
 _X86 = re.compile("intel|amd|xeon|epyc|core|x86")
@@ -122,7 +125,9 @@ def _constants(c: Sizes, target: Target) -> NDArray[np.bool_]:
     adapter = target.adapter.lower()
     if _NO_CONSTANTS.search(adapter):
         return np.zeros(len(c["operator"]), bool)
-    limit = _CONSTANT_BYTES if "adreno" in adapter else 1024
+    limit = _OTHER_CONSTANT_BYTES
+    if "adreno" in adapter:
+        limit = _OLD_CONSTANT_BYTES if _OLD_ADRENO.search(adapter) else _CONSTANT_BYTES
     element = 2 if target.precision == "fp16" else 4
     read, written = _parts(c["in_channels"], 4), _parts(c["out_channels"], 4)
     weights = 16 * read * written * c["kernel_height"] * c["kernel_width"] * element

@@ -63,13 +63,13 @@ class TableOracle(PredictorOracle):
     """Latencies from measured kernels alone: a kernel that was not measured is an error.
 
     Args:
-        predictor: fitted on the table.
+        predictor: fitted on the table; what other devices say is left out, too.
         calibrated: whether sums of kernels are calibrated; else they are taken as they are.
     """
 
     def __init__(self, predictor: LatencyPredictor, *, calibrated: bool = True) -> None:
         calibration = predictor.calibration if calibrated else PLAIN_SUM
-        super().__init__(replace(predictor, forests={}, calibration=calibration))
+        super().__init__(replace(predictor, forests={}, mixture=None, calibration=calibration))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def run(text: str, target: Target) -> Implementation:
 
 LARGE = "1x56x56x64 | conv2d filters=64 kernel=3x3 padding=1x1x1x1 @0 | @1"
 SMALL = "1x8x8x8 | conv2d filters=16 kernel=3x3 @0 | @1"
+CLOSE = "1x8x8x8 | conv2d filters=24 kernel=3x3 @0 | @1"  # 3,456 B of weights in fp16
 DEPTH = "1x8x8x8 | depthwise_conv2d kernel=3x3 padding=1x1x1x1 @0 | @1"
 
 
@@ -43,6 +44,12 @@ DEPTH = "1x8x8x8 | depthwise_conv2d kernel=3x3 padding=1x1x1x1 @0 | @1"
         (SMALL, "Mali-G78", "fp16", GENERIC),
         (SMALL, "Adreno (TM) 640", "fp16", CONSTANTS),
         (SMALL, "Adreno (TM) 640", "fp32", GENERIC),
+        (CLOSE, "Adreno (TM) 640", "fp16", CONSTANTS),
+        (CLOSE, "Adreno (TM) 6xx", "fp16", CONSTANTS),
+        (CLOSE, "Adreno (TM) 740", "fp16", CONSTANTS),
+        (CLOSE, "Adreno (TM) 540", "fp16", GENERIC),
+        (CLOSE, "Adreno (TM) 330", "fp16", GENERIC),
+        (SMALL, "Adreno (TM) 506", "fp16", CONSTANTS),
         (SMALL, "another GPU", "fp16", GENERIC),
         ("1x8x8x8 | conv2d filters=16 kernel=1x1 @0 | @1", "another GPU", "fp16", CONSTANTS),
         (DEPTH, "Mali-G78", "fp16", DEPTHWISE_3X3),

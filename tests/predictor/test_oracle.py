@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from latlas.predictor.mixture import Mixture
 from latlas.predictor.oracle import PredictorOracle, TableOracle
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import UnknownKernelError
@@ -27,3 +30,13 @@ def test_a_table_predicts_nothing_else(predictor: LatencyPredictor) -> None:
     assert PredictorOracle(predictor).latency_ms([other])[0] > 0
     with pytest.raises(UnknownKernelError):
         TableOracle(predictor).latency_ms([other])
+
+
+def test_what_other_devices_say_is_no_measurement(predictor: LatencyPredictor) -> None:
+    other = MogaSpace(resolution=96, classes=10).decode((0,) * 14)
+    weights = {name: np.ones(1) for name in predictor.forests}
+    mixture = Mixture((predictor,), np.ones(1), weights)
+    transferred = replace(predictor, mixture=mixture)
+    assert PredictorOracle(transferred).latency_ms([other])[0] > 0
+    with pytest.raises(UnknownKernelError):
+        TableOracle(transferred).latency_ms([other])
