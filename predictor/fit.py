@@ -299,10 +299,10 @@ def _clusters(networks: Sequence[NetworkObservation], seed: int) -> list[int]:
     for row, count in zip(shares, counts, strict=True):
         row[list(count)] = np.sqrt(np.array(list(count.values())) / sum(count.values()))
     groups = min(GROUPS, max(len(networks) // 2, 1))
-    found = fcluster(linkage(shares, "ward"), groups, "maxclust")
-    if found.max() == 1:
-        found = np.random.default_rng(seed).permutation(len(networks)) % groups + 1
-    return [int(number) - 1 for number in found]
+    clusters = fcluster(linkage(shares, "ward"), groups, "maxclust") - 1
+    if not clusters.any():
+        clusters = np.random.default_rng(seed).permutation(len(networks)) % groups
+    return [int(number) for number in clusters]
 
 
 def _kind(kernel: Kernel) -> tuple[object, ...]:
