@@ -1,15 +1,20 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_material import NETWORKS, OTHER, RULES, TARGET, kernel_us, network
 
 from latlas.predictor import file
+from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import TRUNCATION_US
+from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.kernel import split
 from latlas.profiler.table import Table, TableWriter
-from latlas.report.figure import Bars, Chart, Drawing, Grid, Section, Text
+from latlas.report.figure import Bars, Chart, Drawing, Facts, Grid, Section, Text
 from latlas.report.model_report import model_report
+from latlas.report.predictor_report import predictor_report
 
 
 def charts(sections: list[Section]) -> list[Chart]:
@@ -50,6 +55,29 @@ def test_a_model_that_was_not_measured(table_folder: Path, predictor_path: Path)
     assert cells[1]["latency"].endswith("predicted")
     assert " to " in cells[1]["90% bounds"]
     assert any(isinstance(b, Drawing) for section in sections for b in section.blocks)
+
+
+def transferred(source: LatencyPredictor) -> LatencyPredictor:
+    """Return a predictor of another device, on which every kernel takes twice as long."""
+    weights = {kind: np.array([2.0]) for kind in source.forests}
+    mixture = Mixture((source,), np.array([2.0]), weights)
+    return replace(source, target=OTHER, table_us={}, forests={}, mixture=mixture)
+
+
+def test_a_model_on_a_device_that_a_predictor_was_transferred_to(predictor_path: Path) -> None:
+    source = file.load(predictor_path)
+    sections = model_report(network(9), "m", {}, {"s": source, "few": transferred(source)})
+    overview = next(b for b in sections[0].blocks if isinstance(b, Grid))
+    shares = [dict(zip(overview.header, row, strict=True))["from kernels"] for row in overview.rows]
+    assert "transferred" not in shares[0]
+    assert shares[1] == "0% measured, 100% transferred, 0% predicted, 0% unknown"
+    there, few = charts(sections)
+    assert {t.rsplit(", ", 1)[1] for one in few.series for t in one.texts} == {"transferred"}
+    for a, b in zip(there.series, few.series, strict=True):
+        assert b.y == pytest.approx([2 * y for y in a.y])
+    facts = predictor_report(transferred(source), "few", {})[0].blocks[1]
+    assert isinstance(facts, Facts)
+    assert dict(facts.items)["transferred from"] == str(TARGET)
 
 
 def test_a_model_that_was_not_delegated(table_folder: Path) -> None:

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from latlas.predictor.coverage import SOURCES
 from latlas.predictor.latencies import kernel_latencies
 from latlas.predictor.observations import listed_us, observe
-from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.predictor import LatencyPredictor, Prediction
 from latlas.profiler.count import count
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import FusionRules, Kernel, split
@@ -21,9 +22,6 @@ from latlas.report.architecture_drawing import architecture_drawing
 from latlas.report.figure import Axis, Bars, Block, Chart, Facts, Section, Series, Text, grid
 from latlas.report.table_report import foremost
 from latlas.report.text import latency
-
-SOURCES = ("measured", "predicted", "guessed")
-"""Where the time of a kernel is from, as `latlas.predictor.predictor` numbers it."""
 
 LISTED = "listed in the profiled network"
 """Where the time of a kernel of a network is from that was measured itself."""
@@ -150,13 +148,25 @@ def _predicted(graph: Graph, predictor: LatencyPredictor, name: str) -> Breakdow
     facts = [
         ("latency", f"{latency(prediction.latency_ms)}, predicted"),
         ("90% bounds", f"{latency(prediction.low_ms)} to {latency(prediction.high_ms)}"),
-        (
-            "from kernels",
-            f"{prediction.measured_share:.0%} measured, {prediction.unknown_share:.0%} guessed",
-        ),
+        ("from kernels", _shares(prediction, predictor.mixture is not None)),
     ]
     sources = [SOURCES[origin] for origin in source.tolist()]
     return Breakdown(name, predictor.target, kernels, tuple(times.tolist()), sources, facts)
+
+
+def _shares(prediction: Prediction, of_others: bool) -> str:
+    """Return the shares of a latency by where they come from; `of_others`: of other devices, too.
+
+    >>> _shares(Prediction(1.0, 0.9, 1.1, 2, 0.75, 0.25, ()), of_others=False)
+    '75% measured, 25% predicted, 0% unknown'
+    """
+    shares = {
+        "measured": prediction.measured_share,
+        **({"transferred": prediction.transferred_share} if of_others else {}),
+        "predicted": prediction.predicted_share,
+        "unknown": prediction.unknown_share,
+    }
+    return ", ".join(f"{share:.0%} {source}" for source, share in shares.items())
 
 
 def _overview(found: Sequence[Breakdown]) -> list[Block]:

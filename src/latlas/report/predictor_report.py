@@ -108,6 +108,7 @@ def _what(predictor: LatencyPredictor) -> list[Block]:
                 ("fusion rules", predictor.rules_version),
                 ("kernels measured", f"{len(predictor.table_us)} of {len(types)} types"),
                 ("kernel classes learned", str(len(predictor.forests))),
+                ("transferred from", _transferred_from(predictor)),
                 (
                     "calibration",
                     f"{calibration.a:.3f} × sum of kernels + {calibration.b_us:.2f} µs × kernels + "
@@ -119,6 +120,11 @@ def _what(predictor: LatencyPredictor) -> list[Block]:
             ]
         ),
     ]
+
+
+def _transferred_from(predictor: LatencyPredictor) -> str:
+    sources = () if predictor.mixture is None else predictor.mixture.sources
+    return "; ".join(str(source.target) for source in sources)
 
 
 def _type_errors(predictor: LatencyPredictor) -> list[Block]:
