@@ -53,7 +53,7 @@ class Change:
 
     Attributes:
         unit: ``network``, ``block`` or ``kernel``.
-        name: the network's name, or the kernel as text.
+        name: the network's name, or the kernel or block as text.
         type: the kernel's type; empty for others.
         before_us, after_us: the medians, in microseconds.
         noise: standard deviation of the ratio's logarithm that noise alone gives.
@@ -214,7 +214,7 @@ def _changes(
     return [
         Change(
             m.unit,
-            m.graph if m.unit == "kernel" else m.name,
+            m.name if m.unit == "network" else m.graph,
             kernel_type(m),
             old[i],
             new[i],

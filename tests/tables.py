@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
 from latlas.profiler.runner import Result
 from latlas.profiler.statistics import NoiseGate, judge
@@ -40,6 +42,26 @@ def kernel(channels: int, median_us: float, **changes: Any) -> Measurement:
 def network(name: str, median_us: float, **changes: Any) -> Measurement:
     """Return a measured network."""
     return measured("network", name, NETWORK, median_us, **changes)
+
+
+def block(
+    median_us: float, window: int = 3, expanded: int = 24, act: str = "relu", **changes: Any
+) -> Measurement:
+    """Return a measured inverted bottleneck; all of them have one name, as choices of a layer do.
+
+    Args:
+        median_us: of an invocation.
+        window: of its depthwise convolution.
+        expanded: channels inside.
+        act: activation inside.
+        changes: see `measured`.
+    """
+    b = GraphBuilder((1, 8, 8, 8))
+    x = b.depthwise(b.conv(b.input, expanded, 1, activation=act), window, activation=act)
+    graph = b.build(b.conv(x, 8, 1)).to_text()
+    name = "block 1x8x8x8 to 1x8x8x8"
+    found = measured("block", name, graph, median_us, **changes)
+    return replace(found, id=f"block:{graph}")
 
 
 def references(*medians_us: float) -> list[Measurement]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tables import TARGET, kernel, network, references, write
+from tables import TARGET, block, kernel, network, references, write
 
 from latlas.commands.table import main
 from latlas.profiler.errors import LatlasError, UsageError
@@ -68,6 +68,23 @@ def test_fail_above(tmp_path: Path) -> None:
     document = json.loads(run("diff", tmp_path / "a", tmp_path / "b", "--json").stdout)
     assert [each["name"] for each in document["slower"]] == ["n7"]
     assert document["relative"] is True
+
+
+def test_blocks_are_told_apart(tmp_path: Path) -> None:
+    levels = references(*(100.0 + 0.1 * i for i in range(10)))
+    windows = range(3, 30, 2)
+    write(tmp_path / "a", [*(block(100.0, window) for window in windows), *levels])
+    failed = replace(block(1.0, 5, verdict="failed", reason="crashed"), summary=None, samples_us=())
+    worse = [block(150.0 if window == 7 else 100.0, window) for window in windows if window != 5]
+    write(tmp_path / "b", [*worse, failed, *levels])
+    done = run("diff", tmp_path / "a", tmp_path / "b", "--fail-above", "5%")
+    assert "block MB3 7×7, relu, 8×8×8 to 8×8×8 is +50.0% slower" in done.stderr
+    assert "block:MB3 5×5, relu, 8×8×8 to 8×8×8 no longer runs: failed: crashed" in done.stderr
+    (slower,) = json.loads(run("diff", tmp_path / "a", tmp_path / "b", "--json").stdout)["slower"]
+    assert slower["name"] == block(1.0, 7).graph
+    text = run("show", tmp_path / "b", "--slowest", "1").stdout
+    assert "MB3 7×7, relu, 8×8×8 to 8×8×8" in text
+    assert "block MB3 5×5, relu, 8×8×8 to 8×8×8: failed: crashed" in text
 
 
 @pytest.mark.parametrize("share", ["much", "-5%", "nan", "5%%"])

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from report_material import HOSTILE, NETWORKS, OTHER, TARGET, measured, network, write_table
-from tables import write
+from tables import block, write
 
 from latlas.profiler.reference import reference_graph
 from latlas.profiler.table import Table, TableWriter
@@ -107,6 +107,43 @@ def test_tables_with_nothing_in_common(table_folder: Path, tmp_path: Path) -> No
     (section,) = comparison_report(first, empty, ("A", "B"))
     texts = [block.text for block in section.blocks if isinstance(block, Text)]
     assert texts[1:] == ["They have no kernel in common.", "They have no network in common."]
+
+
+def blocks_of(folder: Path, *medians_us: float) -> Table:
+    """Write a table of blocks: windows of 3, 5, 7 …, the last with another activation."""
+    found = [block(time_us, 3 + 2 * i) for i, time_us in enumerate(medians_us[:-1])]
+    found.append(block(medians_us[-1], act="relu6"))
+    failed = block(1.0, 9, expanded=16, verdict="failed", reason="crashed")
+    return write(folder, [*found, replace(failed, summary=None, samples_us=())])
+
+
+def test_a_table_of_blocks(tmp_path: Path) -> None:
+    sections = table_report(blocks_of(tmp_path, 100.0, 300.0, 200.0), "T")
+    (points,) = chart(sections, "Blocks").series
+    assert sorted(points.y) == [0.1, 0.2, 0.3]
+    assert len({text.split("\n")[0] for text in points.texts}) == 3
+    (noise,) = chart(sections, "How far samples spread").series
+    assert noise.name == "blocks"
+    assert len(noise.x) == 3
+    slowest = next(each for each in grids(sections) if each.header[0] == "block")
+    assert [row[:2] for row in slowest.rows] == [
+        ("MB3 5×5, relu, 8×8×8 to 8×8×8", "300 µs"),
+        ("MB3 3×3, relu6, 8×8×8 to 8×8×8", "200 µs"),
+        ("MB3 3×3, relu, 8×8×8 to 8×8×8", "100 µs"),
+    ]
+    failures = next(each for each in grids(sections) if each.header[0] == "reason")
+    assert failures.rows[0][3] == "block MB2 9×9, relu, 8×8×8 to 8×8×8"
+    assert "Kernels" not in [section.title for section in sections]
+
+
+def test_two_tables_of_blocks_side_by_side(tmp_path: Path) -> None:
+    first = blocks_of(tmp_path / "a", 100.0, 300.0, 200.0)
+    second = blocks_of(tmp_path / "b", 50.0, 150.0, 100.0)
+    sections = comparison_report(first, second, ("A", "B"))
+    found = chart(sections, "Blocks")
+    assert "3 that both measured. Rank correlation 1.000" in found.note
+    assert "the median of B over A is 0.50" in found.note
+    assert "MB3 5×5, relu, 8×8×8 to 8×8×8\nA: 300 µs" in found.series[0].texts[1]
 
 
 def test_an_empty_table_has_a_page(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -102,7 +103,12 @@ def _described(opened: Table, slowest: int) -> dict[str, Any]:
             for time_us, m in kernels[:slowest]
         ],
         "failures": [
-            {"unit": m.unit, "name": m.name, "verdict": m.verdict, "reason": m.reason}
+            {
+                "unit": m.unit,
+                "name": m.graph if m.unit == "block" else m.name,
+                "verdict": m.verdict,
+                "reason": m.reason,
+            }
             for m in opened.measurements
             if m.summary is None
         ],
@@ -140,17 +146,36 @@ def _show_text(document: dict[str, Any]) -> str:
         lines += ["", f"kernels: {kinds}"]
     if document["slowest"]:
         slowest = [
-            (_cut(each["graph"]), f"{each['median_us']:,.1f}", each["verdict"])
+            (_named(each["unit"], each["graph"]), f"{each['median_us']:,.1f}", each["verdict"])
             for each in document["slowest"]
         ]
         lines += ["", table(("slowest", "median us", "verdict"), slowest)]
     for each in document["failures"][:SHOWN]:
-        lines.append(f"{each['unit']} {_cut(each['name'])}: {each['verdict']}: {each['reason']}")
+        name = _named(each["unit"], each["name"])
+        lines.append(f"{each['unit']} {name}: {each['verdict']}: {each['reason']}")
     return "\n".join(lines)
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+def _named(unit: str, name: str) -> str:
+    """Return what a measured graph is called where people read it."""
+    if unit == "block":  # its text is long, and begins as that of its siblings does
+        from latlas.profiler.errors import GraphError
+        from latlas.profiler.graph import Graph
+        from latlas.report.architecture_drawing import block_text
+
+        with suppress(GraphError):
+            return _cut(block_text(Graph.from_text(name)))
+    return _cut(name)
+
+
+def _job(name: str) -> str:
+    """Return what a job is called where people read it, by its id."""
+    unit, colon, graph = name.partition(":")
+    return f"{unit}{colon}{_named(unit, graph)}"
 
 
 @main.command("merge")
@@ -275,7 +300,8 @@ def _change(each: Change) -> dict[str, Any]:
 def _failures(found: Comparison, above: float) -> list[str]:
     """Return what is slower than allowed. A kernel alone says too little: it counts in its type."""
     slower = [
-        f"{each.unit} {_cut(each.name)} is {each.change:+.1%} slower, more than {above:.1%}"
+        f"{each.unit} {_named(each.unit, each.name)} is {each.change:+.1%} slower, more than "
+        f"{above:.1%}"
         for each in found.slower(above)
         if each.unit != "kernel"
     ]
@@ -285,7 +311,7 @@ def _failures(found: Comparison, above: float) -> list[str]:
         for group in found.groups
         if group.significant and group.change > above
     ]
-    return slower + [f"{_cut(name)} no longer runs: {why}" for name, why in found.broken.items()]
+    return slower + [f"{_job(name)} no longer runs: {why}" for name, why in found.broken.items()]
 
 
 def _group_name(unit: str, kind: str) -> str:
@@ -323,15 +349,15 @@ def _diff_text(found: Comparison, top: int) -> str:
         if len(changes) > top:
             lines.append(f"… and {len(changes) - top} more")
     for name, why in found.broken.items():
-        lines.append(f"no longer runs: {_cut(name)}: {why}")
+        lines.append(f"no longer runs: {_job(name)}: {why}")
     for name in found.mended:
-        lines.append(f"runs now: {_cut(name)}")
+        lines.append(f"runs now: {_job(name)}")
     return "\n".join(lines)
 
 
 def _rows(changes: list[Change]) -> list[tuple[str, ...]]:
     return [
-        (_cut(c.name), f"{c.before_us:,.1f}", f"{c.after_us:,.1f}", f"{c.change:+.1%}")
+        (_named(c.unit, c.name), f"{c.before_us:,.1f}", f"{c.after_us:,.1f}", f"{c.change:+.1%}")
         for c in changes
     ]
 

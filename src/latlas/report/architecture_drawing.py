@@ -7,8 +7,9 @@ the 1x1 convolution that narrows it again are one inverted bottleneck.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from latlas.profiler.count import squeeze_excite_nodes
 from latlas.profiler.fold import fold
@@ -57,6 +58,42 @@ def layers_of(graph: Graph) -> list[Layer]:
     inside = {p for one in bottlenecks.values() for p in (one.expand, one.project) if p is not None}
     inside |= squeeze_excite_nodes(folded)
     return list(_layers(folded, bottlenecks, inside))
+
+
+def block_text(graph: Graph) -> str:
+    """Return a block in a line: its layers, their activations, the shapes between which it stands.
+
+    >>> from latlas.profiler.graph import GraphBuilder
+    >>> b = GraphBuilder((1, 8, 8, 4))
+    >>> x = b.depthwise(b.conv(b.input, 24, 1, activation="relu"), 5, stride=2, activation="relu")
+    >>> block_text(b.build(b.conv(x, 8, 1)))
+    'MB6 5×5 /2, relu, 8×8×4 to 4×4×8'
+
+    Raises:
+        GraphError: the block cannot be brought into the inference form.
+    """
+    folded = fold(graph)
+    inside = squeeze_excite_nodes(folded)
+    kinds = {
+        node.op.kind if isinstance(node.op, Activation) else getattr(node.op, "activation", "none")
+        for position, node in enumerate(folded.nodes)
+        if position not in inside
+    }
+    layers = layers_text(layers_of(folded)) or ", ".join(node.op.name for node in folded.nodes)
+    ends = (folded.inputs[0], folded.shapes[folded.outputs[0]])
+    shapes = " to ".join("×".join(map(str, shape[1:])) for shape in ends)
+    return ", ".join([layers, *sorted(kinds - {"none"}), shapes])
+
+
+def layers_text(layers: Sequence[Layer]) -> str:
+    """Return layers in a line, what follows itself once and how often.
+
+    >>> layers_text([Layer("MB6 3×3", "8×8×4", 3, 6.0, 2), *2 * [Layer("FC 4", "4", 1, 1.0)]])
+    'MB6 3×3 /2, FC 4 (2 times)'
+    """
+    names = [f"{one.name} /{one.stride}" if one.stride > 1 else one.name for one in layers]
+    groups = [(name, len(list(same))) for name, same in groupby(names)]
+    return ", ".join(name if n == 1 else f"{name} ({n} times)" for name, n in groups)
 
 
 @dataclass(frozen=True)

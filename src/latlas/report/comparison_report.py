@@ -10,7 +10,7 @@ from latlas.predictor.metrics import spearman
 from latlas.profiler.table import Table
 from latlas.profiler.target import Target
 from latlas.report.figure import Axis, Block, Chart, Facts, Section, Series, Text
-from latlas.report.table_report import Timed, foremost, timed
+from latlas.report.table_report import UNITS, Timed, foremost, timed
 from latlas.report.text import latency
 
 
@@ -18,20 +18,20 @@ def comparison_report(first: Table, second: Table, names: tuple[str, str]) -> li
     """Return the section on two tables side by side: what both measured.
 
     Raises:
-        TableError: a measurement is of no kernel and of no network.
+        TableError: a measurement is not of what it says.
     """
     blocks: list[Block] = [
         Facts([("x", f"{names[0]}: {first.target}"), ("y", f"{names[1]}: {second.target}")]),
         Text(_differences(first.target, second.target)),
     ]
     figures: list[Block] = []
-    for unit in ("kernel", "network"):
+    for unit in UNITS:
         by_name = unit == "network" and first.target.precision != second.target.precision
         here, there = _keyed(first, unit, by_name), _keyed(second, unit, by_name)
         both = [(here[key], there[key]) for key in here if key in there]
         if both:
             figures.append(_side_by_side(unit, both, names))
-        else:
+        elif unit != "block" or here or there:
             blocks.append(Text(f"They have no {unit} in common."))
     return [Section(f"{names[0]} against {names[1]}", [*blocks, *figures], level=1)]
 

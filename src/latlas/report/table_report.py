@@ -15,13 +15,17 @@ from latlas.profiler.kernel import Kernel
 from latlas.profiler.measurement import Measurement
 from latlas.profiler.statistics import VERDICTS
 from latlas.profiler.table import Table
+from latlas.report.architecture_drawing import block_text
 from latlas.report.figure import Axis, Bars, Block, Chart, Facts, Section, Series, Text, grid
 from latlas.report.text import duration, latency, percent
 
 T = TypeVar("T")
 
+UNITS = ("kernel", "block", "network")
+"""What is measured to be used, the parts first."""
+
 SLOWEST = 15
-"""Kernels in the list of the slowest."""
+"""Kernels or blocks in the list of the slowest."""
 
 SENSORS = 6
 """Sensors of temperature that are shown, those that change the most."""
@@ -32,10 +36,10 @@ COLOURED_TYPES = 12
 
 @dataclass(frozen=True)
 class Timed:
-    """A kernel or network with a latency.
+    """A kernel, block or network with a latency.
 
     Attributes:
-        name: the kernel's type, or the network's name.
+        name: the kernel's type, the block in a line, or the network's name.
         text: the graph.
         latency_us: median of one invocation, in microseconds.
         flops: of one invocation: two for each multiply-add; squeeze-and-excitation included.
@@ -55,21 +59,22 @@ def table_report(table: Table, name: str) -> list[Section]:
         name: what the user calls it.
 
     Raises:
-        TableError: a measurement is of no kernel and of no network.
+        TableError: a measurement is not of what it says.
     """
-    kernels = timed(table, "kernel")
-    networks = timed(table, "network")
+    kernels, blocks, networks = (timed(table, unit) for unit in UNITS)
+    alone = [Section("Kernels", _kernels(kernels))] if kernels or not blocks else []
+    alone += [Section("Blocks", _slowest(blocks, "block"))] if blocks else []
     return [
         Section(f"Table {name}", [Text(str(table.target)), *_what(table)], level=1),
         Section("Conditions over time", _conditions(table)),
         Section("Noise and failures", _quality(table)),
-        Section("Latency over FLOPs", _latency_over_flops(kernels, networks)),
-        Section("Kernels", _kernels(kernels)),
+        Section("Latency over FLOPs", _latency_over_flops(kernels, blocks, networks)),
+        *alone,
     ]
 
 
 def timed(table: Table, unit: str) -> list[Timed]:
-    """Return what was measured of a unit (``kernel`` or ``network``) and has a figure.
+    """Return what was measured of a unit (of `UNITS`) and has a figure.
 
     Raises:
         TableError: the table holds something else under this name.
@@ -79,7 +84,9 @@ def timed(table: Table, unit: str) -> list[Timed]:
         if measurement.unit == unit and measurement.summary is not None:
             graph = measurement.to_graph()
             size = count(graph)
-            name = kernel_type(measurement) if unit == "kernel" else measurement.name
+            name = measurement.name
+            if unit != "network":
+                name = kernel_type(measurement) if unit == "kernel" else block_text(graph)
             flops = 2.0 * (size.madds + size.se_madds)
             found.append(Timed(name, measurement.graph, measurement.summary.median_us, flops))
     return found
@@ -95,6 +102,16 @@ def kernel_type(measurement: Measurement) -> str:
         return Kernel.from_text(measurement.graph).type
     except GraphError as problem:
         raise TableError(f"measurement {measurement.id!r:.80}: {problem}") from problem
+
+
+def _name(measurement: Measurement) -> str:
+    """Return what a measured graph is called; choices of a layer share the name that blocks have.
+
+    Raises:
+        TableError: it is no graph.
+    """
+    is_block = measurement.unit == "block"
+    return block_text(measurement.to_graph()) if is_block else measurement.name
 
 
 def _what(table: Table) -> list[Block]:
@@ -206,9 +223,9 @@ def _temperatures(table: Table) -> Block:
 def _quality(table: Table) -> list[Block]:
     blocks: list[Block] = []
     series = []
-    for colour, unit in enumerate(("kernel", "network")):
+    for colour, unit in enumerate(UNITS):
         found = [
-            (m.name, m.verdict, m.summary)
+            (_name(m), m.verdict, m.summary)
             for m in table.measurements
             if m.unit == unit and m.summary is not None
         ]
@@ -239,7 +256,7 @@ def _quality(table: Table) -> list[Block]:
     by_reason: dict[tuple[str, str], list[str]] = defaultdict(list)
     for m in table.measurements:
         if m.verdict not in ("stable", "noisy"):
-            by_reason[m.verdict, m.reason].append(f"{m.unit} {m.name}")
+            by_reason[m.verdict, m.reason].append(f"{m.unit} {_name(m)}")
     if not by_reason:
         return [*blocks, Text("Nothing failed, nothing was left to another delegate.")]
     rows = [
@@ -277,7 +294,9 @@ def foremost(groups: Mapping[str, Sequence[T]]) -> list[tuple[str, int | None, l
     return found + [(name, colour, list(groups[name])) for colour, name in named]
 
 
-def _latency_over_flops(kernels: Sequence[Timed], networks: Sequence[Timed]) -> list[Block]:
+def _latency_over_flops(
+    kernels: Sequence[Timed], parts: Sequence[Timed], networks: Sequence[Timed]
+) -> list[Block]:
     axes = Axis("FLOPs", log=True), Axis("latency, ms", log=True)
     groups = by_type([kernel for kernel in kernels if kernel.flops])
     series = [_points(name, members, colour) for name, colour, members in foremost(groups)]
@@ -285,10 +304,11 @@ def _latency_over_flops(kernels: Sequence[Timed], networks: Sequence[Timed]) -> 
     if series:
         note = "Kernels of the same FLOPs may be many times apart: FLOPs alone tell no latency."
         blocks.append(Chart("Kernels", *axes, series, note))
-    if networks:
-        note = f"Rank correlation {_rank(networks)}."
-        blocks.append(Chart("Networks", *axes, [_points("", networks, 0)], note))
-    return blocks or [Text("Neither kernels with FLOPs nor networks were measured.")]
+    for title, found in (("Blocks", parts), ("Networks", networks)):
+        if found:
+            note = f"Rank correlation {_rank(found)}."
+            blocks.append(Chart(title, *axes, [_points("", found, 0)], note))
+    return blocks or [Text("Neither kernels with FLOPs nor blocks nor networks were measured.")]
 
 
 def _rank(found: Sequence[Timed]) -> str:
@@ -327,22 +347,38 @@ def _kernels(kernels: Sequence[Timed]) -> list[Block]:
             )
         )
     header = ("kernel type", "kernels", "of all time", "fastest", "median", "slowest", "GFLOP/s")
-    slowest = sorted(kernels, key=lambda kernel: -kernel.latency_us)[:SLOWEST]
     return [
         grid(header, rows, "Kernel types; GFLOP/s are the median of the type", most=25),
+        *_slowest(kernels, "kernel"),
+    ]
+
+
+def _slowest(found: Sequence[Timed], unit: str) -> list[Block]:
+    """Return the slowest kernels or blocks, as bars and in words."""
+    slowest = sorted(found, key=lambda one: -one.latency_us)[:SLOWEST]
+    labels = [_label(one, unit) for one in slowest]
+    texts = [one.name if unit == "block" else one.text for one in slowest]
+    times = [latency(one.latency_us / 1e3) for one in slowest]
+    return [
         Bars(
-            "The slowest kernels",
+            f"The slowest {unit}s",
             "latency, ms",
-            [_label(kernel) for kernel in slowest],
-            [("", [kernel.latency_us / 1e3 for kernel in slowest])],
-            [[latency(kernel.latency_us / 1e3) for kernel in slowest]],
+            labels,
+            [("", [one.latency_us / 1e3 for one in slowest])],
+            [times],
         ),
         grid(
-            ("kernel", "latency", "MFLOPs"),
-            [(k.text, latency(k.latency_us / 1e3), f"{k.flops / 1e6:.3g}") for k in slowest],
+            (unit, "latency", "MFLOPs"),
+            [
+                (text, time, f"{one.flops / 1e6:.3g}")
+                for text, time, one in zip(texts, times, slowest, strict=True)
+            ],
         ),
     ]
 
 
-def _label(kernel: Timed) -> str:
-    return f"{kernel.name} {kernel.text.split(' ')[0]}"
+def _label(one: Timed, unit: str) -> str:
+    """Return what is short enough to stand at a bar."""
+    if unit == "block":
+        return f"{one.name.partition(',')[0]} {one.name.split(' ')[-1]}"
+    return f"{one.name} {one.text.split(' ')[0]}"
