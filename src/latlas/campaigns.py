@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latlas.console import say
-from latlas.targets import LOCAL, DeviceChoice, PhoneTargets, open_local
+from latlas.targets import LOCAL, DeviceChoice, PhoneTargets, open_local, wanted_targets
 
 if TYPE_CHECKING:
     from latlas.profiler.campaign import CampaignReport
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from latlas.profiler.measurement import Measurement
     from latlas.profiler.progress import Progress
     from latlas.profiler.runner import Runner
+    from latlas.profiler.target import Delegate
 
 Measure = Callable[[Sequence["CampaignJob"]], bool]
 """Measures jobs; returns whether all were measured in the time that there is."""
@@ -212,7 +213,7 @@ class _Device:
         found: list[tuple[Outcome, Callable[[], Any]]] = []
         working: list[TargetChoice] = []
         for target in phone.targets:
-            outcome = self.outcome(self.name(target), len(phone.targets))
+            outcome = self.outcome(table_name(target, self.choice), len(phone.targets))
             try:
                 with self.open(phone, target) as runner:
                     backend = runner.target.backend if target.delegate == "gpu" else ""
@@ -223,14 +224,11 @@ class _Device:
                 continue
             known = replace(target, backend=backend) if backend in ("opencl", "opengl") else target
             working.append(known)
-            outcome = self.outcome(self.name(known), len(phone.targets))
+            outcome = self.outcome(table_name(known, self.choice), len(phone.targets))
             found.append((outcome, partial(self.open, phone, known)))
         if found:
             phone.keep(self.own / CONFIG, working)
         return found
-
-    def name(self, target: TargetChoice) -> str:
-        return target_name(target) + ("-int8" if self.choice.int8 else "")
 
     def open(self, phone: PhoneTargets, target: TargetChoice) -> Any:
         def sleep(seconds: float) -> None:
@@ -328,6 +326,59 @@ def target_name(target: TargetChoice) -> str:
         return "-".join(filter(None, ("gpu", target.backend)))
     threads = f"{target.threads}t" if target.threads > 1 else ""
     return "-".join(filter(None, ("cpu", target.cores.replace(",", "+"), threads)))
+
+
+def table_name(target: TargetChoice, choice: DeviceChoice) -> str:
+    """Return what the folder of a target's table is called."""
+    return target_name(target) + ("-int8" if choice.int8 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A target of a command, as far as it is known before a device is asked.
+
+    Attributes:
+        name: of its table among others.
+        delegate: what runs the models.
+        folder: of its table, there already or not; None where only the device knows which it is.
+    """
+
+    name: str
+    delegate: Delegate
+    folder: Path | None
+
+
+def before(choice: DeviceChoice, folder: Path | None) -> list[Before]:
+    """Return the targets that `run_campaigns` would measure, without asking a device.
+
+    A phone's targets are those of the configuration beside its tables. Where there is none, or it
+    does not say what the GPU runs on, the only table of a delegate is the one that is meant.
+
+    Raises:
+        UsageError: the configuration cannot be read.
+    """
+    from latlas.profiler.device_config import load_config
+    from latlas.profiler.table import JOURNAL
+
+    names = choice.delegates
+    if choice.device == LOCAL and folder is not None:
+        alone = len(names) == 1
+        return [Before(name, name, folder if alone else folder / name) for name in names]
+    if folder is None or not choice.names_one:
+        return [Before(name, name, None) for name in names]
+    path = choice.config or folder / CONFIG
+    configured = load_config(path).targets if path.is_file() else ()
+    found = []
+    for target in wanted_targets(choice, configured):
+        name = table_name(target, choice)
+        said = target.backend if target.delegate == "gpu" else target.cores or target in configured
+        places = [folder / name]
+        if not said:
+            tables = folder.glob(f"{target.delegate}*/{JOURNAL}")
+            places = [t.parent for t in tables if t.parent.name.endswith("-int8") == choice.int8]
+        (place,) = places if len(places) == 1 else [None]
+        found.append(Before(place.name if place else name, target.delegate, place))
+    return found
 
 
 def _slug(phone: PhoneTargets) -> str:

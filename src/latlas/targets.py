@@ -309,6 +309,35 @@ def open_local(choice: DeviceChoice) -> LocalRunner:
     return LocalRunner(delegate, choice.threads or 1, choice.cores, int8=choice.int8)
 
 
+def wanted_targets(
+    choice: DeviceChoice, configured: Sequence[TargetChoice]
+) -> tuple[TargetChoice, ...]:
+    """Return what is to be measured on a phone, the most interesting first.
+
+    Args:
+        choice: what the user says.
+        configured: targets of the phone's configuration.
+    """
+    from latlas.profiler.device_config import TargetChoice
+
+    wanted = choice.delegates
+    if choice.cores or not configured:
+        targets = tuple(
+            TargetChoice(delegate, choice.cores if delegate == "cpu" else "") for delegate in wanted
+        )
+    else:
+        targets = tuple(target for target in configured if target.delegate in wanted)
+        missing = [name for name in wanted if name not in {t.delegate for t in targets}]
+        targets += tuple(TargetChoice(name) for name in missing)
+    if choice.threads:
+        targets = tuple(
+            replace(target, threads=choice.threads) if target.delegate == "cpu" else target
+            for target in targets
+        )
+        targets = tuple(dict.fromkeys(targets))
+    return targets
+
+
 class PhoneTargets:
     """What is to be measured on one phone.
 
@@ -333,7 +362,6 @@ class PhoneTargets:
         self, serial: str, choice: DeviceChoice, own_configs: Sequence[DeviceConfig] = ()
     ) -> None:
         from latlas.profiler.adb.phone import Phone
-        from latlas.profiler.device_config import TargetChoice
 
         self.serial = serial
         self.choice = choice
@@ -343,22 +371,7 @@ class PhoneTargets:
         _require_cores(choice.cores, self.identity)
         self.unit = phone.unit()
         self.config = _configuration(self.identity, choice, own_configs)
-        wanted = choice.delegates
-        if choice.cores or not self.config.targets:
-            self.targets: tuple[TargetChoice, ...] = tuple(
-                TargetChoice(delegate, choice.cores if delegate == "cpu" else "")
-                for delegate in wanted
-            )
-        else:
-            self.targets = tuple(t for t in self.config.targets if t.delegate in wanted)
-            missing = [name for name in wanted if name not in {t.delegate for t in self.targets}]
-            self.targets += tuple(TargetChoice(name) for name in missing)
-        if choice.threads:
-            self.targets = tuple(
-                replace(target, threads=choice.threads) if target.delegate == "cpu" else target
-                for target in self.targets
-            )
-            self.targets = tuple(dict.fromkeys(self.targets))
+        self.targets = wanted_targets(choice, self.config.targets)
 
     def keep(self, path: Path, targets: Sequence[TargetChoice]) -> None:
         """Write what is known about the phone now, unless the user has such a file already.

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tables import measured, write
 
 from latlas.campaigns import measure
 from latlas.commands import profile, search
+from latlas.console import load_models
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Job, Result
 from latlas.profiler.target import Target
+from latlas.profiler.tflite.writer import to_tflite
 
 
 class FakeRunner:
@@ -49,9 +53,9 @@ def jobs(count: int) -> list[CampaignJob]:
 
 def test_what_could_not_be_measured_is_named_every_time(tmp_path: Path) -> None:
     wanted = [{"id": "2", "verdict": "failed", "reason": "failed: no memory"}]
-    for measured in (3, 0):
+    for count in (3, 0):
         report, failed = measure(FakeRunner(), tmp_path, jobs(4), 0, None)
-        assert (report.measured, failed) == (measured, wanted)
+        assert (report.measured, failed) == (count, wanted)
     report, failed = measure(FakeRunner(), tmp_path, jobs(1), 0, None)
     assert failed == []
 
@@ -78,6 +82,74 @@ def test_every_space_can_be_profiled(space: str, networks: int) -> None:
     found = plan("--space", space, "--resolution", 32)
     assert found["jobs"]["network"] == networks
     assert found["coverage"]["by_count"] == 1
+
+
+DEVICE = """models = ["Pixel 6"]
+targets = [
+    { delegate = "cpu", cores = "4-7", threads = 2 },
+    { delegate = "cpu", cores = "0-3" },
+    { delegate = "gpu", backend = "opencl" },
+]
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    b = GraphBuilder((1, 8, 8, 4))
+    path = tmp_path / "m.tflite"
+    path.write_bytes(to_tflite(b.build(b.mean(b.conv(0, 8, 3)))))
+    return path
+
+
+def write_measured(folder: Path, model: Path) -> None:
+    """Write a table of all that a model's campaign on a CPU measures."""
+    work = profile.make_workload(load_models((model,)), "cpu", 20, 20.0)
+    found = [measured(job.unit, job.name, job.graph.to_text(), 1000.0) for job in work.jobs]
+    write(folder, [replace(m, id=job.id) for m, job in zip(found, work.jobs, strict=True)])
+
+
+def plans(*arguments: object) -> tuple[dict[str, int], str]:
+    """Return how many jobs are planned for every target, and what was said."""
+    done = CliRunner().invoke(
+        profile.main, [*map(str, arguments), "--plan", "--json"], catch_exceptions=False
+    )
+    document = json.loads(done.stdout)
+    found = document.get("plans") or {"": document["plan"]}
+    return {name: sum(one["jobs"].values()) for name, one in found.items()}, done.stderr
+
+
+def test_a_plan_knows_the_tables_of_several_targets(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "t"
+    command = ["--models", model, "--table", folder]
+    (whole,) = plans(*command)[0].values()
+    write_measured(folder / "cpu", model)
+    assert plans(*command, "--delegate", "cpu,gpu") == ({"cpu": 0, "gpu": whole}, "")
+    # With one delegate, this machine's table is the folder itself.
+    assert plans(*command) == ({"": whole}, "")
+    write_measured(folder, model)
+    assert plans(*command) == ({"": 0}, "")
+
+
+def test_a_plan_knows_the_tables_of_a_phone(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "p"
+    command = ["--models", model, "--table", folder, "--device", "SERIAL"]
+    (whole,) = plans(*command)[0].values()
+    write_measured(folder / "cpu-4-7-2t", model)
+    # Without a configuration, the one table of a delegate is meant; of two, it is not known which.
+    assert plans(*command) == ({"": 0}, "")
+    write_measured(folder / "cpu-0-3", model)
+    found, said = plans(*command)
+    assert found == {"": whole}
+    assert f"cpu: which table in {folder} it has is not known until SERIAL is asked" in said
+    (folder / "device.toml").write_text(DEVICE)
+    assert plans(*command, "--delegate", "cpu,gpu") == (
+        {"cpu-4-7-2t": 0, "cpu-0-3": 0, "gpu-opencl": whole},
+        "",
+    )
+    assert plans(*command, "--cores", "0-3") == ({"": 0}, "")
+    assert plans(*command, "--cores", "5") == ({"": whole}, "")
+    assert plans(*command, "--precision", "int8")[0].keys() == {"cpu-4-7-2t-int8", "cpu-0-3-int8"}
+    assert "not known until all is asked" in plans(*command[:-1], "all")[1]
 
 
 def test_blocks_of_a_space_are_planned() -> None:

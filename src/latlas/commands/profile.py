@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latlas.campaigns import Order, Outcome, Planned, known_measurements, report_text, run_campaigns
+from latlas.campaigns import (
+    Order,
+    Outcome,
+    Planned,
+    before,
+    known_measurements,
+    report_text,
+    run_campaigns,
+)
 from latlas.console import (
     FILE,
     FOLDER,
@@ -19,6 +27,7 @@ from latlas.console import (
     json_option,
     load_models,
     parse_duration,
+    say,
     space_options,
     table,
     warmup_option,
@@ -399,14 +408,22 @@ def main(
         return Planned(jobs, document, text)
 
     def go_on(
-        runner: Runner, folder: Path, measure: Measure, say: Callable[[str], None]
+        runner: Runner, folder: Path, measure: Measure, tell: Callable[[str], None]
     ) -> list[Any]:
         target = runner.target
         chosen = in_rounds(target.delegate, runner.lists_operators, target.adapter)
-        return run_rounds(chosen, folder, measure, say)
+        return run_rounds(chosen, folder, measure, tell)
 
     if only_plan:
-        plans = {name: plan(name, known_measurements(folder), None) for name in choice.delegates}
+        plans = {}
+        for target in before(choice, folder):
+            if target.folder is None and folder is not None and folder.exists():
+                say(
+                    f"{target.name}: which table in {folder} it has is not known until "
+                    f"{choice.device} is asked: planned as for a new one"
+                )
+            known = known_measurements(target.folder)
+            plans[target.name] = plan(target.delegate, known, _listed(known))
         documents = {name: planned.document for name, planned in plans.items()}
         (first, *others) = documents.values()
         text = "\n\n".join(
@@ -426,6 +443,12 @@ def main(
     )
     outcomes, interrupted = run_campaigns(choice, folder, order)
     return _conclude(outcomes, interrupted, budget is not None, as_json)
+
+
+def _listed(known: Sequence[Measurement]) -> bool | None:
+    """Return whether a table's target lists operators; None where it holds no network."""
+    found = [bool(m.ops) for m in known if m.unit == "network" and m.summary is not None]
+    return any(found) if found else None
 
 
 def _why_left(report: CampaignReport, budgeted: bool) -> str:
