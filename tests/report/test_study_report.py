@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 from report_material import HOSTILE, TARGET, trials, write_study
 
+from latlas.report.architecture_drawing import layers_of
+from latlas.report.architecture_words import ArchitectureWords
 from latlas.report.figure import Block, Chart, Drawing, Facts, Grid, Section, Text
 from latlas.report.page import page
 from latlas.report.study_report import hypervolume_curve, reward_of, study_report, targets_of
@@ -15,6 +18,7 @@ from latlas.search.rewards import (
     Reward,
     identity_of,
 )
+from latlas.search.spaces import Space, open_space
 from latlas.search.study import Study
 
 
@@ -47,6 +51,38 @@ def test_a_study(study_folder: Path) -> None:
     assert sum(name.startswith("MB") for name in names) == 14
     rows = next(b for b in blocks(sections) if isinstance(b, Grid) and b.header[1] == "accuracy")
     assert len(rows.rows) == len(front)
+
+
+def test_a_point_tells_its_architecture(study_folder: Path) -> None:
+    found = charts(study_report(Study.open(study_folder), "s"))
+    tried, _, best = found["Accuracy against latency"].series
+    words = best.texts[0].split("\n")[-2]
+    space = open_space("moga", resolution=32, classes=10)
+    layers = [layer.name for layer in layers_of(space.decode(front_of(trials())[0].genes))]
+    searched = [name for name in layers if name.startswith("MB")]
+    told = [re.fullmatch(r"(.*?)(?: /2)?(?: \((\d) times\))?", word) for word in words.split(", ")]
+    assert [m[1] for m in told if m for _ in range(int(m[2] or 1))] == searched
+    # Once on either target, not in every chart, or the page would grow.
+    text = page("t", study_report(Study.open(study_folder), "s"))
+    assert text.count(words) == 2
+    assert max(map(len, tried.texts)) < 400
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (open_space("nasnet", resolution=32, classes=10), "0 0 identity identity add, 0 0 "),
+        (open_space("mnasnet", resolution=32, classes=10), "Conv 3×3"),
+        (open_space("fairnas", resolution=32, classes=10), "MB3 3×3 /2, MB3 3×3 +, MB3"),
+        (None, ""),
+    ],
+)
+def test_words_of_every_space(space: Space | None, words: str) -> None:
+    genes = (0,) * len(space.choices) if space else (0,)
+    told = ArchitectureWords(space).of(genes)
+    assert told.startswith(words)
+    assert bool(told) == bool(words)
+    assert ArchitectureWords(space).of((99,)) == ""
 
 
 def test_hypervolume_never_falls() -> None:

@@ -15,6 +15,7 @@ from latlas.profiler.errors import LatlasError, SearchError, TableError
 from latlas.profiler.table import JOURNAL, Table
 from latlas.profiler.target import Target
 from latlas.report.architecture_drawing import architecture_drawing
+from latlas.report.architecture_words import ArchitectureWords
 from latlas.report.figure import MAX_VALUE, Axis, Block, Chart, Facts, Section, Series, Text, grid
 from latlas.report.text import duration, latency, percent
 from latlas.search.objectives import (
@@ -70,13 +71,14 @@ def study_report(study: Study, name: str) -> list[Section]:
             level=1,
         )
     ]
+    words = ArchitectureWords(space)
     if not trials:
         return [*sections, Section("Trials", [Text("Nothing was tried yet.")])]
     return [
         *sections,
         Section(
             "Accuracy against latency",
-            [_tradeoff(trials, front, metric, target) for metric, target in targets.items()],
+            [_tradeoff(trials, front, words, *target) for target in targets.items()],
         ),
         Section("The search", _progress(study, trials, objectives, constraints)),
         Section("The front", _front(front, space, list(targets))),
@@ -166,7 +168,7 @@ def _what(
         yield grid(("why architectures failed", "times"), reasons.most_common(), most=10)
 
 
-def _words(trial: Trial) -> str:
+def _words(trial: Trial, architecture: str = "") -> str:
     lines = [
         f"accuracy {percent(trial.accuracy)}",
         *(
@@ -179,12 +181,19 @@ def _words(trial: Trial) -> str:
             for name in ("params", "madds")
             if math.isfinite(trial.value(name))
         ),
+        architecture,
         "genes " + ",".join(map(str, trial.genes)),
     ]
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
-def _tradeoff(trials: Sequence[Trial], front: Sequence[Trial], metric: str, target: str) -> Chart:
+def _tradeoff(
+    trials: Sequence[Trial],
+    front: Sequence[Trial],
+    words: ArchitectureWords,
+    metric: str,
+    target: str,
+) -> Chart:
     done = [trial for trial in trials if not trial.error]
     on_front = {trial.genes for trial in front}
     others = [trial for trial in done if trial.genes not in on_front]
@@ -195,7 +204,7 @@ def _tradeoff(trials: Sequence[Trial], front: Sequence[Trial], metric: str, targ
             f"tried ({len(others)})",
             [trial.value(metric) for trial in others],
             [100 * trial.accuracy for trial in others],
-            [_words(trial) for trial in others],
+            [_words(trial, words.of(trial.genes)) for trial in others],
             colour=None,
         ),
         Series(
@@ -209,7 +218,10 @@ def _tradeoff(trials: Sequence[Trial], front: Sequence[Trial], metric: str, targ
             f"front ({len(front)})",
             [trial.value(metric) for trial in front],
             [100 * trial.accuracy for trial in front],
-            [f"rank {i}\n{_words(trial)}" for i, trial in enumerate(front, start=1)],
+            [
+                f"rank {i}\n{_words(trial, words.of(trial.genes))}"
+                for i, trial in enumerate(front, start=1)
+            ],
             keep=True,
         ),
     ]
