@@ -53,7 +53,7 @@ class Measurement:
         cpu_share: CPU time over wall time of the timed runs.
         verdict: what the figure is worth.
         reason: why it is not ``stable``.
-        at_s: seconds since the campaign started.
+        at_s: seconds of measuring since the campaign began; an interruption does not count.
         reference_us: the reference kernel's median before this measurement; 0 when unknown.
         drift: by which share that was above the reference's running median.
         peak_memory_mb: see `latlas.profiler.runner.Result`; to 0.01 MB.

@@ -54,14 +54,13 @@ def merge(tables: Sequence[Table], folder: Path) -> Merged:
         raise TableError(f"{folder} is a table already: name a new folder")
     for first, other in combinations(tables, 2):  # what the first does not say, others may
         _require_mergeable(first, other)
-    start = min(map(_created, tables))
-    later_s = [(_created(table) - start).total_seconds() for table in tables]
+    later_s = _later_s(tables)
     best, duplicates = _best(tables, later_s)
     ordered = list(best.values()) + _references(tables, later_s)
     header = replace(
         tables[0].header,
         latlas=latlas.__version__,
-        created=start.isoformat(timespec="seconds"),
+        created=min(map(_created, tables)).isoformat(timespec="seconds"),
         environment=_environment(tables),
     )
     with write_atomically(folder / JOURNAL, TableError) as file:
@@ -116,6 +115,23 @@ def _created(table: Table) -> datetime:
         ) from problem
 
 
+def _later_s(tables: Sequence[Table]) -> list[float]:
+    """Return how long was measured before each table was begun, in seconds.
+
+    The time between two tables is an interruption, which does not count. A table that is given
+    twice is one.
+    """
+    measured_s: dict[datetime, float] = {}
+    for table in tables:
+        found = (m.at_s for m in (*table.measurements, *table.references))
+        begun = _created(table)
+        measured_s[begun] = max(measured_s.get(begun, 0.0), max(found, default=0.0))
+    return [
+        sum(seconds for begun, seconds in measured_s.items() if begun < _created(table))
+        for table in tables
+    ]
+
+
 def _later(measurement: Measurement, later_s: float) -> Measurement:
     """Return a measurement with its time counted from the earliest table's beginning."""
     return replace(measurement, at_s=round(measurement.at_s + later_s, 3))
@@ -151,13 +167,16 @@ def _quality(measurement: Measurement) -> tuple[int, float]:
 
 
 def _references(tables: Sequence[Table], later_s: Sequence[float]) -> list[Measurement]:
-    """Return all distinct reference measurements, numbered anew."""
-    distinct = dict.fromkeys(
-        replace(_later(each, seconds), id="")
-        for table, seconds in zip(tables, later_s, strict=True)
-        for each in table.references
-    )
-    return [replace(each, id=f"{REFERENCE}-{i}") for i, each in enumerate(distinct)]
+    """Return all distinct reference measurements, those of earlier tables first, numbered anew."""
+    found: list[Measurement] = []
+    seen: set[Measurement] = set()
+    for table, seconds in sorted(zip(tables, later_s, strict=True), key=lambda pair: pair[1]):
+        # One table may hold what another does: merged tables are merged again.
+        checks = [replace(each, id="", at_s=0.0) for each in table.references]
+        pairs = zip(checks, table.references, strict=True)
+        found += [_later(each, seconds) for check, each in pairs if check not in seen]
+        seen.update(checks)
+    return [replace(each, id=f"{REFERENCE}-{i}") for i, each in enumerate(found)]
 
 
 def _environment(tables: Sequence[Table]) -> dict[str, str]:

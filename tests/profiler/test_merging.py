@@ -54,6 +54,29 @@ def test_merging_a_table_with_itself_changes_nothing(tmp_path: Path) -> None:
         assert set(writer.accepted) == {m.id for m in (*both.measurements, *both.references)}
 
 
+def begun(folder: Path, created: str, *times_s: float) -> Table:
+    """Write a table of checks of the reference kernel at these times."""
+    levels = references(*(100.0 + len(folder.name) + at_s for at_s in times_s))
+    found = [replace(m, at_s=at_s) for m, at_s in zip(levels, times_s, strict=True)]
+    last = replace(network(f"n-{folder.name}", 90.0), at_s=times_s[-1] + 10.0)
+    table = write(folder, [*found, last])
+    table.header = replace(table.header, created=created)
+    return table
+
+
+def test_times_go_on_where_the_earlier_table_ends(tmp_path: Path) -> None:
+    tuesday = begun(tmp_path / "tuesday", "2026-11-24T09:00:00+00:00", 0.0, 50.0)
+    monday = begun(tmp_path / "monday", "2026-11-23T18:00:00+01:00", 0.0, 20.0, 90.0)
+    merge([tuesday, monday], tmp_path / "both")
+    both = Table.open(tmp_path / "both")
+    # Of the night between them, nothing was measured.
+    assert [m.at_s for m in both.references] == [0.0, 20.0, 90.0, 100.0, 150.0]
+    assert {m.name: m.at_s for m in both.measurements} == {"n-monday": 100.0, "n-tuesday": 160.0}
+    # What a merged table holds already is not held twice.
+    merge([both, monday, tuesday], tmp_path / "again")
+    assert Table.open(tmp_path / "again").references == both.references
+
+
 def test_what_differs_is_named(tmp_path: Path) -> None:
     table = write(tmp_path / "1", [kernel(1, 10.0)])
     older = replace(TARGET, runtime="litert 2.2.0", threads=4)
