@@ -23,7 +23,7 @@ import numpy as np
 from latlas.profiler.errors import ModelFileError, UsageError
 from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Shape
-from latlas.profiler.tflite.reader import load_tflite, read_tflite
+from latlas.profiler.tflite.reader import MAX_FILE_BYTES, load_tflite, read_tflite
 
 TFLITE = ".tflite"
 KINDS = {".keras": "keras", ".h5": "keras", ".onnx": "onnx", ".pt2": "torch"}
@@ -84,8 +84,13 @@ def load_model(path: Path, input_shapes: Sequence[Shape] | None = None) -> Graph
     """
     if kind_of(path) == "tflite":
         return load_tflite(path, input_shapes)
+    return read_model(path, tflite_bytes(path), input_shapes)
+
+
+def read_model(path: Path, data: bytes, input_shapes: Sequence[Shape] | None = None) -> Graph:
+    """Return the network that `tflite_bytes` gave the bytes of; else as `load_model`."""
     try:
-        return read_tflite(tflite_bytes(path), input_shapes)
+        return read_tflite(data, input_shapes)
     except ModelFileError as problem:
         text = str(problem)
         raise type(problem)(text if str(path) in text else f"{path}: {text}") from problem
@@ -103,6 +108,8 @@ def tflite_bytes(path: Path) -> bytes:
         if kind != "saved_model" and not path.is_file():  # a pipe or a device might never end
             raise ModelFileError(f"{path} is not a file: expected a model")
         if kind == "tflite":
+            if (size := path.stat().st_size) > MAX_FILE_BYTES:
+                raise ModelFileError(f"{path} has {size} bytes, more than {MAX_FILE_BYTES}")
             return path.read_bytes()
         with tempfile.TemporaryDirectory(prefix="latlas-") as folder:
             if kind == "onnx":

@@ -17,6 +17,7 @@ from latlas.profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from latlas.profiler.graph import Graph
+    from latlas.profiler.ops import Shape
     from latlas.search.spaces import Space
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -221,11 +222,23 @@ def load_models(paths: Sequence[Path], input_shape: Sequence[str] = ()) -> dict[
     from latlas.profiler.importers import load_model
 
     files = model_files(paths)
+    shapes = parse_shapes(input_shape)
+    return {printable(path): load_model(path, shapes) for path in files}
+
+
+def parse_shapes(texts: Sequence[str]) -> list[Shape] | None:
+    """Return the shapes that ``--input-shape`` names, None where there is none.
+
+    >>> parse_shapes(["1,224,224,3"])
+    [(1, 224, 224, 3)]
+
+    Raises:
+        UsageError: a shape is malformed.
+    """
     try:
-        shapes = [tuple(int(size) for size in text.split(",")) for text in input_shape] or None
+        return [tuple(int(size) for size in text.split(",")) for text in texts] or None
     except ValueError as problem:
         raise UsageError(f"--input-shape takes numbers such as 1,224,224,3: {problem}") from None
-    return {printable(path): load_model(path, shapes) for path in files}
 
 
 def parse_duration(text: str) -> float:

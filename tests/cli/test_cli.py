@@ -16,6 +16,7 @@ from typing import Any
 import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from edited_models import with_dynamic_axes
 
 from latlas.cli import COMMANDS
 from latlas.predictor import file
@@ -251,6 +252,26 @@ def test_bench(model: Path) -> None:
     assert 0 < result["min_ms"] <= result["latency_ms"] <= result["p95_ms"]
     assert all(set(op) == {"name", "mean_us"} for op in result["ops"])
     assert len(result["ops"]) > 20
+
+
+def test_bench_of_a_folder_and_of_open_inputs(tmp_path: Path) -> None:
+    b = GraphBuilder((1, 64, 64, 32))
+    file = to_tflite(b.build(b.conv(b.conv(0, 32, 3), 32, 3)))
+    folder = tmp_path / "m"
+    (folder / "inner").mkdir(parents=True)
+    paths = [folder / "a.tflite", folder / "inner" / "b.tflite"]
+    paths[0].write_bytes(file)
+    paths[1].write_bytes(with_dynamic_axes(file, (1, 2)))
+    short = ("--runs", 3, "--min-ms", 1)
+    assert "--input-shape 1,224,224,32" in fail("bench", folder, *short)
+    large, small = (
+        succeed("bench", path, *short, "--input-shape", f"1,{size},{size},32")["results"]
+        for path, size in ((folder, 64), (paths[1], 8))
+    )
+    assert [each["model"] for each in large] == list(map(str, paths))
+    assert small[0]["min_ms"] < large[1]["min_ms"] / 4
+    wrong = fail("bench", folder, "--input-shape", "8,x", status=2)
+    assert "--input-shape takes numbers" in wrong
 
 
 def test_a_plan(model: Path) -> None:

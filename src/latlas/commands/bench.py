@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from latlas.console import emit, json_option, printable, say, table
+from latlas.console import (
+    emit,
+    input_shapes_option,
+    json_option,
+    model_files,
+    parse_shapes,
+    printable,
+    say,
+    table,
+)
 from latlas.targets import DeviceChoice, device_options, open_runner
 
 
@@ -20,6 +28,7 @@ from latlas.targets import DeviceChoice, device_options, open_runner
 @click.option("--ops", is_flag=True, help="List the time of every operator too.")
 @click.option("--runs", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 @click.option("--min-ms", type=click.FloatRange(0, 1e6), default=500.0, show_default=True)
+@input_shapes_option
 @json_option
 def main(
     models: tuple[Path, ...],
@@ -27,34 +36,46 @@ def main(
     ops: bool,
     runs: int,
     min_ms: float,
+    input_shape: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure MODELS: median and spread of one inference, outputs read included.
 
-    They are .tflite, .keras, .onnx or .pt2 files, or folders of SavedModels.
+    They are .tflite, .keras, .onnx or .pt2 files, SavedModels, or folders of them. A file is
+    measured as it is, with --input-shape the same network written anew for that input.
 
     \b
     latlas bench model.tflite --ops
+    latlas bench my_models/ --device SERIAL --cores 4-7
     """
     from latlas.profiler.errors import (
         NotDelegatedError,
         RunnerError,
         UnsupportedOpError,
     )
-    from latlas.profiler.importers import kind_of, tflite_bytes
+    from latlas.profiler.fold import fold
+    from latlas.profiler.importers import read_model, tflite_bytes
     from latlas.profiler.runner import Effort, Job
     from latlas.profiler.statistics import summary_of
-    from latlas.profiler.tflite.reader import load_tflite
+    from latlas.profiler.tflite.writer import to_tflite
 
     jobs = []
     quantised = set()
-    for path in models:
-        # What is no model gets a better message here than from the runtime, which may however know
-        # operators that latlas does not.
-        with suppress(UnsupportedOpError):
-            if kind_of(path) == "tflite" and not load_tflite(path).is_float:
-                quantised.add(printable(path))
+    shapes = parse_shapes(input_shape)
+    for path in model_files(models):
         data = tflite_bytes(path)
+        try:
+            # What is no model, or open in its shapes, gets a better message here than there.
+            graph = read_model(path, data, shapes)
+        except UnsupportedOpError:
+            if shapes is not None:
+                raise
+            # The runtime may know operators that latlas does not.
+        else:
+            if not graph.is_float:
+                quantised.add(printable(path))
+            if shapes is not None:
+                data = to_tflite(fold(graph))
         # Long enough for the clock of a phone to rise.
         effort = Effort(min_runs=runs, min_ms=min_ms, max_ms=max(60_000.0, min_ms), warmup_ms=200.0)
         jobs.append(Job(printable(path), data, effort, profile=ops, memory=True))

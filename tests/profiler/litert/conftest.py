@@ -1,20 +1,9 @@
-from collections.abc import Callable
-
-import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from edited_models import edit, with_dynamic_axes
 
 from latlas.profiler.graph import GraphBuilder
 from latlas.profiler.tflite.writer import to_tflite
-
-
-def edit(model: bytes, change: Callable[[schema.ModelT], None]) -> bytes:
-    """Change a .tflite through the schema's object API."""
-    tree = schema.ModelT.InitFromPackedBuf(model, 0)
-    change(tree)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 @pytest.fixture(scope="session")
@@ -33,19 +22,6 @@ def large() -> bytes:
     for _ in range(4):
         x = b.conv(x, 64, 3, activation="relu6")
     return to_tflite(b.build(x))
-
-
-def with_dynamic_axes(model: bytes, axes: tuple[int, ...]) -> bytes:
-    def change(tree: schema.ModelT) -> None:
-        graph = tree.subgraphs[0]
-        for index in [*graph.inputs, *(output for op in graph.operators for output in op.outputs)]:
-            tensor = graph.tensors[index]
-            signature = [int(size) for size in tensor.shape]
-            for axis in axes:
-                signature[axis] = -1
-            tensor.shapeSignature, tensor.hasRank = signature, True
-
-    return edit(model, change)
 
 
 @pytest.fixture(scope="session")
