@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from click.testing import CliRunner
 from edited_models import with_dynamic_axes
 
-from latlas.cli import COMMANDS
+from latlas.cli import COMMANDS, group
 from latlas.predictor import file
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
@@ -139,6 +142,24 @@ def test_every_command_has_help(command: str) -> None:
     assert done.stdout.startswith("Usage:")
     assert f"\n  latlas {command}" in done.stdout  # an example
     assert not done.stderr
+
+
+def test_every_command_shows_an_example() -> None:
+    def walk(command: click.Command, words: str, context: click.Context) -> list[str]:
+        if not isinstance(command, click.Group):
+            return [words]
+        found = [] if words == "latlas" else [words]
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            found += walk(below, f"{words} {name}", context)
+        return found
+
+    names = walk(group, "latlas", click.Context(group))
+    assert {"latlas search export", "latlas fusion show", "latlas table diff"} <= set(names)
+    for words in names:
+        done = CliRunner().invoke(group, [*words.split()[1:], "--help"])
+        assert re.search(rf"\n  {words}\b", done.stdout), f"{words} --help shows no example"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -25,7 +25,8 @@ def main() -> None:
     """Find out which operators a delegate runs as one, and look at what was found.
 
     \b
-    latlas fusion detect --help
+    latlas fusion detect --device SERIAL --delegate gpu --table tables/fusion -o rules.toml
+    latlas fusion show rules.toml
     """
 
 
@@ -70,6 +71,10 @@ def detect(
     `latlas fusion show FILE` explains it, `latlas profile --fusion-rules FILE` splits networks by
     it. Every model is compiled once for each round: with all types that is 450 models, and under
     the default about 3,000 runs of a second or less.
+
+    \b
+    latlas fusion detect --device SERIAL --delegate gpu --table tables/fusion -o rules.toml
+    latlas fusion detect --types conv2d,relu6,add -o few.toml
     """
     from latlas.profiler.fusion import rules_file
     from latlas.profiler.fusion.bench import CampaignBench
@@ -91,7 +96,11 @@ def detect(
 @click.argument("rules", type=FILE)
 @json_option
 def show(rules: Path, as_json: bool) -> None:
-    """Print what the rule file RULES says."""
+    """Print what the rule file RULES says.
+
+    \b
+    latlas fusion show rules.toml
+    """
     from latlas.profiler.fusion import rules_file
 
     found = rules_file.load(rules)

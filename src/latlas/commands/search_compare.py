@@ -128,6 +128,12 @@ def main(
     Without more, searchers at equal evaluations: the best, the means of the best 5 and 25, and the
     hypervolume. With --scaled, searches at several targets beside one network at several widths.
     With --across, searches for two targets, each front on the other's target.
+
+    \b
+    latlas search compare studies/ppo studies/random --png compared.png
+    latlas search compare studies/15ms studies/25ms --scaled nasnet_a --widths 0.5,0.75,1 \\
+        --latency cpu.latlas
+    latlas search compare studies/cpu studies/gpu --across --latency cpu.latlas --latency gpu.latlas
     """
     from latlas.profiler.errors import UsageError
 

@@ -151,6 +151,10 @@ def main(
     Everything is kept in STUDY/export: what an interrupted run finished is not done again. The
     final table is STUDY/export.json. A cell that was found small is exported larger with --set N=4
     --set F=44.
+
+    \b
+    latlas search export studies/first --top 3
+    latlas search export studies/cells --ranks 1,4 --set N=4 --set F=44 --resolution 224
     """
     from latlas.predictor import file
     from latlas.profiler.errors import UsageError
