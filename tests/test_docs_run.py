@@ -30,7 +30,20 @@ from latlas.search.recipe import load_recipe
 
 EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
-    (r"\bSERIAL\b|\bOTHER\b|device:0A1B", "needs a phone: tests/phone runs these commands on one"),
+    (
+        r"^latlas fusion detect .*SERIAL|^latlas profile .*SERIAL.*--fusion-rules",
+        "needs a phone: tests/phone/test_fusion.py",
+    ),
+    (
+        r"^latlas bench .*SERIAL|^latlas profile (?!.*--plan).*SERIAL",
+        "needs a phone: tests/phone/test_profile.py",
+    ),
+    (r"^latlas (verify|search) .*SERIAL", "needs a phone: tests/phone/test_search.py"),
+    (r"^latlas doctor .*SERIAL", "needs a phone: tests/cli/test_doctor.py"),
+    (
+        r"^latlas fit --few-shot .*(SERIAL|OTHER)",
+        "needs a phone: tests/cli/test_fit.py, on one that is simulated",
+    ),
     (r"--workers|--ray-address|^ray ", "needs a cluster: tests/search/test_cluster.py"),
     (r"--fetch-runner", "downloads: tests/profiler/benchmark_model/test_download.py"),
     (r"…", "shown in part"),
@@ -282,6 +295,7 @@ def how_to_excuse(shown: Shown, problem: str) -> str:
 
 def test_what_is_excused() -> None:
     assert excuse("latlas bench model.tflite --device SERIAL")
+    assert not excuse("latlas profile --device SERIAL --space moga --plan")  # asks no phone
     assert not excuse("latlas bench model.tflite")
     assert "EXCUSES" in how_to_excuse(next(iter(COMMANDS.values())), "it fails")
 

@@ -1,4 +1,4 @@
-"""`latlas search` with a phone as its latency oracle."""
+"""`latlas search` with a phone as its latency oracle, and `latlas verify` on it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,31 @@ from typing import Any
 
 from phone_lab.lab import LabPhone
 
+from latlas.profiler.table import Table
 from latlas.search.study import Study
 
 
-def search(folder: Path, tool: Path, latency: str, *others: object) -> Any:
-    (folder / "own.py").write_text("def accuracy(genes):\n    return sum(genes) / 200\n")
-    command = [
-        *(sys.executable, "-m", "latlas", "search", "--resolution", "32", "--classes", "10"),
-        *("--latency", latency, "--accuracy", "own:accuracy", "--runner-binary", str(tool)),
-        *("-o", str(folder / "study"), "--population", "4", "--evaluations", "6", "--json"),
-    ]
-    done = subprocess.run(
-        [*command, *map(str, others)], cwd=folder, capture_output=True, text=True, timeout=240
-    )
+def latlas(folder: Path, *arguments: object) -> Any:
+    """Run a command in a folder; return its document."""
+    command = [sys.executable, "-m", "latlas", *map(str, arguments), "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_a_phone_measures_every_candidate(host_phone: LabPhone, tool: Path, tmp_path: Path) -> None:
+def search(folder: Path, tool: Path, latency: str) -> Any:
+    (folder / "own.py").write_text("def accuracy(genes):\n    return sum(genes) / 200\n")
+    return latlas(
+        folder,
+        *("search", "--resolution", 32, "--classes", 10, "--population", 4, "--evaluations", 6),
+        *("--latency", latency, "--accuracy", "own:accuracy", "--runner-binary", tool),
+        *("-o", folder / "study"),
+    )
+
+
+def test_a_phone_measures_every_candidate_and_what_was_found(
+    host_phone: LabPhone, tool: Path, tmp_path: Path
+) -> None:
     document = search(tmp_path, tool, f"device:{host_phone.serial}/cpu")
     assert document["targets"]["latency_ms"]["device"] == "Google Pixel 6"
     history = Study.open(tmp_path / "study").history
@@ -37,3 +44,11 @@ def test_a_phone_measures_every_candidate(host_phone: LabPhone, tool: Path, tmp_
     before = (tmp_path / "study" / "history.jsonl").read_bytes()
     search(tmp_path, tool, f"device:{host_phone.serial}/cpu")
     assert (tmp_path / "study" / "history.jsonl").read_bytes() == before
+    # One of its front, measured as a whole.
+    command = ("verify", tmp_path / "study", "--device", host_phone.serial, "--most", 1)
+    (verified,) = latlas(tmp_path, *command, "--runner-binary", tool)["networks"]
+    table = Table.open(tmp_path / "study" / "verify")
+    assert table.target.to_json() == document["targets"]["latency_ms"]
+    (measured,) = [m for m in table.measurements if m.unit == "network"]
+    assert measured.id == "network:" + "-".join(map(str, verified["genes"]))
+    assert measured.summary is not None and measured.summary.median_us > 0
