@@ -152,7 +152,10 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
                 raise PredictorError(f"{path} is larger than {MAX_BYTES >> 20} MB unpacked")
         with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            found = {name: file[name] for name in file.files}
+        if not all(isinstance(each, np.ndarray) for each in found.values()):
+            raise ValueError("it holds what is no array")  # of another file, numpy returns bytes
+        return found
     except OSError as problem:
         reason = problem.strerror or problem
         raise PredictorError(

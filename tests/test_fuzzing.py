@@ -1,4 +1,5 @@
-"""Whatever is read from outside is read, or refused with an error of the project's own, and soon.
+"""Whatever is read from outside is read, or refused with an error of the project's own, soon and
+in little memory.
 
 What readers' own tests throw at them is random bytes and damage to bytes. Here a document that is
 right but for one thing reaches what lies behind the parser.
@@ -9,10 +10,14 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import time
+import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +30,10 @@ from tables import TARGET, kernel, network, references, write
 from latlas.predictor import file
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
+from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.comparison import compare
 from latlas.profiler.device_config import known_configs, parse_config, to_toml
-from latlas.profiler.errors import LatlasError
+from latlas.profiler.errors import LatlasError, PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.kernel import Kernel
@@ -46,6 +52,9 @@ from latlas.search.study import Study, record_of
 ROOT = Path(__file__).parents[1]
 SECONDS = 5.0
 """No reader may take longer, on any machine: a document here is a few kilobytes."""
+
+MEMORY = 32 << 20
+"""Nor more bytes, whatever sizes a document claims, or has."""
 
 FEW = settings(
     max_examples=60,
@@ -66,12 +75,19 @@ HOSTILE = st.one_of(
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Let errors of the project pass, and nothing else; insist on an early end."""
+    """Let errors of the project pass and nothing else; insist on an early end, in little memory."""
+    # Else what is imported when it is needed would count, which is no reader's.
+    import_module("scipy.special")
     start = time.monotonic()
+    tracemalloc.start()
     try:
         yield
     except LatlasError as problem:
         assert len(str(problem)) < 3000
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < MEMORY
     assert time.monotonic() - start < SECONDS
 
 
@@ -196,6 +212,13 @@ def test_predictors(tmp_path: Path, data: st.DataObject) -> None:
         found.predict([next(iter(found.table_us)).graph], accept_unknown=True)
 
 
+def test_a_predictor_that_holds_no_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "p.latlas", "w") as archive:
+        archive.writestr("header.npy", b"no array")
+    with pytest.raises(PredictorError, match="no array"):
+        file.load(tmp_path / "p.latlas")
+
+
 @FEW
 @given(st.data())
 def test_histories(tmp_path: Path, data: st.DataObject) -> None:
@@ -230,6 +253,63 @@ def model() -> bytes:
 def test_models(data: st.DataObject) -> None:
     with refusing():
         read_tflite(data.draw(damaged(model())))
+
+
+OUTPUT = """STARTING!
+INFO: Loaded model m.tflite
+INFO: Applying 1 TensorFlow Lite delegate(s) lazily.
+Inference timings in us: Init: 1504, First inference: 400, Warmup (avg): 390, Inference (avg): 385.5
+count=50 first=380 curr=390 min=370 max=420 avg=385.5 std=9 p5=371 median=385 p95=410
+"""
+
+
+@FEW
+@given(st.data())
+@example(data=None)
+def test_outputs_of_the_benchmark(data: st.DataObject | None) -> None:
+    raw = OUTPUT.encode() if data is None else data.draw(damaged(OUTPUT.encode()))
+    with refusing():
+        found = parse_output(raw.decode("utf-8", "replace"))
+        assert data is not None or found.kind == "ok", found.problem
+
+
+def large_table(folder: Path) -> Callable[[], object]:
+    """A line that never ends: a hole in a file, which takes no space."""
+    write(folder, [kernel(1, 10.0)])
+    os.truncate(folder / JOURNAL, 1 << 30)
+    return lambda: Table.open(folder)
+
+
+def large_predictor(folder: Path) -> Callable[[], object]:
+    """A small zip that unpacks into a little more than a predictor may have."""
+    with zipfile.ZipFile(folder / "p.latlas", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.npy", bytes(file.MAX_BYTES + 1))
+    return lambda: file.load(folder / "p.latlas")
+
+
+def large_output(folder: Path) -> Callable[[], object]:
+    text = OUTPUT + "count=1 curr=2\n" * 10_000_000
+    return lambda: parse_output(text)
+
+
+def long_output(folder: Path) -> Callable[[], object]:
+    """As long as it may be."""
+    text = OUTPUT + "count=1 curr=2\n" * 150_000
+    return lambda: parse_output(text)
+
+
+def large_model(folder: Path) -> Callable[[], object]:
+    data = model() + bytes(200 << 20)
+    return lambda: read_tflite(data)
+
+
+@pytest.mark.parametrize(
+    "make", [large_table, large_predictor, large_output, long_output, large_model]
+)
+def test_large_documents(make: Callable[[Path], Callable[[], object]], tmp_path: Path) -> None:
+    read = make(tmp_path)
+    with refusing():
+        read()
 
 
 @cache
