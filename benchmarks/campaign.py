@@ -13,12 +13,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from latlas.commands.profile import make_workload, space_networks
 from latlas.console import emit, table
 from latlas.profiler.campaign import Campaign
 from latlas.profiler.runner import Effort
 from latlas.search.spaces import open_space
 from latlas.targets import DeviceChoice, open_local
+from latlas.workloads import make_workload, space_networks
 
 
 def main() -> None:

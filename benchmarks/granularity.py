@@ -22,12 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from latlas.campaigns import measure
-from latlas.commands.profile import (
-    make_block_workload,
-    make_workload,
-    space_blocks,
-    space_networks,
-)
 from latlas.console import emit, say, table
 from latlas.predictor.blocks import fit_blocks
 from latlas.predictor.calibration import PLAIN_SUM
@@ -41,6 +35,12 @@ from latlas.profiler.runner import Effort
 from latlas.profiler.table import Table
 from latlas.search.spaces import open_space
 from latlas.targets import DeviceChoice, open_local
+from latlas.workloads import (
+    make_block_workload,
+    make_workload,
+    space_blocks,
+    space_networks,
+)
 
 HELD_OUT = "held_out"
 """The unit of networks that nothing is fitted on."""

@@ -34,7 +34,6 @@ from phone_lab.build import build
 from phone_lab.lab import LabPhone, adb_server, best_daemon, lab_phone, missing
 
 from latlas.campaigns import known_measurements
-from latlas.commands.profile import make_workload, space_networks
 from latlas.console import emit, table
 from latlas.profiler.benchmark_model.binary import find_binary
 from latlas.profiler.benchmark_model.command import Execution
@@ -46,6 +45,7 @@ from latlas.profiler.runner import Effort
 from latlas.profiler.table import JOURNAL
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.spaces import open_space
+from latlas.workloads import make_workload, space_networks
 
 DEFAULTS = 30
 """Kernels that are also measured with the tool's default settings, one adb call each."""

@@ -36,6 +36,15 @@ def test_imports_point_to_the_left(folder: str) -> None:
                 assert not forbidden.intersection(rest[:1]), place
 
 
+def test_commands_are_no_library() -> None:
+    """A command is imported when it runs, by what looks its name up."""
+    for path in sorted((ROOT / "src/latlas").rglob("*.py")):
+        for line, name in imported(path):
+            assert not name.startswith("latlas.commands."), (
+                f"{path.relative_to(ROOT)}:{line}: {name}"
+            )
+
+
 def test_every_folder_is_packaged() -> None:
     import tomllib
 

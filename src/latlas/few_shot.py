@@ -305,8 +305,8 @@ def pool_of(
 
     With `general`, or where there is none of these, they are random networks of every family.
     """
-    from latlas.commands.profile import space_networks
     from latlas.profiler.samples.networks import designed_networks
+    from latlas.workloads import space_networks
 
     drawn = max(POOL, EACH * count)
     if space is not None:

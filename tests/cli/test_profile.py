@@ -21,6 +21,7 @@ from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Job, Result
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
+from latlas.workloads import make_workload
 
 
 class FakeRunner:
@@ -103,7 +104,7 @@ def model(tmp_path: Path) -> Path:
 
 def write_measured(folder: Path, model: Path) -> None:
     """Write a table of all that a model's campaign on a CPU measures."""
-    work = profile.make_workload(load_models((model,)), "cpu", 20, 20.0)
+    work = make_workload(load_models((model,)), "cpu", 20, 20.0)
     found = [measured(job.unit, job.name, job.graph.to_text(), 1000.0) for job in work.jobs]
     write(folder, [replace(m, id=job.id) for m, job in zip(found, work.jobs, strict=True)])
 

@@ -148,8 +148,7 @@ def _gpu() -> bool:
 def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str, Any]:
     """Measure the kernels of MoGA's space on a delegate of this machine and learn from them."""
     from latlas.campaigns import report_text
-    from latlas.commands.fit import describe
-    from latlas.commands.profile import make_plan, make_workload, space_networks
+    from latlas.fitted import describe
     from latlas.predictor import file
     from latlas.predictor.fit import fit
     from latlas.predictor.observations import observe
@@ -157,6 +156,7 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
     from latlas.profiler.errors import PredictorError
     from latlas.profiler.table import Table
     from latlas.search.spaces import open_space
+    from latlas.workloads import make_workload, plan_of, space_networks
 
     _step(f"profile: kernels and networks of MoGA's space on this machine's {delegate.upper()}")
     folder = output / "tables" / delegate
@@ -167,7 +167,7 @@ def _profile_and_fit(output: Path, delegate: Delegate, scale: Scale) -> dict[str
     work = make_workload(networks, delegate, scale.runs[which], scale.min_ms[which])
     settings = CampaignSettings(patience_s=scale.patience_s, max_s=scale.max_s[which])
     # The most useful jobs that should fit, with networks among them; the clock has the last word.
-    plan, _ = make_plan(work, "cpu" if which == 0 else "gpu", scale.max_s[which])
+    plan, _ = plan_of(work, "cpu" if which == 0 else "gpu", scale.max_s[which])
     with open_local(DeviceChoice(delegates=(delegate,))) as runner:
         say(f"target: {runner.target}")
         if path.exists():  # the study rests on this very predictor: another would begin it anew
