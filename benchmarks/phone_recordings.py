@@ -17,7 +17,7 @@ from typing import Any
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.profiler.errors import LatlasError
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.ops import (
     Activation,

@@ -31,7 +31,8 @@ from latlas.predictor.kernel_texts import KernelTexts
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.table import Table
 from latlas.profiler.tflite.reader import load_tflite

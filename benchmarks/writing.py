@@ -20,7 +20,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from latlas.console import emit, table
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 

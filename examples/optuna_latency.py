@@ -13,7 +13,8 @@ import sys
 import optuna
 
 from latlas import load_predictor
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 
 LIMIT_MS = 5.0
 

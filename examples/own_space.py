@@ -17,7 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.evaluation import Evaluator, InProcess, measure_with
 from latlas.search.nsga2 import WeightedNSGA2
 from latlas.search.protocols import Genes, Trial

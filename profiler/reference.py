@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from statistics import median
 
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.statistics import NoiseGate, Summary
 
 WINDOW = 50

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from latlas.profiler.canonical import canonical
-from latlas.profiler.graph import GraphBuilder, Node
+from latlas.profiler.graph import Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.op_text import from_text
 from latlas.profiler.ops import Shape

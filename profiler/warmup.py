@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from latlas.profiler.errors import NotDelegatedError, RunnerError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.journal import Fields
 from latlas.profiler.reference import reference_graph
 from latlas.profiler.runner import Effort, Job, Result, Runner

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from latlas.profiler.count import count as count_graph
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import DetectedRules, rules_for
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.kernel import FusionRules, Kernel, split
 from latlas.profiler.op_text import format_shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:

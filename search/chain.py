@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, round_channels, separable
 
 _ACTIVATIONS = {"re": "relu", "r6": "relu6", "hs": "hard_swish"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from latlas.profiler.graph import Graph, GraphBuilder, Node
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Op
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from latlas.profiler.errors import GraphError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.op_text import from_text
 from latlas.profiler.ops import (
     BatchMatmul,

@@ -8,7 +8,8 @@ from typing import Any
 
 from latlas.profiler.count import count
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.measurement import Measurement, measurement_from
 from latlas.profiler.reference import reference_graph

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import (
     Activation,
     BatchMatmul,

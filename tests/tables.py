@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.measurement import REFERENCE, Measurement, measurement_from
 from latlas.profiler.runner import Result
 from latlas.profiler.statistics import NoiseGate, judge

@@ -40,7 +40,7 @@ from latlas.profiler.errors import (
     RunnerError,
     RunnerTimeout,
 )
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.runner import Effort, Job, Result
 from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite

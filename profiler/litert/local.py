@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from latlas.profiler.cores import choose_cores, format_cores
 from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Job, OpTime, Result
 from latlas.profiler.target import INT8_ON_GPU, Delegate, Target

@@ -17,7 +17,8 @@ import numpy as np
 from latlas.profiler.count import count as count_graph
 from latlas.profiler.errors import UsageError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Binary
 from latlas.profiler.samples.cells import cells
 from latlas.profiler.samples.decoder import decoder

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Binary, FusedActivation, Pair
 
 T = TypeVar("T")

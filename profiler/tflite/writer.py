@@ -12,7 +12,7 @@ import numpy as np
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import require_folded
-from latlas.profiler.graph import Array, Graph, Node, random_weights
+from latlas.profiler.graph import Array, Graph, Node
 from latlas.profiler.ops import (
     BatchMatmul,
     Binary,
@@ -37,6 +37,7 @@ from latlas.profiler.ops import (
     TransposeConv2D,
     same_padding,
 )
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.file_builder import FileBuilder
 from latlas.profiler.tflite.quantisation import (
     Scale,

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Shape
 from latlas.search.blocks import classifier, conv_bn, round_channels
 from latlas.search.protocols import Genes

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv, separable
 from latlas.search.protocols import Genes
 from latlas.search.spaces.layerwise import LayerwiseSpace

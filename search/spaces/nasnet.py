@@ -31,7 +31,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
 import numpy as np
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.blocks import classifier
 from latlas.search.protocols import Genes
 from latlas.search.sharing import shared

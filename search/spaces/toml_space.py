@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Shape
 from latlas.search.blocks import classifier
 from latlas.search.protocols import Genes

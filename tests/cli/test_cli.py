@@ -27,7 +27,7 @@ from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.quantise import quantise
 from latlas.profiler.table import JOURNAL, Table, TableWriter

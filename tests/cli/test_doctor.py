@@ -28,7 +28,7 @@ from latlas.profiler.adb.conditions import usual_conditions
 from latlas.profiler.adb.health import Battery, Thermal
 from latlas.profiler.adb.phone import Phone
 from latlas.profiler.adb.server import list_phones
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.litert.local import GpuProbe
 from latlas.profiler.tflite.writer import to_tflite
 

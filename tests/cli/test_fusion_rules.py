@@ -18,7 +18,8 @@ from latlas.profiler import workload
 from latlas.profiler.errors import PredictorError, TableError, UsageError
 from latlas.profiler.fusion import DetectedRules, rules_file
 from latlas.profiler.fusion.evidence import Evidence, FusionEvidence
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.quantise import quantise
 from latlas.profiler.table import Table
 from latlas.profiler.target import Delegate, Target

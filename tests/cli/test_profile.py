@@ -16,7 +16,7 @@ from latlas.campaigns import measure
 from latlas.commands import profile, search
 from latlas.console import load_models
 from latlas.profiler.errors import SearchError, UsageError
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.runner import Job, Result
 from latlas.profiler.target import Target

@@ -255,7 +255,7 @@ def test_killed_and_resumed(
 
 
 TRAINED = """
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.blocks import classifier, conv_bn, mbconv
 from latlas.search.spaces import Space
 class Small(Space):

@@ -13,7 +13,7 @@ from latlas.profiler.benchmark_model.binary import RunnerBinary
 from latlas.profiler.benchmark_model.command import Execution
 from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
 from latlas.profiler.campaign import Campaign, CampaignReport, CampaignSettings
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.journal import read_journal
 from latlas.profiler.runner import Effort, Job, Result

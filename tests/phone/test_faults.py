@@ -37,7 +37,7 @@ from latlas.profiler.errors import (
     TargetMismatchError,
     UsageError,
 )
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.litert.local import GpuProbe
 from latlas.profiler.runner import Effort, Job

@@ -11,7 +11,7 @@ from phone_lab.lab import LabPhone
 
 from latlas.cli import group
 from latlas.profiler.fusion import bench, rules_file
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.table import Table
 from latlas.profiler.tflite.writer import to_tflite
 

@@ -21,7 +21,8 @@ from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.benchmark_model.result import to_result
 from latlas.profiler.benchmark_model.result_file import merge, parse_result_file
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder, Node
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.litert.local import GpuProbe, LocalRunner
 from latlas.profiler.ops import Softmax
 from latlas.profiler.runner import Effort, Job

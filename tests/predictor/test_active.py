@@ -19,7 +19,8 @@ from latlas.predictor.fit import fit
 from latlas.predictor.observations import NetworkObservation, Observations
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import UsageError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.samples.networks import designed_networks
 

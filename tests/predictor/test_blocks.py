@@ -14,7 +14,8 @@ from latlas.predictor.calibration import PLAIN_SUM
 from latlas.predictor.genes import GeneLatency
 from latlas.profiler.errors import GraphError, PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder, Node
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.measurement import Measurement
 from latlas.profiler.ops import Softmax
 from latlas.profiler.quantise import quantise

@@ -7,7 +7,7 @@ import pytest
 
 from latlas.predictor.coverage import coverage_by_type, kernel_shares
 from latlas.predictor.predictor import LatencyPredictor
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from latlas.predictor.oracle import DeviceOracle
 from latlas.profiler.errors import DeviceError, RunnerError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.quantise import quantise
 from latlas.profiler.runner import Job, Result
 from latlas.profiler.target import Target

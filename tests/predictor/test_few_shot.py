@@ -22,7 +22,8 @@ from latlas.predictor.residency import Residency
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.target import Target
 from latlas.search.cover import covering_genes

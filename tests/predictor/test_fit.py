@@ -16,7 +16,7 @@ from latlas.predictor.predictor import LatencyPredictor
 from latlas.predictor.sizes import kernel_class
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.op_text import from_text
 from latlas.profiler.table import Table

@@ -13,7 +13,8 @@ from latlas.predictor.genes import GeneLatency, compile_genes, gene_latency
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import SearchError, UnknownKernelError
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.quantise import quantise
 from latlas.search.cover import covering_genes

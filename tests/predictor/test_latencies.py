@@ -10,7 +10,7 @@ from latlas.predictor.latencies import FLOOR, kernel_latencies
 from latlas.predictor.observations import observe
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.runner import OpTime
 from latlas.profiler.table import Table

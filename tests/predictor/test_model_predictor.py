@@ -14,7 +14,7 @@ from latlas.predictor import file
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.tflite.writer import to_tflite
 
 

@@ -12,7 +12,8 @@ from latlas.predictor.observations import EMPTY, listed_us, observe
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.measurement import Measurement
 from latlas.profiler.runner import OpTime

@@ -15,7 +15,8 @@ from latlas.predictor.oracle import PredictorOracle
 from latlas.predictor.predictor import MEASURED, PREDICTED, UNKNOWN, LatencyPredictor
 from latlas.profiler.errors import GraphError, UnknownKernelError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.quantise import quantise
 from latlas.profiler.workload import workload
 

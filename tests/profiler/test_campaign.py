@@ -32,7 +32,8 @@ from latlas.profiler.errors import (
     TargetMismatchError,
     UsageError,
 )
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.jobs import interleave
 from latlas.profiler.litert.local import LocalRunner
 from latlas.profiler.reference import ReferenceMonitor, reference_graph

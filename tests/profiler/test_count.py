@@ -6,8 +6,10 @@ import pytest
 
 from latlas.profiler.count import count, squeeze_excite_nodes
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder, Node, random_weights
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Binary, Mean, Softmax
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo

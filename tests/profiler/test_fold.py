@@ -9,8 +9,10 @@ from random_graphs import graphs
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold, is_folded, require_folded
-from latlas.profiler.graph import Array, Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Array, Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Activation, BatchNorm, Binary, Conv2D, FullyConnected, Pad, Resize
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 

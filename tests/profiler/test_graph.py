@@ -11,10 +11,12 @@ from random_graphs import every_op, graphs
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder, Node, random_weights
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.op_text import to_text
 from latlas.profiler.ops import Softmax
+from latlas.profiler.random_weights import random_weights
 from latlas.search import zoo
 
 ALPHABET = "0123456789x@|,=. -abcdefghiklmnoprstuvz_٣\n"

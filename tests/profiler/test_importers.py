@@ -14,7 +14,8 @@ from components import require
 from latlas.profiler import converters, importers
 from latlas.profiler.errors import ModelFileError, UsageError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.importers import graph_of, kind_of, load_model, models_in, tflite_bytes
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite

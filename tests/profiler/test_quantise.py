@@ -6,9 +6,11 @@ import pytest
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.quantise import for_precision, quantise, quantise_kernel
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.vocabulary import vocabulary_kernels
 from latlas.profiler.workload import workload
 

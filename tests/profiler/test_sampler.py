@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.sampler import FEWEST, design_order, designed_kernels, rough_us, work
 from latlas.profiler.vocabulary import vocabulary_kernels

@@ -1,7 +1,7 @@
 import pytest
 
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.report.architecture_drawing import MAX_LAYERS, architecture_drawing, layers_of

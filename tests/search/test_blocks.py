@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from latlas.profiler.count import count
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.blocks import (
     classifier,
     conv_bn,

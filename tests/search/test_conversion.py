@@ -5,8 +5,10 @@ import pytest
 
 from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.quantise import quantise
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.conversion import Converter, File, accuracy_of

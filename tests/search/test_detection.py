@@ -6,7 +6,8 @@ import pytest
 from latlas.profiler.count import count
 from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Conv2D, DepthwiseConv2D
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.anchors import ssd_anchors
 from latlas.search.boxes import decode, encode
 from latlas.search.coco import Picture, Pictures

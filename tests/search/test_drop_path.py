@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search import zoo
 from latlas.search.drop_path import keep_probability, with_drop_path
 from latlas.search.spaces.nasnet import NASNET_A, STACKINGS

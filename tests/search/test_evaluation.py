@@ -5,7 +5,8 @@ from itertools import chain
 import pytest
 
 from latlas.profiler.errors import DeviceError, SearchError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.evaluation import Evaluator, InProcess, Measure, Outcome, Task, measure_with
 from latlas.search.objectives import Constraint
 from latlas.search.protocols import Genes

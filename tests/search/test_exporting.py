@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from latlas.profiler.errors import SearchError
-from latlas.profiler.graph import Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.reader import load_tflite
 from latlas.search.exporting import Exported, begin, converted, scored, trained, untrained
 

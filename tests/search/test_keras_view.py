@@ -14,8 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from latlas.profiler.errors import SearchError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Array, Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Array, Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Binary, Gather, Reduce
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 from latlas.search.keras_view import initial_weights, set_weights, to_keras, weights_of

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from latlas.profiler.count import count
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Activation, Pool
 from latlas.search.sharing import shared
 from latlas.search.spaces.nasnet import NASNET_A, STACKINGS

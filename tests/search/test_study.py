@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from trials import trial_with
 
 from latlas.profiler.errors import DeviceError, SearchError
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.evaluation import Evaluator, InProcess, measure_with
 from latlas.search.nsga2 import WeightedNSGA2
 from latlas.search.objectives import Constraint, front_of

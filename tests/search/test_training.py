@@ -15,7 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from latlas.profiler.errors import CheckpointError, SearchError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import training
 from latlas.search.blocks import classifier, conv_bn, mbconv

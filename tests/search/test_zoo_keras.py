@@ -12,8 +12,9 @@ import pytest
 
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Array, Graph, random_weights
+from latlas.profiler.graph import Array, Graph
 from latlas.profiler.kernel import split
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo

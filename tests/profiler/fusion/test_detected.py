@@ -14,7 +14,8 @@ from latlas.profiler.fold import fold
 from latlas.profiler.fusion import GpuDelegateRules, XnnpackRules, rules_for, rules_named
 from latlas.profiler.fusion.detected import MOVERS, DetectedRules
 from latlas.profiler.fusion.probes import TYPES
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel, op_type, split
 from latlas.profiler.ops import Constant
 from latlas.profiler.quantise import quantise

@@ -11,7 +11,8 @@ from components import require
 from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion.gpu import GpuDelegateRules
-from latlas.profiler.graph import Graph, GraphBuilder
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.ops import Binary, Constant, Prelu
 from latlas.search import zoo

@@ -9,7 +9,8 @@ import pytest
 
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion.xnnpack import XnnpackRules
-from latlas.profiler.graph import Graph, GraphBuilder, Node
+from latlas.profiler.graph import Graph, Node
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import split
 from latlas.profiler.litert.local import LocalRunner
 from latlas.profiler.ops import (

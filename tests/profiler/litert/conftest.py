@@ -2,7 +2,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from edited_models import edit, with_dynamic_axes
 
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.tflite.writer import to_tflite
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latlas.profiler.errors import RunnerError
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.litert.native import CompiledModel, summarise
 from latlas.profiler.tflite.writer import to_tflite
 

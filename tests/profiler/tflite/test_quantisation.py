@@ -13,9 +13,11 @@ from single_operators import OPS, single
 
 from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Array, Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Array, Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import Binary, Concat, DepthwiseConv2D, Op, Resize
 from latlas.profiler.quantise import quantise
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.quantisation import (
     Scale,
     quantise_bias,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from latlas.profiler.errors import LatlasError, ModelFileError, UnsupportedOpError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import (
     Activation,
     BatchMatmul,
@@ -31,6 +32,7 @@ from latlas.profiler.ops import (
     Tile,
     TransposeConv2D,
 )
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite import integers, model
 from latlas.profiler.tflite.reader import load_tflite, read_tflite
 from latlas.profiler.tflite.schema import Code

@@ -9,7 +9,8 @@ from single_operators import MAP, OPS, TENSOR_OPS, single
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.fold import fold
-from latlas.profiler.graph import Graph, GraphBuilder, random_weights
+from latlas.profiler.graph import Graph
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.ops import (
     Conv2D,
     DepthwiseConv2D,
@@ -18,6 +19,7 @@ from latlas.profiler.ops import (
     Pool,
     Resize,
 )
+from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 

@@ -16,7 +16,7 @@ from latlas.search.spaces import MogaSpace, label_of, open_space, restore_space
 
 CODE = """
 from dataclasses import dataclass
-from latlas.profiler.graph import GraphBuilder
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.spaces import MogaSpace, Space
 
 class Plain(Space):
