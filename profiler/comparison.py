@@ -25,14 +25,11 @@ from numpy.typing import NDArray
 
 from latlas.profiler.measurement import Measurement
 from latlas.profiler.rows import kernel_type
-from latlas.profiler.statistics import MAD_TO_SIGMA
+from latlas.profiler.statistics import MAD_TO_SIGMA, MEDIAN_ERROR
 from latlas.profiler.table import Table
 
 FALSE_DISCOVERIES = 0.05
 """Share of the reported changes that is expected to be noise."""
-
-MEDIAN_ERROR = math.sqrt(math.pi / 2)
-"""Standard error of a median over that of a mean, of a normal distribution."""
 
 TAIL_FREEDOM = 4.0
 """Degrees of freedom of the distribution of one measurement's noise."""

@@ -205,12 +205,10 @@ class Coverage:
     Attributes:
         by_count: share of all kernel runs.
         by_madds: share of all multiply-adds.
-        missing: jobs that are not planned, most multiply-adds first.
     """
 
     by_count: float
     by_madds: float
-    missing: tuple[str, ...]
 
 
 def coverage(plan: Plan, kernels: Iterable[KernelUse], measured: Iterable[str] = ()) -> Coverage:
@@ -224,17 +222,12 @@ def coverage(plan: Plan, kernels: Iterable[KernelUse], measured: Iterable[str] =
     planned = {entry.job.id for entry in plan.jobs} | set(measured)
     total = [0, 0]
     covered = [0, 0]
-    missing: dict[str, tuple[int, int]] = {}
     for kernel in kernels:
         sizes = kernel.uses, kernel.uses * kernel.madds
         total = [total[0] + sizes[0], total[1] + sizes[1]]
         if kernel.job_id in planned:
             covered = [covered[0] + sizes[0], covered[1] + sizes[1]]
-        else:
-            before = missing.get(kernel.job_id, (0, 0))
-            missing[kernel.job_id] = before[0] + sizes[0], before[1] + sizes[1]
     return Coverage(
         by_count=covered[0] / total[0] if total[0] else 1.0,
         by_madds=covered[1] / total[1] if total[1] else 1.0,
-        missing=tuple(sorted(missing, key=lambda name: (*(-n for n in missing[name][::-1]), name))),
     )

@@ -21,6 +21,9 @@ VERDICTS: tuple[Verdict, ...] = ("stable", "noisy", "throttled", "not_delegated"
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
+MEDIAN_ERROR = 1.2533
+"""Standard error of a median over that of a mean, of a normal distribution: sqrt(pi / 2)."""
+
 PERCENTILES_TO_SIGMA = 1 / (2 * 1.6449)
 """Standard deviation of a normal distribution over the distance of its 5th and 95th percentile."""
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from latlas.profiler.errors import TableError, TargetMismatchError
 
 Delegate = Literal["cpu", "gpu"]
+GpuPrecision = Literal["default", "fp16", "fp32"]
+"""What a GPU is told to calculate in; its delegate decides by default."""
 
 INT8_ON_GPU = (
     "int8 networks are measured on the CPU only: on a GPU, measure the float32 network, which it "

@@ -128,12 +128,7 @@ def read_weights(path: Path, graph: Graph) -> tuple[Weights, float]:
             accuracy = float(file["accuracy"])
     except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
         raise SearchError(f"cannot read {path} ({problem}): delete it to train anew") from problem
-    expected = {
-        f"{node.name}/{name}": shape
-        for node in graph.nodes
-        for name, shape in node.op.weights(graph.input_shapes(node)).items()
-    }
-    if {name: array.shape for name, array in found.items()} != expected:
+    if {name: array.shape for name, array in found.items()} != graph.weight_shapes():
         raise SearchError(f"{path} holds the weights of another network: delete it to train anew")
     return found, accuracy
 

@@ -25,11 +25,8 @@ from latlas.profiler.fusion.evidence import Case, Evidence, FusionEvidence
 from latlas.profiler.fusion.probes import TYPES, Sample, alone, ending, joined, reader, writer
 from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Activation, Binary
-from latlas.profiler.statistics import MAD_TO_SIGMA, robust_cv
+from latlas.profiler.statistics import MAD_TO_SIGMA, MEDIAN_ERROR, robust_cv
 from latlas.profiler.target import Target
-
-MEDIAN_ERROR = 1.2533
-"""Standard error of a median over sigma / sqrt(n), for a normal distribution."""
 
 LOWEST, HIGHEST = 0.25, 0.85
 """The threshold lies between these shares."""

@@ -16,18 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from latlas.profiler.cores import choose_cores, format_cores
 from latlas.profiler.errors import DeviceError, RunnerError, RunnerTimeout
 from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Job, OpTime, Result
-from latlas.profiler.target import INT8_ON_GPU, Delegate, Target
+from latlas.profiler.target import INT8_ON_GPU, Delegate, GpuPrecision, Target
 from latlas.profiler.temperature import Temperature, zone_temperatures
 from latlas.profiler.tflite.writer import to_tflite
-
-GpuPrecision = Literal["default", "fp16", "fp32"]
 
 _START_S = 120.0
 """Seconds that a worker gets to load the runtime and to initialise a GPU."""

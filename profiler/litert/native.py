@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
@@ -29,8 +29,7 @@ from latlas.profiler.litert.library import (
     library,
 )
 from latlas.profiler.runner import OpTime
-
-GpuPrecision = Literal["default", "fp16", "fp32"]
+from latlas.profiler.target import GpuPrecision
 
 _PRECISIONS = {"default": 0, "fp16": 1, "fp32": 2}
 _FLOAT32, _BYTES = 1, frozenset({3, 9})  # element types: float32; uint8 and int8

@@ -25,6 +25,7 @@ from latlas.profiler.errors import DeviceError, LatlasError, NotDelegatedError, 
 from latlas.profiler.litert import library, memory, native
 from latlas.profiler.litert.frames import Channel, Closed
 from latlas.profiler.runner import Effort
+from latlas.profiler.target import GpuPrecision
 
 _Failure = Literal["failed", "not_delegated", "device"]
 
@@ -51,7 +52,7 @@ class Worker:
     def __init__(self, config: dict[str, Any]) -> None:
         self._accelerator: library.Accelerator = config["accelerator"]
         self._threads = int(config["threads"])
-        self._precision: native.GpuPrecision = config["precision"]
+        self._precision: GpuPrecision = config["precision"]
         self._cores = frozenset(int(core) for core in config["cores"])
 
     def start(self, probe: bytes) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Worker:
             "precision": "fp32" if len(results) == 1 else "fp16",
         }
 
-    def _run_once(self, model: bytes, precision: native.GpuPrecision) -> bytes:
+    def _run_once(self, model: bytes, precision: GpuPrecision) -> bytes:
         with native.CompiledModel(model, self._accelerator, precision=precision) as compiled:
             compiled.invoke()
             return b"".join(compiled.outputs())

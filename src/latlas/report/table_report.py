@@ -10,9 +10,8 @@ from typing import TypeVar
 
 from latlas.predictor.metrics import spearman
 from latlas.profiler.count import count
-from latlas.profiler.errors import GraphError, TableError
-from latlas.profiler.kernel import Kernel
 from latlas.profiler.measurement import Measurement
+from latlas.profiler.rows import kernel_type
 from latlas.profiler.statistics import VERDICTS
 from latlas.profiler.table import Table
 from latlas.report.architecture_drawing import block_text
@@ -90,18 +89,6 @@ def timed(table: Table, unit: str) -> list[Timed]:
             flops = 2.0 * (size.madds + size.se_madds)
             found.append(Timed(name, measurement.graph, measurement.summary.median_us, flops))
     return found
-
-
-def kernel_type(measurement: Measurement) -> str:
-    """Return the type of a measured kernel.
-
-    Raises:
-        TableError: it is no kernel.
-    """
-    try:
-        return Kernel.from_text(measurement.graph).type
-    except GraphError as problem:
-        raise TableError(f"measurement {measurement.id!r:.80}: {problem}") from problem
 
 
 def _name(measurement: Measurement) -> str:
