@@ -7,7 +7,8 @@ or files of the same form; devices are discovered from their columns. Every fami
 left out in turn, and predicted by a predictor that was fitted on the others: ``measured`` sums the
 listed times of its kernels and calibrates, ``predicted`` looks up no kernel at all, not even those
 that other families share. What has no figures, a file, a device, a family or a network, is told
-with the reason under ``absent``.
+with the reason. With --json every key is a device, except that ``absent`` has the reasons where no
+device has figures.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def evaluate(seen: Observations, fit: Fit = fit) -> tuple[dict[str, Any], list[s
     return figures, absent
 
 
-def evaluate_folder(folder: Path, fit: Fit = fit) -> dict[str, Any]:
-    """Return figures of every device in a folder, and under ``absent`` what has none and why."""
+def evaluate_folder(folder: Path, fit: Fit = fit) -> tuple[dict[str, Any], list[str]]:
+    """Return figures of every device in a folder, and what has none and why."""
     document: dict[str, Any] = {}
     absent = []
     tables = []
@@ -121,7 +122,7 @@ def evaluate_folder(folder: Path, fit: Fit = fit) -> dict[str, Any]:
         if not tables[-1] or "model" not in tables[-1][0]:
             absent.append(f"{name}: no row with a model")
     if absent:
-        return {"absent": absent}
+        return {}, absent
     kernels, models = tables
     devices = recordings.devices(kernels, models)
     for column in kernels[0]:
@@ -143,7 +144,7 @@ def evaluate_folder(folder: Path, fit: Fit = fit) -> dict[str, Any]:
         if figures:
             document[device] = figures
         print(f"{seen.target}: done", file=sys.stderr)
-    return document | ({"absent": absent} if absent else {})
+    return document, absent
 
 
 def main() -> None:
@@ -151,13 +152,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    document = evaluate_folder(arguments.data)
-    emit(document, arguments.json, _text(document))
+    devices, absent = evaluate_folder(arguments.data)
+    if arguments.json:
+        for reason in absent:
+            print(f"absent: {reason}", file=sys.stderr)
+    emit(devices or {"absent": absent}, arguments.json, _text(devices, absent))
 
 
-def _text(document: dict[str, Any]) -> str:
-    devices = {name: found for name, found in document.items() if name != "absent"}
-    absent = "".join(f"\nabsent: {reason}" for reason in document.get("absent", ()))
+def _text(devices: dict[str, Any], absent: list[str]) -> str:
+    missing = "".join(f"\nabsent: {reason}" for reason in absent)
     rows = []
     for device, methods in devices.items():
         for method, found in methods.items():
@@ -170,7 +173,8 @@ def _text(document: dict[str, Any]) -> str:
         errors = [found["predicted"]["kernels"].get(name) for found in devices.values()]
         types.append((name, *(f"{each['mape']:.1f}" if each else "" for each in errors)))
     return (
-        f"{table(header, rows)}\n\nMAPE % of kernels\n{table(('kernels', *devices), types)}{absent}"
+        f"{table(header, rows)}\n\nMAPE % of kernels\n"
+        f"{table(('kernels', *devices), types)}{missing}"
     )
 
 

@@ -80,10 +80,9 @@ def test_figures_of_every_device(tmp_path: Path) -> None:
         row["old|gpu|float|mean"] = str(2 * float(row["new|gpu|float|mean"]))
     models[0]["old|gpu|float|mean"] = "-"
     write(tmp_path, kernels, models)
-    found = phone_data.evaluate_folder(tmp_path, partial(fit, trees=3))
-    assert all(reason in phone_data._text(found) for reason in found["absent"])
+    found, absent = phone_data.evaluate_folder(tmp_path, partial(fit, trees=3))
+    assert all(reason in phone_data._text(found, absent) for reason in absent)
     found = json.loads(json.dumps(found))
-    absent = found.pop("absent")
     assert list(found) == ["new", "old"]
     for device, count in (("new", 13), ("old", 12)):
         assert list(found[device]) == ["measured", "predicted"]
