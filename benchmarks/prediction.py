@@ -164,6 +164,13 @@ def main() -> None:
         spaces[space.name] = {
             "compile_s": compile_s,
             "per_s": per_second(count, lambda: compiled.latency_ms(genes)),  # noqa: B023
+            "naive_per_s": per_second(
+                arguments.naive,
+                lambda: naive(
+                    predictor,
+                    [space.decode(one) for one in genes[: arguments.naive].tolist()],  # noqa: B023
+                ),
+            ),
         }
 
     document = {
@@ -179,7 +186,11 @@ def main() -> None:
         ("the same, kernel by kernel", f"{rates['naive_graphs_per_s']:,.0f}"),
         (f".tflite files of {megabytes:.1f} MB", f"{rates['files_per_s']:,.0f}"),
         ("the same, kernel by kernel", f"{rates['naive_files_per_s']:,.0f}"),
-        *((f"chromosomes of {name}", f"{each['per_s']:,.0f}") for name, each in spaces.items()),
+        *(
+            (f"chromosomes of {name}{how}", f"{each[rate]:,.0f}")
+            for name, each in spaces.items()
+            for how, rate in (("", "per_s"), (", kernel by kernel", "naive_per_s"))
+        ),
     ]
     lines = [
         table(("predicted", "per second"), rows),
