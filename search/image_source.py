@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -70,14 +71,13 @@ class ArraySource:
 
     def read(self, index: Index) -> tf.data.Dataset:
         """Return images as they are, and their classes."""
-        kind = tf.as_dtype(self.images.dtype)
-        signature = (
-            tf.TensorSpec(self.images.shape[1:], kind),
-            tf.TensorSpec([], tf.int32),
-        )
-        return tf.data.Dataset.from_generator(
-            lambda: ((self.images[i], self.labels[i]) for i in index), output_signature=signature
-        )
+        images, labels = self._tensors
+        numbers = tf.data.Dataset.from_tensor_slices(index)
+        return numbers.map(lambda number: (images[number], labels[number]))
+
+    @cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.constant(self.images), tf.constant(self.labels)
 
 
 class FileSource:
