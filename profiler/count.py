@@ -62,7 +62,7 @@ def squeeze_excite_nodes(graph: Graph) -> frozenset[int]:
 def count(graph: Graph) -> Count:
     """Count a network in either form.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 4, 4, 3))
     >>> count(b.build(b.batch_norm(b.conv(b.input, 8, 3, bias=False))))
     Count(params=232, madds=3456, se_madds=0, training_form=True)

@@ -206,7 +206,7 @@ def _activated(op: Op, kind: FusedActivation) -> Op:
 def is_folded(graph: Graph) -> bool:
     """Tell whether a graph is in the inference form.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 4, 4, 3))
     >>> graph = b.build(b.batch_norm(b.conv(b.input, 8, 3, bias=False)))
     >>> is_folded(graph), is_folded(fold(graph))
@@ -232,7 +232,7 @@ def fold(graph: Graph) -> Graph:
 
     Folding twice changes nothing.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 4, 4, 3))
     >>> x = b.relu6(b.batch_norm(b.conv(b.input, 8, 3, bias=False)))
     >>> fold(b.build(x)).to_text()

@@ -76,6 +76,7 @@ class Graph:
     Raises:
         GraphError: a node reads a value that is not yet there, or shapes or types do not fit.
 
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> graph = b.build(b.conv(b.input, 4, 3, stride=2))
     >>> graph.shapes
@@ -183,6 +184,7 @@ class Graph:
     def to_text(self) -> str:
         """Write the structure (no weights, no names) on one line; `from_text` reads it back.
 
+        >>> from latlas.profiler.graph_builder import GraphBuilder
         >>> b = GraphBuilder((1, 8, 8, 3))
         >>> b.build(b.relu6(b.conv(b.input, 4, 1))).to_text()
         '1x8x8x3 | conv2d filters=4 kernel=1x1 @0 | activation kind=relu6 @1 | @2'

@@ -30,7 +30,7 @@ def quantise(graph: Graph, *, int8_ends: bool = False) -> Graph:
     Raises:
         GraphError: an operator has no int8 form.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> graph = b.build(b.relu6(b.conv(b.input, 4, 1)))
     >>> quantise(graph, int8_ends=True).to_text()

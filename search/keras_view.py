@@ -74,7 +74,7 @@ def to_keras(
         SearchError: the graph has an operator without a Keras form, mixes examples of a batch, or
             the weights are not its own.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> to_keras(b.build(b.relu6(b.batch_norm(b.conv(b.input, 4, 3))))).output_shape
     (None, 8, 8, 4)

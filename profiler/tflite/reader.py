@@ -82,7 +82,7 @@ def read_tflite(data: Bytes, input_shapes: Sequence[Shape] | None = None) -> Gra
         ModelFileError: the bytes are not a .tflite file that latlas can read.
         UnsupportedOpError: some operators have no place in a `Graph`; the message lists them.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> from latlas.profiler.tflite.writer import to_tflite
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> data = to_tflite(b.build(b.relu6(b.average_pool(b.input, 2, stride=2))))

@@ -346,7 +346,7 @@ def to_tflite(graph: Graph, seed: int = 0) -> bytes:
             pooling's padding has no form in the format, scales of int8 values contradict each
             other, or the file would be too large.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 3))
     >>> to_tflite(b.build(b.conv(b.input, 4, 3)))[4:8]
     b'TFL3'

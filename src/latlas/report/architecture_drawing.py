@@ -47,7 +47,7 @@ def architecture_drawing(graph: Graph, title: str) -> Drawing:
 def layers_of(graph: Graph) -> list[Layer]:
     """Return the layers of a network in order; those without a window or weights are left out.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 4))
     >>> x = b.conv(b.depthwise(b.conv(b.input, 24, 1), 5, stride=2), 8, 1)
     >>> layers_of(b.build(b.mean(x)))[0]
@@ -63,7 +63,7 @@ def layers_of(graph: Graph) -> list[Layer]:
 def block_text(graph: Graph) -> str:
     """Return a block in a line: its layers, their activations, the shapes between which it stands.
 
-    >>> from latlas.profiler.graph import GraphBuilder
+    >>> from latlas.profiler.graph_builder import GraphBuilder
     >>> b = GraphBuilder((1, 8, 8, 4))
     >>> x = b.depthwise(b.conv(b.input, 24, 1, activation="relu"), 5, stride=2, activation="relu")
     >>> block_text(b.build(b.conv(x, 8, 1)))
