@@ -13,16 +13,24 @@ from latlas.search.protocols import Genes
 
 
 class SlowSite:
-    """Takes a while, and writes down in which process what was begun and finished."""
+    """Takes a while, and writes down in which process what was begun and finished.
 
-    def __init__(self, log: Path, seconds: float, name: str = "") -> None:
-        self.log, self.seconds, self.name = log, seconds, name
+    It begins when so many processes are open: on a busy machine the first may be done with all
+    tasks before there is another.
+    """
+
+    def __init__(self, log: Path, seconds: float, name: str = "", processes: int = 1) -> None:
+        self.log, self.seconds, self.name, self.processes = log, seconds, name, processes
 
     @property
     def identity(self) -> dict[str, Any]:
         return {"kind": "slow"}
 
     def measure(self, genes: Sequence[Genes]) -> list[Outcome]:
+        deadline = time.monotonic() + 60
+        while len([*self.log.parent.glob("open-*")]) < self.processes:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         for one in genes:
             if one[0] == 66:
                 os.abort()
@@ -35,9 +43,10 @@ class SlowSite:
 
 
 @contextmanager
-def slow_site(log: Path, seconds: float, name: str = "") -> Iterator[SlowSite]:
+def slow_site(log: Path, seconds: float, name: str = "", processes: int = 1) -> Iterator[SlowSite]:
     if name == "broken":
         raise DeviceError("no such phone", serial=name)
-    yield SlowSite(log, seconds, name)
+    (log.parent / f"open-{os.getpid()}").touch()
+    yield SlowSite(log, seconds, name, processes)
     with log.open("a") as closed:
         closed.write(f"{name} {os.getpid()} closed\n")

@@ -61,7 +61,7 @@ def found(
 
 def test_workers_share_the_tasks_and_are_closed(address: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    station = Station(partial(slow_site, log, 0.1))
+    station = Station(partial(slow_site, log, 0.1, processes=2))
     wanted = [*tasks(*range(10)), *tasks(1, 2, metric="latency_ms")]
     outcomes = found({"accuracy": [station] * 2}, wanted)
     assert outcomes.keys() == set(wanted)
