@@ -26,6 +26,8 @@ from latlas.profiler.table import JOURNAL, Table
 from latlas.profiler.tflite.writer import to_tflite
 
 TABLE = f"cpu-{LAST_CORE}"
+pytestmark = pytest.mark.timeout(600)
+"""On a machine that others share, campaigns wait for the moments in which it is alone."""
 QUICK = ("--runs", "3", "--min-ms", "0.5", "--warmup-ms", "0")
 STATUS = "IsStatusOverride: false\nThermal Status: {}\n"
 
@@ -52,7 +54,7 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 def latlas(*arguments: object, status: int = 0) -> tuple[Any, str]:
     """Run a command to its end; return its document and its messages."""
     process = start(*arguments, "--json")
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=500)
     assert process.returncode == status, err
     assert "Traceback" not in err
     return json.loads(out) if out else None, err
