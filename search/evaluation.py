@@ -173,8 +173,10 @@ class InProcess:
         self.measures = measures
         self._latest_first = list(measures)[::-1]
         self._waiting: dict[str, deque[Task]] = {metric: deque() for metric in measures}
-        several = {name: n for name, n in (side_by_side or {}).items() if n > 1}
-        self._least = {metric: TURNS * several.get(metric, 0) or 1 for metric in measures}
+        beside = side_by_side or {}
+        self._least = {
+            metric: TURNS * n if (n := beside.get(metric, 1)) > 1 else 1 for metric in measures
+        }
         self._chunk = dict(self._least)
 
     def submit(self, tasks: Iterable[Task]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from shallow_space import SHALLOW
 
 from latlas.commands import quickstart, search, verify
 from latlas.predictor import file
@@ -86,31 +87,6 @@ def invoke(command: Any, *arguments: object) -> Any:
     result = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
-
-
-SHALLOW = """
-name = "shallow"
-[[blocks]]
-operator = "conv"
-filters = 8
-stride = 2
-activation = "hard_swish"
-[[blocks]]
-repeat = 2
-genes = "joint"
-operator = "mbconv"
-kernel = [3, 5]
-expansion = [3, 6]
-filters = 16
-stride = 2
-activation = "relu"
-[[blocks]]
-operator = "conv"
-kernel = 1
-filters = 64
-activation = "hard_swish"
-"""
-"""Sixteen networks, whose supernet is prepared in seconds."""
 
 
 def test_search_and_verify_on_the_command_line(folder: Path, tmp_path: Path) -> None:

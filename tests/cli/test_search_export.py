@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from latlas import exports
-from latlas.commands import search
+from latlas.commands import search, search_export
 from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
@@ -121,9 +121,18 @@ def test_what_was_searched_on_is_not_guessed(study: Study) -> None:
         exports.recipe_of(own)
 
 
-def test_seeds_are_of_training_and_leave_the_final_test_alone(study: Study) -> None:
-    _, data = exports.open_data(study, "digits", 8, None, None, ())
-    assert data.name == "digits-8-seed0"
+def test_seeds_are_of_training_and_leave_the_final_test_alone(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def with_training(*arguments: Any) -> list[Any]:
+        opened.append((arguments[4].name, arguments[6]))
+        return []
+
+    monkeypatch.setattr(search_export, "with_training", with_training)
+    invoke(study.folder, "--seed", 1, "--no-measure")
+    assert opened == [("digits-8-seed0", 1)]
 
 
 def test_a_cell_is_exported_larger_without_training(tmp_path: Path) -> None:

@@ -4,29 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from shallow_space import SHALLOW
 
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.search.accuracy import AccuracyChoice, AccuracySite, open_accuracy
 from latlas.search.protocols import Genes
 from latlas.search.spaces import MogaSpace, open_space
-
-SHALLOW = """
-name = "shallow"
-[[blocks]]
-operator = "conv"
-filters = 8
-stride = 2
-[[blocks]]
-operator = "mbconv"
-kernel = [3, 5]
-expansion = 3
-filters = 16
-stride = 2
-[[blocks]]
-operator = "conv"
-kernel = 1
-filters = 32
-"""
 
 
 def choice(text: str, folder: Path, epochs: int | None = None) -> AccuracyChoice:
