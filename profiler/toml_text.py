@@ -35,3 +35,15 @@ def read_toml(text: str, where: str, max_bytes: int, error: type[LatlasError]) -
         return tomllib.loads(text)
     except (ValueError, RecursionError) as problem:
         raise error(f"{where}: not TOML: {ascii(str(problem))[1:200]}") from problem
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut to 80 characters.
+
+    >>> shown("mbconv")
+    "'mbconv'"
+    """
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):  # a number of thousands of digits, a table that deep
+        return f"one too large to show ({type(value).__name__})"

@@ -32,7 +32,7 @@ from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.comparison import compare
-from latlas.profiler.device_config import known_configs, parse_config, to_toml
+from latlas.profiler.device_config_file import known_configs, parse_config, to_toml
 from latlas.profiler.errors import LatlasError, PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
@@ -46,7 +46,7 @@ from latlas.profiler.warmup import Warmup
 from latlas.search import zoo
 from latlas.search.protocols import Trial
 from latlas.search.recipe import parse_recipe
-from latlas.search.spaces.definition import parse_definition
+from latlas.search.spaces.definition_file import parse_definition
 from latlas.search.study import Study, record_of
 
 ROOT = Path(__file__).parents[1]

@@ -13,13 +13,8 @@ from latlas.profiler.ops import Shape
 from latlas.search.blocks import classifier
 from latlas.search.protocols import Genes
 from latlas.search.spaces.blockwise import BlockwiseSpace
-from latlas.search.spaces.definition import (
-    Block,
-    Definition,
-    Options,
-    check_definition,
-    load_definition,
-)
+from latlas.search.spaces.definition import Block, Definition, Options
+from latlas.search.spaces.definition_file import check_definition, load_definition
 from latlas.search.spaces.layer import append_layer
 from latlas.search.spaces.settings import Settings
 from latlas.search.spaces.shared import SharedLayer, Skeleton, shared

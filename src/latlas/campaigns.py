@@ -300,7 +300,7 @@ class _Device:
 
     def _own_configs(self) -> list[Any]:
         """Return the configurations beside the tables, those of other phones included."""
-        from latlas.profiler.device_config import load_config
+        from latlas.profiler.device_config_file import load_config
         from latlas.profiler.errors import UsageError
 
         if self.own:
@@ -357,7 +357,7 @@ def before(choice: DeviceChoice, folder: Path | None) -> list[Before]:
     Raises:
         UsageError: the configuration cannot be read.
     """
-    from latlas.profiler.device_config import load_config
+    from latlas.profiler.device_config_file import load_config
     from latlas.profiler.table import JOURNAL
 
     names = choice.delegates

@@ -185,7 +185,8 @@ class _Examination:
 
     def _configuration(self, identity: PhoneIdentity) -> PhoneTargets | None:
         """Note what is known about the phone; return what can be measured, None if nothing."""
-        from latlas.profiler.device_config import disagreements, find_config
+        from latlas.profiler.device_config import disagreements
+        from latlas.profiler.device_config_file import find_config
         from latlas.profiler.errors import UsageError
         from latlas.targets import PhoneTargets
 

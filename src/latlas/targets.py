@@ -380,7 +380,8 @@ class PhoneTargets:
             path: of the file.
             targets: that work.
         """
-        from latlas.profiler.device_config import config_of, to_toml
+        from latlas.profiler.device_config import config_of
+        from latlas.profiler.device_config_file import to_toml
         from latlas.profiler.errors import DeviceError
         from latlas.profiler.files import write_atomically
 
@@ -460,9 +461,8 @@ def _configuration(
         config_of,
         default_targets,
         disagreements,
-        find_config,
-        load_config,
     )
+    from latlas.profiler.device_config_file import find_config, load_config
     from latlas.profiler.errors import UsageError
 
     own = config_of(identity, (*default_targets(identity.clusters), TargetChoice("gpu")))

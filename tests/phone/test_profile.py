@@ -18,7 +18,7 @@ from phone.conftest import ABI, LAST_CORE
 from phone_lab.lab import LabPhone, lab_phone, wait_for
 from phone_lab.proxy import FaultProxy
 
-from latlas.profiler.device_config import load_config
+from latlas.profiler.device_config_file import load_config
 from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.journal import read_journal
 from latlas.profiler.litert.local import GpuProbe

@@ -22,7 +22,7 @@ from latlas.profiler.quantise import quantise
 from latlas.profiler.table import Table
 from latlas.profiler.workload import block_workload
 from latlas.search.spaces import MnasnetSpace, MogaSpace, TomlSpace
-from latlas.search.spaces.definition import check_definition
+from latlas.search.spaces.definition_file import check_definition
 
 SPACE = MogaSpace(resolution=64, classes=10)
 

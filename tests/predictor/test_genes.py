@@ -19,7 +19,7 @@ from latlas.profiler.kernel import split
 from latlas.profiler.quantise import quantise
 from latlas.search.cover import covering_genes
 from latlas.search.spaces import MnasnetSpace, MogaSpace, NasnetSpace, TomlSpace
-from latlas.search.spaces.definition import check_definition
+from latlas.search.spaces.definition_file import check_definition
 
 SPACE = MogaSpace(resolution=64, classes=10)
 GENES = st.tuples(*[st.integers(0, 11)] * 14)

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from latlas.profiler.adb.identity import CpuCluster, PhoneIdentity
 from latlas.profiler.cores import format_cores
 from latlas.profiler.device_config import (
-    MAX_BYTES,
     DeviceConfig,
     TargetChoice,
     config_of,
     default_targets,
     disagreements,
+)
+from latlas.profiler.device_config_file import (
+    MAX_BYTES,
     find_config,
     known_configs,
     load_config,

@@ -14,7 +14,7 @@ from latlas.profiler.fold import fold
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search.data import Dataset, Split, digits
 from latlas.search.spaces import FairnasSpace, MnasnetSpace, NasnetSpace, TomlSpace, open_space
-from latlas.search.spaces.definition import parse_definition
+from latlas.search.spaces.definition_file import parse_definition
 from latlas.search.spaces.mnasnet import ARCHITECTURES, PUBLISHED_FILTERS
 from latlas.search.spaces.shared import SharedLayer, SupernetSpace, require_supernet_space
 from latlas.search.supernet import Supernet, SupernetOracle

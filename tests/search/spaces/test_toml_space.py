@@ -21,9 +21,9 @@ from latlas.predictor.genes import BlockSpace
 from latlas.profiler.errors import LatlasError, SearchError, UsageError
 from latlas.search import zoo
 from latlas.search.spaces import BlockwiseSpace, TomlSpace, label_of, open_space, restore_space
-from latlas.search.spaces.definition import (
+from latlas.search.spaces.definition import DECISIONS
+from latlas.search.spaces.definition_file import (
     BLOCK_KEYS,
-    DECISIONS,
     MAX_BLOCKS,
     MAX_BYTES,
     TAIL_KEYS,
