@@ -27,7 +27,7 @@ from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
-VERSION = 4
+VERSION = 5
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
@@ -79,7 +79,7 @@ def _to_parts(predictor: LatencyPredictor) -> tuple[dict[str, Any], dict[str, ND
         },
         "residency": {
             name: getattr(predictor.residency, name)
-            for name in ("capacity_mb", "weights_us", "maps_us")
+            for name in ("capacity_mb", "weights_us", "maps_us", "others_mb_per_ms")
         },
         "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
@@ -205,10 +205,10 @@ def _from_parts(
     numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
     numbers += measured, doubt, intervals.networks
     terms = header["residency"]
-    capacity_mb, weights_us, maps_us = (
-        float(terms[name]) for name in ("capacity_mb", "weights_us", "maps_us")
+    capacity_mb, weights_us, maps_us, others = (
+        float(terms[name]) for name in ("capacity_mb", "weights_us", "maps_us", "others_mb_per_ms")
     )
-    numbers += weights_us, maps_us
+    numbers += weights_us, maps_us, others
     if not all(0 <= number <= MAX_US for number in numbers):
         raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
     if not 1e-3 <= capacity_mb <= 1e6:
@@ -223,7 +223,7 @@ def _from_parts(
         intervals,
         _ranges([str(kind) for kind in header["ranged"]], arrays["ranges"], path),
         _similar(arrays["similar"], path),
-        Residency(capacity_mb, weights_us, maps_us),
+        Residency(capacity_mb, weights_us, maps_us, others),
         mixture,
     )
 

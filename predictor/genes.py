@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
-from latlas.predictor.residency import NO_SAVING, Residency, remaining_us
+from latlas.predictor.residency import NO_SAVING, Residency
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
@@ -140,8 +140,7 @@ class GeneLatency:
                 np.maximum(largest_mb, found[:, 4], out=largest_mb)
         sums_us = total[:, 0]
         if self._residency.saves:
-            saved_us = self._residency.saved_us(total[:, 2:], total[:, 2] + largest_mb)
-            sums_us = remaining_us(sums_us, saved_us)
+            sums_us = self._residency.within_us(sums_us, total[:, 2:], total[:, 2] + largest_mb)
         return self._calibration.apply(sums_us, total[:, 1]) / 1e3
 
 

@@ -215,8 +215,12 @@ class LatencyPredictor:
 
         Where the network stays in the cache, they take less than in a large one.
         """
-        everywhere = np.full(len(found.source), footprint_mb(found.traffic_mb))
-        saved_us = self.residency.saved_us(found.traffic_mb, everywhere)
+        kernels = len(found.source)
+        whole_us = self.sums_us(found, np.array([kernels]))
+        everywhere_mb = np.full(kernels, footprint_mb(found.traffic_mb))
+        saved_us = self.residency.saved_us(
+            found.traffic_mb, everywhere_mb, np.repeat(whole_us, kernels)
+        )
         return remaining_us(found.latency_us, saved_us)
 
     def sums_us(self, found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -232,9 +236,8 @@ class LatencyPredictor:
         ).astype(np.float64)
         largest = np.zeros(len(lengths))
         np.maximum.at(largest, network, found.traffic_mb[:, 1])
-        saved_us = self.residency.saved_us(traffic, traffic[:, 0] + largest)
         sums_us = np.bincount(network, found.latency_us, len(lengths)).astype(np.float64)
-        return remaining_us(sums_us, saved_us)
+        return self.residency.within_us(sums_us, traffic, traffic[:, 0] + largest)
 
     def estimate(self, kernels: Sequence[Kernel]) -> KernelEstimates:
         """Return all that is known about kernels."""

@@ -42,7 +42,7 @@ class Device:
 
     def __init__(self, simulation: Any, split_cpu: Split) -> None:
         self.simulation = simulation
-        graphs = designed_networks(24, seed=5, families=("inverted", "separable", "basic"))
+        graphs = designed_networks(24, seed=4, families=("inverted", "separable", "basic"))
         self.networks = {name: self.observation(name, split_cpu(g)) for name, g in graphs.items()}
         self.held_out = list(self.networks)[3::4]
         others = [n for name, n in self.networks.items() if name not in self.held_out]

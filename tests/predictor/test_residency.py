@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from latlas.predictor.fit import fit
 from latlas.predictor.genes import compile_genes
@@ -28,8 +29,10 @@ from latlas.profiler.target import Target
 from latlas.search.spaces import MogaSpace
 
 CACHE = Residency(capacity_mb=12.0, weights_us=12.0, maps_us=1.0)
+SHARED = Residency(capacity_mb=24.0, weights_us=12.0, maps_us=1.0, others_mb_per_ms=4.0)
 CPU = Target("a machine", "litert 2.3.0", "cpu", "xnnpack")
 MB = st.floats(0.0, 1e3)
+US = st.floats(0.0, 1e5)
 
 
 def layer(inputs: int, units: int) -> Kernel:
@@ -47,6 +50,15 @@ def from_memory_us(kernel: Kernel) -> float:
     return float(25 * traffic_mb(c)[0, 0] + 2 + c["madds"][0] / 6e4)
 
 
+def in_a_network_us(kernels: list[Kernel], cache: Residency) -> NDArray[np.float64]:
+    """What kernels take when each finds in the cache what the network's duration leaves there."""
+    base = np.array([from_memory_us(kernel) for kernel in kernels])
+    times = base
+    for _ in range(100):
+        times = base - saved_in(kernels, cache, float(times.sum()))
+    return times
+
+
 def observed(cache: Residency, target: Target = CPU, networks: int = 60) -> Observations:
     """Networks of 1 to 60 MB on a target that works as the model has it, with 2% of noise."""
     rng = np.random.default_rng(0)
@@ -57,29 +69,48 @@ def observed(cache: Residency, target: Target = CPU, networks: int = 60) -> Obse
             side, channels, filters = (int(n) for n in rng.integers([7, 16, 64], [28, 512, 900]))
             kernels += [convolution(side, channels, filters)]
         kernels += [layer(*(int(n) for n in rng.integers(256, 2048, 2))) for _ in range(3)]
-        base = np.array([from_memory_us(kernel) for kernel in kernels])
         noise = rng.normal(1.0, 0.02, len(kernels))
-        times = (base - saved_in(kernels, cache)) * noise
+        times = in_a_network_us(kernels, cache) * noise
         found.append(
             NetworkObservation(f"n{number}", tuple(kernels), times.sum() + 3, tuple(times.tolist()))
         )
     return Observations(target, tuple(found), {})
 
 
-@given(traffic=st.tuples(MB, MB), footprint=MB, more=MB)
-def test_the_larger_the_network_the_less_is_saved(
-    traffic: tuple[float, float], footprint: float, more: float
+@given(traffic=st.tuples(MB, MB), footprint=MB, more=MB, latency_us=US, longer=US)
+def test_the_larger_or_slower_the_network_the_less_is_saved(
+    traffic: tuple[float, float], footprint: float, more: float, latency_us: float, longer: float
 ) -> None:
-    small, large = CACHE.saved_us(
-        np.array([traffic, traffic]), np.array([footprint, footprint + more])
+    small, large, slow = SHARED.saved_us(
+        np.array([traffic] * 3),
+        np.array([footprint, footprint + more, footprint]),
+        np.array([latency_us, latency_us, latency_us + longer]),
     )
     assert 0 <= large <= small <= (12.0 * traffic[0] + traffic[1]) * (1 + 1e-12)
+    assert 0 <= slow <= small
 
 
 def test_half_is_saved_at_the_capacity() -> None:
-    saved = CACHE.saved_us(np.array([[2.0, 4.0]] * 3), np.array([0.0, 12.0, 1e300]))
+    traffic, footprint = np.array([[2.0, 4.0]] * 3), np.array([0.0, 12.0, 1e300])
+    saved = CACHE.saved_us(traffic, footprint, np.array([1e9] * 3))
     assert saved[:2] == pytest.approx([28.0, 14.0])
     assert saved[2] == pytest.approx(0.0, abs=1e-9)
+    # 12 MB of one's own and 12 MB that others bring in the meantime.
+    assert SHARED.saved_us(traffic, footprint, np.array([0, 3000.0, 0])) == pytest.approx(
+        [28.0, 14.0, 0.0], abs=1e-9
+    )
+
+
+@given(sum_us=US, traffic=st.tuples(MB, MB), footprint=MB)
+def test_saving_and_latency_agree(
+    sum_us: float, traffic: tuple[float, float], footprint: float
+) -> None:
+    arrays = np.array([sum_us]), np.array([traffic]), np.array([footprint])
+    (found,) = SHARED.within_us(*arrays)
+    assert sum_us * LEAST <= found <= sum_us
+    # Never less than where what is saved would be consistent.
+    saved = SHARED.saved_us(arrays[1], arrays[2], np.array([found]))
+    assert found >= remaining_us(arrays[0], saved)[0] * (1 - 1e-12)
 
 
 def test_a_saving_never_undercuts_a_share() -> None:
@@ -97,6 +128,14 @@ def test_it_is_learned_from_networks_of_all_sizes() -> None:
     found = fit_residency(observed(CACHE))
     assert found.weights_us == pytest.approx(12.0, rel=0.3)
     assert 8 <= found.capacity_mb <= 18
+    assert found.others_mb_per_ms <= 1
+
+
+def test_what_others_bring_into_the_cache_is_learned() -> None:
+    found = fit_residency(observed(SHARED))
+    assert found.weights_us == pytest.approx(12.0, rel=0.1)
+    assert found.capacity_mb == pytest.approx(24.0, rel=0.2)
+    assert found.others_mb_per_ms == 4.0
 
 
 def test_where_nothing_is_saved_nothing_is_learned() -> None:
@@ -129,14 +168,14 @@ def test_networks_of_other_sizes_are_predicted() -> None:
     small, large = (predictor.network_us(each)[0][0] for each in (kernels, kernels + filler))
     assert 0.35 < small / large < 0.75
     whole_ms = predictor.predict_kernels([kernels])[0].latency_ms
-    truth = sum(map(from_memory_us, kernels)) - saved_in(kernels, CACHE).sum()
+    truth = in_a_network_us(kernels, CACHE).sum()
     assert whole_ms * 1e3 == pytest.approx(truth, rel=0.15)
 
 
 def test_chromosomes_and_graphs_save_alike(predictor: LatencyPredictor) -> None:
     space = MogaSpace(resolution=64, classes=10)
     genes = space.sample(5, seed=0)
-    saving = replace(predictor, residency=Residency(10.0, 5.0, 1.0))
+    saving = replace(predictor, residency=Residency(10.0, 5.0, 1.0, 2.0))
     found = compile_genes(space, saving).latency_ms(genes)
     graphs = [space.decode(each) for each in genes]
     np.testing.assert_allclose(found, [p.latency_ms for p in saving.predict(graphs)], rtol=1e-9)
