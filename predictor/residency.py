@@ -1,8 +1,8 @@
 """What a CPU's kernel saves where its network stays in the cache from one invocation to the next.
 
 Weights and maps of a small network are still in the last-level cache when the next invocation asks
-for them; those of a large one come from memory. A fully connected layer takes a third as long in the
-first case, so that no single latency is right for it. Every byte saves the same:
+for them; those of a large one come from memory. A fully connected layer takes half as long in the
+first case or less, so that no single latency is right for it. Every byte saves the same:
 
     saved = resident * (w * bytes of weights + v * bytes read and written)
     resident = 1 / (1 + ((footprint + others * latency) / capacity)^4)

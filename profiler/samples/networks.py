@@ -2,9 +2,9 @@
 
 On a target that lists operators, one profiled network shows what a hundred kernels cost in context,
 so that sixty of them say more than thousands of kernels measured alone, in less time. Depth, width
-and resolution are drawn log-uniformly over what real networks have, and so are multiply-adds, but for
-more small networks than large ones: they take no time, and only they stay in a cache. Network number i
-of a seed is always the same, so that more of them extend a table.
+and resolution are drawn log-uniformly over what real networks have. So are multiply-adds, but with
+more small networks than large ones: they take no time, and only they stay in a cache. Network
+number i of a seed is always the same, so that more of them extend a table.
 """
 
 from __future__ import annotations
