@@ -6,10 +6,10 @@
 
 TABLE is a latency table of this machine in which none of the networks took part. Its target says
 which files are measured (FOLDER/*.int8.tflite for int8, the others for float), on which delegate.
-Each network is measured in several processes, the reference kernel before and after it; a
-measurement during which the reference moved, or was far slower than in the table, is made again.
-The median over the processes is compared with the prediction, as it is and at the speed that the
-reference kernel had in the table.
+Each network is measured in several processes, in short runs with the reference kernel before and
+after each; a run during which the reference moved, or was far slower than in the table, is made
+again. The median over the processes is compared with the prediction, as it is and at the speed that
+the reference kernel had in the table.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from latlas.profiler.tflite.reader import load_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.targets import DeviceChoice, open_runner
 
-MODEL_EFFORT = Effort(min_runs=15, min_ms=300.0, max_ms=20_000.0, warmup_ms=50.0)
+MODEL_EFFORT = Effort(min_runs=5, min_ms=100.0, max_ms=20_000.0, warmup_ms=50.0)
+RUNS = 3
 REFERENCE_EFFORT = Effort(min_runs=20, min_ms=20.0)
 STEADY = 0.05
 """The reference kernel may move by so much around a measurement."""
 SLOW = 0.10
 """… and be so much slower than in the table."""
-ATTEMPTS = 10
-REST_S = 0.5
+ATTEMPTS = 30
+REST_S = 0.3
 
 
 def measure(runner: Runner, model: bytes, reference: bytes, level_us: float) -> tuple[float, float]:
@@ -53,10 +54,8 @@ def measure(runner: Runner, model: bytes, reference: bytes, level_us: float) -> 
         reference: the reference kernel.
         level_us: what that takes in the table.
     """
-    found = []
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(REST_S)
+    found: list[tuple[float, float, float]] = []
+    for _ in range(ATTEMPTS):
         jobs = [
             Job("before", reference, REFERENCE_EFFORT),
             Job("model", model, MODEL_EFFORT),
@@ -66,10 +65,12 @@ def measure(runner: Runner, model: bytes, reference: bytes, level_us: float) -> 
         level = (before + after) / 2
         unsteady = max(abs(after / before - 1) / STEADY, (level / level_us - 1) / SLOW)
         found.append((unsteady, whole, level))
-        if unsteady <= 1:
+        if sum(each[0] <= 1 for each in found) == RUNS:
             break
-    _, whole, level = min(found)
-    return whole, level
+        if unsteady > 1:
+            time.sleep(REST_S)
+    best = sorted(found)[:RUNS]
+    return statistics.median(each[1] for each in best), statistics.median(each[2] for each in best)
 
 
 def main() -> None:

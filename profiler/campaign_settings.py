@@ -32,7 +32,8 @@ class CampaignSettings:
         max_pause_s: the longest single rest.
         patience_s: how long a slow device is waited for at most, all rests of a session together.
         first_patience_s: … and no longer than this and as long as has been measured: nobody waits
-            two minutes for a kernel of a millisecond.
+            two minutes for a kernel of a millisecond. Nor longer at the start, for the device to
+            be so steady that gates can be learned.
         again_share: what was measured on a slow device is measured again for at most this share of
             the session so far.
         max_s: after so many seconds a session ends, and leaves the rest to the next.

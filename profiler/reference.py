@@ -79,16 +79,24 @@ class ReferenceMonitor:
             history_us: medians of earlier sessions on this target: they tell how fast the device
                 can be, not where it is now, since processes differ by a few percent.
         """
-        self.gate = NoiseGate.learn(
+        self.gate = self.gate_of(references)
+        if history_us:
+            self.best_us = median(history_us)
+        self.adopt([reference.median_us for reference in references])
+
+    def gate_of(self, references: Sequence[Summary]) -> NoiseGate:
+        """Return the gate that measurements of the reference would set."""
+        return NoiseGate.learn(
             references,
             spread_floor=self._spread_floor,
             drift_floor=self._drift_floor,
             factor=self._factor,
             cpu_share=self._cpu_share,
         )
-        if history_us:
-            self.best_us = median(history_us)
-        self.adopt([reference.median_us for reference in references])
+
+    def is_blind(self, gate: NoiseGate) -> bool:
+        """Tell whether a gate is so wide that a throttled device would pass it."""
+        return gate.drift > self._throttle
 
     def drift(self, median_us: float) -> float:
         """Return by which share a median lies above the level."""

@@ -23,7 +23,7 @@ from latlas.profiler.plan import NETWORK
 from latlas.profiler.progress import Progress
 from latlas.profiler.reference import ReferenceMonitor
 from latlas.profiler.runner import Effort, Job, Result, Runner
-from latlas.profiler.statistics import judge
+from latlas.profiler.statistics import Summary, judge
 from latlas.profiler.table import TableWriter
 from latlas.profiler.warmup import (
     CHECKED,
@@ -41,6 +41,10 @@ LONGER, SHORTEST = 1.25, 1 / 16
 shorter than this share of what the settings say: on a device that changes often, less is lost."""
 
 _NAP_S = 1.0  # after so many seconds of rest is looked whether the session is to end
+
+
+def _summaries(measurements: Sequence[Measurement]) -> list[Summary]:
+    return [each.summary for each in measurements if each.summary is not None]
 
 
 @dataclass
@@ -312,11 +316,33 @@ class Session:
         return self.note(result, REFERENCE, REFERENCE, self.reference_text)
 
     def learn(self) -> None:
-        started, runs = self.clock(), max(self.settings.learn_runs, 1)
-        found = self.measure_references(runs)
-        self.reference_s = (self.clock() - started) / runs
-        self.monitor.learn([m.summary for m in found if m.summary], self.history)
-        self.table.accept(found)
+        """Set the gates while the device is steady.
+
+        What is learned while it changes its speed all the time lets any change pass later on. So
+        that is tried again, for as long as is waited at first; of a device that is never steady,
+        the steadiest moment counts.
+        """
+        settings, clock = self.settings, self.clock
+        runs, pause = max(settings.learn_runs, 1), settings.first_pause_s
+        deadline = clock() + min(settings.first_patience_s, settings.patience_s)
+        tries: list[tuple[float, list[Measurement]]] = []
+        while True:
+            started = clock()
+            found = self.measure_references(runs)
+            self.reference_s = (clock() - started) / runs
+            gate = self.monitor.gate_of(_summaries(found))
+            tries.append((gate.drift, found))
+            if not self.monitor.is_blind(gate) or clock() + pause > deadline:
+                break
+            self.show("waiting for a steady device", refresh=True)
+            self.sleep(pause)
+            pause = min(2 * pause, settings.max_pause_s)
+        _, best = min(tries, key=lambda each: each[0])
+        for _, found in tries:
+            if found is not best:
+                self.void(found, "the device was not steady")
+        self.monitor.learn(_summaries(best), self.history)
+        self.table.accept(best)
         if self.monitor.throttled:  # slower than in earlier sessions, from the start
             self.recover()
 

@@ -883,10 +883,33 @@ def test_a_bar_is_shown_on_standard_error(
     assert "5/5" in err
 
 
+def test_gates_are_learned_when_the_device_is_steady(tmp_path: Path) -> None:
+    """Its speed alternates while gates are learned, then it is steady, and slow at the end."""
+    device, jobs = Device(), make_jobs(60)
+    device.slowness = lambda now: (
+        1 + 0.5 * (int(now / 0.004) % 2) if now < 1.0 else 1.3 if now > 1.6 else 1.0
+    )
+    report = campaign(device, tmp_path, jobs, patience_s=5.0)
+    table = check_every_job_once(tmp_path, jobs)
+    assert device.rests[0] == CampaignSettings().first_pause_s
+    assert report.voided > 0
+    verdicts = {m.verdict for m in table.measurements if m.at_s > 2.0}
+    assert verdicts == {"throttled"}
+
+
+def test_a_device_that_is_never_steady_is_measured_all_the_same(tmp_path: Path) -> None:
+    device, jobs = Device(), make_jobs(20)
+    device.slowness = lambda now: 1 + 0.5 * (int(now / 0.004) % 2)
+    campaign(device, tmp_path, jobs, patience_s=3.0)
+    check_every_job_once(tmp_path, jobs)
+    assert device.now < 30
+
+
 def test_the_monitor_needs_more_than_noise_to_see_throttling() -> None:
     monitor = ReferenceMonitor(throttle=0.1)
     monitor.learn([summarise([level] * 3) for level in (100, 114.142, 100, 85.858)])
     assert monitor.gate.drift == pytest.approx(3 * 1.4826 * 0.1, rel=1e-4)
+    assert monitor.is_blind(monitor.gate)
     assert not monitor.is_throttled(140)
     assert monitor.is_throttled(150)
     assert monitor.is_good(130)
