@@ -27,6 +27,7 @@ from shown import PAGES, ROOT, Shown, blocks, shell_commands
 from latlas.cli import group
 from latlas.profiler.campaign_settings import CampaignSettings
 from latlas.search.recipe import load_recipe
+from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
 EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
@@ -198,6 +199,8 @@ def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prototypes]
             name = f"latlas.profiler.{module}.CampaignSettings"
             patch.setattr(name, lambda **given: replace(settings, **given))
         patch.setattr("latlas.predictor.observations.PASSES_AGREE", 1e9)
+        for space in ("moga", "mnasnet"):
+            patch.setitem(SETTINGS, space, SupernetConfig(epochs=1))
         recipe = load_recipe
         patch.setattr(
             "latlas.search.recipe.load_recipe", lambda name: replace(recipe(name), epochs=1)

@@ -60,6 +60,7 @@ class Order:
         budget_s: seconds for each target, since a plan is an estimate; None is no limit.
         warmup_ms: milliseconds of untimed runs where every model gets a process of its own; None
             finds out how many a target needs.
+        patience_s: seconds that a slow device is waited for in all; None is `CampaignSettings`'s.
         fusion_rules: version of the rules that split the networks; None for the delegate's own.
         rounds: what goes on when all that is planned is measured: given a runner, the table's
             folder, what measures further jobs and what prints, returns a document.
@@ -69,6 +70,7 @@ class Order:
     seed: int
     budget_s: float | None
     warmup_ms: float | None = None
+    patience_s: float | None = None
     fusion_rules: str | None = None
     rounds: Callable[[Runner, Path, Measure, Callable[[str], None]], list[Any]] | None = None
 
@@ -255,6 +257,7 @@ class _Device:
                 self.order.seed,
                 None if budget_s is None else max(budget_s - spent_s, 0.0),
                 self.order.warmup_ms,
+                self.order.patience_s,
                 progress=self.bar(outcome),
                 stop=self.stop,
                 fusion_rules=self.order.fusion_rules,
@@ -403,6 +406,7 @@ def measure(
     seed: int,
     budget_s: float | None,
     warmup_ms: float | None = None,
+    patience_s: float | None = None,
     progress: Callable[[int, int], Progress] | None = None,
     stop: threading.Event | None = None,
     fusion_rules: str | None = None,
@@ -416,6 +420,7 @@ def measure(
         seed: of the order.
         budget_s: seconds after which it ends, since a plan is an estimate; None is no limit.
         warmup_ms: as in `Order`.
+        patience_s: as in `Order`.
         progress: makes a display, given the number of jobs already done and of all jobs.
         stop: set from another thread, ends it as Ctrl-C does.
         fusion_rules: as in `Order`.
@@ -429,6 +434,8 @@ def measure(
     from latlas.profiler.table import Table
 
     settings = CampaignSettings(seed=seed, warmup_ms=warmup_ms)
+    if patience_s is not None:
+        settings = replace(settings, patience_s=patience_s)
     if budget_s is not None:
         settings = replace(settings, max_s=budget_s, networks_first=MIN_NETWORKS)
     report = Campaign(

@@ -202,6 +202,7 @@ def test_version() -> None:
         ("profile", "--space", "general", "--resolution", "96", "--plan"),
         ("profile", "--space", "moga", "--granularity", "block", "--rounds", "2", "--plan"),
         ("profile", "--space", "moga", "--plan", "--budget", "soon"),
+        ("profile", "--space", "moga", "--plan", "--patience", "endless"),
         ("profile", "--models", ".", "--plan"),
         ("bench", "x.tflite", "--delegate", "npu"),
         ("search", "--latency", "x.latlas", "-o", "s", "--weights", "2:2"),

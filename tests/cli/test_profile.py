@@ -68,6 +68,20 @@ def test_a_budget_that_is_spent_ends_the_campaign(tmp_path: Path) -> None:
     assert (report.measured, report.failed, report.left) == (3, 1, 0)
 
 
+def test_patience_is_how_long_a_slow_device_is_waited_for(tmp_path: Path) -> None:
+    class Slowing(FakeRunner):
+        checks = 0
+
+        def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
+            for job in jobs:
+                self.checks += job.id.startswith("reference")
+                yield Result(job.id, (1000.0 if self.checks < 8 else 1500.0,) * 20)
+
+    report, _ = measure(Slowing(), tmp_path, jobs(40), 0, None, patience_s=0.3)
+    assert report.throttled > 0
+    assert 0.2 < report.paused_s < 1.0  # by default it is at least five seconds
+
+
 def plan(*arguments: object) -> dict[str, Any]:
     done = CliRunner().invoke(
         profile.main, [*map(str, arguments), "--plan", "--json"], catch_exceptions=False

@@ -28,7 +28,7 @@ from latlas.profiler.tflite.writer import to_tflite
 TABLE = f"cpu-{LAST_CORE}"
 pytestmark = pytest.mark.timeout(600)
 """On a machine that others share, campaigns wait for the moments in which it is alone."""
-QUICK = ("--runs", "3", "--min-ms", "0.5", "--warmup-ms", "0")
+QUICK = ("--runs", "3", "--min-ms", "0.5", "--warmup-ms", "0", "--patience", "5s")
 STATUS = "IsStatusOverride: false\nThermal Status: {}\n"
 
 

@@ -92,6 +92,12 @@ if TYPE_CHECKING:
     "warm-up of a phone comes on top.",
 )
 @click.option(
+    "--patience",
+    metavar="2m",
+    help="How long a device that is slower than it was, or unsteady, is waited for, all rests "
+    "together; by default 2m. What is measured on one all the same is called throttled or noisy.",
+)
+@click.option(
     "--granularity",
     type=click.Choice(["kernel", "block"]),
     default="kernel",
@@ -150,6 +156,7 @@ def main(
     folder: Path | None,
     only_plan: bool,
     budget: str | None,
+    patience: str | None,
     granularity: str,
     networks: int | None,
     rounds: int | None,
@@ -224,6 +231,7 @@ def main(
         wanted = len(loaded)
     choice = choice.fitted(drawn.values() if space is not None else loaded.values())
     budget_s = parse_duration(budget) if budget else None
+    patience_s = parse_duration(patience) if patience else None
     detected = None if rules_file is None else load_rules(rules_file, choice)
 
     def lists(delegate: Delegate, listed: bool | None) -> bool:
@@ -306,6 +314,7 @@ def main(
         seed,
         budget_s,
         warmup_ms,
+        patience_s,
         detected.version if detected else None,
         go_on if rounds else None,
     )
