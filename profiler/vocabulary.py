@@ -49,7 +49,7 @@ _SPATIAL: tuple[Callable[[GraphBuilder], int], ...] = (
     lambda b: b.slice(0, (0, 0, 0, 0), (1, b.shape(0)[1] - 1, b.shape(0)[2] - 1, b.shape(0)[3])),
 )
 
-_NOT_OF_INT8 = frozenset({"square", "sqrt", "rsqrt", "pow"})
+_NOT_OF_INT8 = frozenset({"square", "sqrt", "rsqrt", "pow", "select"})
 """Types that TFLite has not in int8, or runs on positive numbers only, unlike random ones."""
 
 _ON_INT8: tuple[Callable[[GraphBuilder], int], ...] = (
