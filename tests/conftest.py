@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        group = "Ray" if "ray_hosts" in getattr(item, "fixturenames", ()) else str(item.path)
+        file, _, _ = item.nodeid.partition("::")
+        group = "Ray" if "ray_hosts" in getattr(item, "fixturenames", ()) else file
         item.add_marker(pytest.mark.xdist_group(group))
 
 
