@@ -60,7 +60,8 @@ class Order:
         budget_s: seconds for each target, since a plan is an estimate; None is no limit.
         warmup_ms: milliseconds of untimed runs where every model gets a process of its own; None
             finds out how many a target needs.
-        patience_s: seconds that a slow device is waited for in all; None is `CampaignSettings`'s.
+        patience_s: seconds that a slow device is waited for in all; None is the default of
+            `latlas.profiler.campaign_settings.CampaignSettings`.
         fusion_rules: version of the rules that split the networks; None for the delegate's own.
         rounds: what goes on when all that is planned is measured: given a runner, the table's
             folder, what measures further jobs and what prints, returns a document.
