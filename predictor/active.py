@@ -22,6 +22,7 @@ from latlas.predictor.fit import fit
 from latlas.predictor.observations import Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.profiler.errors import UsageError
+from latlas.profiler.jobs import kernel_id, network_id
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.sampler import point
 
@@ -277,12 +278,13 @@ def active_rounds(
 
 def _ids(observations: Observations) -> list[str]:
     """Return the ids of the jobs that were observed, in order."""
-    networks = [f"network:{network.name}" for network in observations.networks]
-    return [*networks, *(f"kernel:{kernel.text}" for kernel in observations.alone_us)]
+    networks = [network_id(network.name) for network in observations.networks]
+    return [*networks, *map(kernel_id, observations.alone_us)]
 
 
 def _before(observations: Observations, ids: Collection[str]) -> Observations:
     """Return the observations without some jobs."""
-    rest = observations.without([name.removeprefix("network:") for name in ids])
-    alone_us = {k: t for k, t in rest.alone_us.items() if f"kernel:{k.text}" not in ids}
+    networks = [n.name for n in observations.networks if network_id(n.name) in ids]
+    rest = observations.without(networks)
+    alone_us = {k: t for k, t in rest.alone_us.items() if kernel_id(k) not in ids}
     return replace(rest, alone_us=alone_us)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from latlas.profiler.graph import Graph
+from latlas.profiler.kernel import Kernel
 from latlas.profiler.runner import Effort
 
 DEFAULT_EFFORT = Effort()
@@ -31,6 +32,16 @@ class CampaignJob:
     graph: Graph
     effort: Effort = DEFAULT_EFFORT
     profile: bool = False
+
+
+def network_id(name: str) -> str:
+    """Return the id of the job that measures a whole network."""
+    return f"network:{name}"
+
+
+def kernel_id(kernel: Kernel) -> str:
+    """Return the id of the job that measures a kernel alone."""
+    return f"kernel:{kernel.text}"
 
 
 def interleave(jobs: Sequence[CampaignJob], seed: int) -> list[CampaignJob]:

@@ -17,8 +17,8 @@ from latlas.profiler.fold import fold
 from latlas.profiler.fusion import DetectedRules, rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.graph_builder import GraphBuilder
-from latlas.profiler.jobs import CampaignJob
-from latlas.profiler.kernel import FusionRules, Kernel, split
+from latlas.profiler.jobs import CampaignJob, kernel_id, network_id
+from latlas.profiler.kernel import FusionRules, split
 from latlas.profiler.op_text import format_shape
 from latlas.profiler.plan import KernelUse
 from latlas.profiler.quantise import for_precision, quantise
@@ -97,38 +97,34 @@ def workload(
     if samples is not None and samples < len(used):
         weights = {kernel: count * rough_us(kernel) for kernel, count in used.items()}
         alone = {kernel: used[kernel] for kernel in designed_kernels(weights, samples, seed=seed)}
-    only_shown = {_id(kernel) for kernel in used if kernel not in alone}
+    only_shown = {kernel_id(kernel) for kernel in used if kernel not in alone}
     if vocabulary:
         for kernel in vocabulary_kernels(precision=precision):
             alone.setdefault(kernel, 1)
     shown = {
-        f"network:{name}": frozenset(map(_id, kernels)) if listed else frozenset[str]()
+        network_id(name): frozenset(map(kernel_id, kernels)) if listed else frozenset[str]()
         for name, kernels in parts.items()
     }
-    uses = {_id(kernel): count for kernel, count in alone.items()}
+    uses = {kernel_id(kernel): count for kernel, count in alone.items()}
     uses |= {name: 1 + len(ids & only_shown) for name, ids in shown.items()}
     jobs = [
-        CampaignJob(_id(kernel), kernel.type, "kernel", kernel.graph, kernel_effort)
+        CampaignJob(kernel_id(kernel), kernel.type, "kernel", kernel.graph, kernel_effort)
         for kernel in alone
     ]
     jobs += _probes(precision)
     jobs += [
-        CampaignJob(f"network:{name}", name, "network", graph, network_effort, profile=listed)
+        CampaignJob(network_id(name), name, "network", graph, network_effort, profile=listed)
         for name, graph in folded.items()
     ]
     return Workload(
         jobs=tuple(jobs),
         uses={job.id: uses.get(job.id, 1) for job in jobs},
         used=tuple(
-            KernelUse(_id(kernel), count, count_graph(kernel.graph).madds)
+            KernelUse(kernel_id(kernel), count, count_graph(kernel.graph).madds)
             for kernel, count in used.items()
         ),
         shown=shown,
     )
-
-
-def _id(kernel: Kernel) -> str:
-    return f"kernel:{kernel.text}"
 
 
 def block_workload(
@@ -157,7 +153,7 @@ def block_workload(
     uses = {use.job_id: use.uses for use in used}
     jobs += _probes("fp32")
     jobs += [
-        CampaignJob(f"network:{name}", name, "network", fold(graph), network_effort)
+        CampaignJob(network_id(name), name, "network", fold(graph), network_effort)
         for name, graph in networks.items()
     ]
     return Workload(tuple(jobs), {job.id: uses.get(job.id, 1) for job in jobs}, used, shown={})

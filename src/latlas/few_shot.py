@@ -174,7 +174,7 @@ def plan_few(
     from latlas.predictor.few_shot import check_sources, plan
     from latlas.profiler import plan as planning
     from latlas.profiler.errors import UsageError
-    from latlas.profiler.jobs import CampaignJob
+    from latlas.profiler.jobs import CampaignJob, network_id
     from latlas.profiler.quantise import for_precision
     from latlas.profiler.workload import NETWORK_EFFORT
 
@@ -203,7 +203,7 @@ def plan_few(
     )
     profile = delegate == "cpu" if listed is None else listed
     jobs = tuple(
-        CampaignJob(f"network:{name}", name, "network", graphs[name], NETWORK_EFFORT, profile)
+        CampaignJob(network_id(name), name, "network", graphs[name], NETWORK_EFFORT, profile)
         for name in chosen.chosen
     )
     costs = planning.CostModel.learn(delegate, known)

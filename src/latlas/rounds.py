@@ -86,6 +86,7 @@ def plan_rounds(
         UsageError: there are too few networks.
     """
     from latlas.profiler.errors import UsageError
+    from latlas.profiler.jobs import kernel_id
     from latlas.profiler.kernel import split
 
     whole = [job for job in work.jobs if job.unit == "network"]
@@ -105,14 +106,14 @@ def plan_rounds(
         first = max(FEWEST_NETWORKS, most // (rounds + 1))
         chosen = {job.id for job in candidates[:first]}
     else:
-        ids = {f"kernel:{kernel.text}" for kernel in uses}
+        ids = set(map(kernel_id, uses))
         candidates = [job for job in work.jobs if job.id in ids]
         most = min(samples or len(candidates), len(candidates))
         first = most // (rounds + 1)
         chosen = _designed(candidates, uses, first, seed)
     later = {job.id for job in candidates} - chosen
     secret = {kernel for job in aside for kernel in split(job.graph, rules)} - set(uses)
-    later |= {f"kernel:{kernel.text}" for kernel in secret}
+    later |= set(map(kernel_id, secret))
     start = replace(work, jobs=tuple(job for job in work.jobs if job.id not in later))
     batch = max(1, -(-(most - first) // rounds))
     return RoundsPlan(start, tuple(candidates), held_out, most, first, batch, uses, rules)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latlas.console import table
@@ -12,6 +14,18 @@ if TYPE_CHECKING:
     from latlas.profiler.runner import Runner
     from latlas.search.protocols import Trial
     from latlas.search.study import Study
+
+
+def verified_folder(study: Study, metric: str) -> Path:
+    """Return the table of what was measured of a latency of a study."""
+    return study.folder / "-".join(["verify", *metric.split("@")[1:]])
+
+
+def verified_id(genes: Sequence[int]) -> str:
+    """Return the id of an architecture's job in that table."""
+    from latlas.profiler.jobs import network_id
+
+    return network_id("-".join(map(str, genes)))
 
 
 def verify(
@@ -62,12 +76,12 @@ def verify(
     chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, most).round().astype(int))]
     space = space_of(study)
     effort = Effort(min_runs=20, min_ms=200.0, max_ms=4000.0, warmup_ms=20.0)
-    jobs = {"network:" + "-".join(map(str, trial.genes)): trial for trial in chosen}
+    jobs = {verified_id(trial.genes): trial for trial in chosen}
 
     def network(trial: Trial) -> Graph:
         return for_precision(space.decode(trial.genes), target.precision)
 
-    folder = study.folder / "-".join(["verify", *metric.split("@")[1:]])
+    folder = verified_folder(study, metric)
     report = Campaign(
         runner,
         folder,
@@ -108,7 +122,7 @@ def verify(
     tau = float(kendalltau(predicted, measured).statistic) if len(networks) > 2 else np.nan
     suffix = folder.name.removeprefix("verify")
     plot = study.folder / f"predicted_vs_measured{suffix}.png"
-    measured_trials = [jobs["network:" + "-".join(map(str, n["genes"]))] for n in networks]
+    measured_trials = [jobs[verified_id(n["genes"])] for n in networks]
     plot_study(plot, trials, measured_trials, measured, target=str(runner.target), metric=metric)
     return {
         "study": str(study.folder),

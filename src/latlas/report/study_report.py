@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from latlas.search.protocols import Trial
 from latlas.search.rewards import Reward, Score, open_reward
 from latlas.search.spaces import Space, restore_space
 from latlas.search.study import Study
+from latlas.verification import verified_folder, verified_id
 
 LATENCY = "latency_ms"
 DRAWN = 6
@@ -406,15 +406,10 @@ def _verified(study: Study, front: Sequence[Trial], targets: Mapping[str, str]) 
     return charts or [Text("Nothing of it was measured yet: `latlas verify` does that.")]
 
 
-def verified_folder(study: Study, metric: str) -> Path:
-    """Return where `latlas verify` keeps what it measures of a latency."""
-    return study.folder / "-".join(["verify", *metric.split("@")[1:]])
-
-
 def _measured(
     table: Table, trials: Sequence[Trial], front: Sequence[Trial], metric: str
 ) -> Iterator[Block]:
-    by_name = {"network:" + "-".join(map(str, trial.genes)): trial for trial in trials}
+    by_name = {verified_id(trial.genes): trial for trial in trials}
     on_front = {trial.genes for trial in front}
     pairs = [
         (by_name[m.id], m.summary.median_us / 1e3, m.verdict)
