@@ -31,17 +31,6 @@ settings.load_profile("latlas")
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process where several share the work (pytest-xdist), for its
-    fixtures; and all that use Ray, of which this machine gets one cluster."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        file, _, _ = item.nodeid.partition("::")
-        group = "Ray" if "ray_hosts" in getattr(item, "fixturenames", ()) else file
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def vulkan() -> Iterator[GpuProbe]:
     """Any Vulkan device, with SwiftShader as the substitute where it is installed."""
