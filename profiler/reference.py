@@ -95,8 +95,8 @@ class ReferenceMonitor:
         )
 
     def is_blind(self, gate: NoiseGate) -> bool:
-        """Tell whether a gate is so wide that a throttled device would pass it."""
-        return gate.drift > self._throttle
+        """Tell whether a gate, wider than asked for, would let a slow device pass."""
+        return gate.drift > max(self._throttle, self._drift_floor)
 
     def drift(self, median_us: float) -> float:
         """Return by which share a median lies above the level."""

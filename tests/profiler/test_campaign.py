@@ -38,7 +38,7 @@ from latlas.profiler.jobs import interleave
 from latlas.profiler.litert.local import LocalRunner
 from latlas.profiler.reference import ReferenceMonitor, reference_graph
 from latlas.profiler.runner import Effort, Job, Result
-from latlas.profiler.statistics import summarise
+from latlas.profiler.statistics import NoiseGate, summarise
 from latlas.profiler.table import JOURNAL, Table
 from latlas.profiler.target import Target
 
@@ -910,6 +910,7 @@ def test_the_monitor_needs_more_than_noise_to_see_throttling() -> None:
     monitor.learn([summarise([level] * 3) for level in (100, 114.142, 100, 85.858)])
     assert monitor.gate.drift == pytest.approx(3 * 1.4826 * 0.1, rel=1e-4)
     assert monitor.is_blind(monitor.gate)
+    assert not ReferenceMonitor(throttle=0.1, drift_floor=1.0).is_blind(NoiseGate(0.1, 1.0))
     assert not monitor.is_throttled(140)
     assert monitor.is_throttled(150)
     assert monitor.is_good(130)
