@@ -73,7 +73,7 @@ class Residency:
     >>> cache = Residency(16.0, 12.0, 2.0, 4.0)
     >>> traffic_mb, footprint_mb = np.array([[5.0, 0.1]] * 2), np.array([5.0, 5.0])
     >>> cache.saved_us(traffic_mb, footprint_mb, np.array([500.0, 4000.0])).round(1).tolist()
-    [58.0, 15.3]
+    [58.1, 15.2]
     """
 
     capacity_mb: float

@@ -118,5 +118,6 @@ def test_the_vocabulary_of_int8_has_every_kernel_of_the_usual_one_that_runs_in_i
         "sqrt:int8",
         "rsqrt:int8",
         "pow:int8",
+        "select:int8",
     }
     assert len(int8) > len(usual)
