@@ -50,7 +50,7 @@ GAIN = 0.01
 
 _FEW = 5  # per cent
 _ROUNDS = 3
-_STEPS = 5
+_STEPS = 5  # to a latency that agrees with what is saved
 _FOLDS = 4
 _TREES = 12
 _STEADY = 0.05
@@ -65,7 +65,8 @@ class Residency:
     """What a target saves on networks that stay in its cache.
 
     Attributes:
-        capacity_mb: footprint at which half is saved, in MB (10^6 bytes).
+        capacity_mb: half is saved where so many MB (10^6 bytes), the network's own and those of
+            others, pass through the cache before it comes round.
         weights_us: microseconds saved per MB of weights.
         maps_us: microseconds saved per MB read or written.
         others_mb_per_ms: what others bring into the cache, in MB per millisecond.
