@@ -150,7 +150,8 @@ class Campaign:
         """Measure what the table does not hold yet. Ctrl-C ends it early, in good order.
 
         Raises:
-            UsageError: two jobs have the same id, or the table holds another graph under an id.
+            UsageError: two jobs have the same id, or the table holds another graph under an id,
+                or another reference kernel.
             TableError: the table is in use, damaged, or cannot be written.
             TargetMismatchError: the table belongs to another target.
             RunnerError: the reference kernel cannot be measured.
@@ -221,6 +222,12 @@ class Campaign:
                     f"the table {table.folder} holds another graph as job {job.id!r:.80}: "
                     "give the job another id, or choose another folder"
                 )
+        reference = self.reference.to_text()
+        if any(m.unit == REFERENCE and m.graph != reference for m in table.accepted.values()):
+            raise UsageError(
+                f"the table {table.folder} was measured with another reference kernel, whose times "
+                "do not compare: choose another folder"
+            )
         known_networks = sum(known.unit == NETWORK for known in table.accepted.values())
         wanted = max(self.settings.networks_first - known_networks, 0)
         first = [job for job in missing if job.unit == NETWORK][:wanted]

@@ -13,7 +13,6 @@
     │   └── DeviceCommandError    … it refused or failed to do what it was told
     │       └── DamagedTransfer       … a file arrived damaged
     ├── RunnerError           a model could not be run
-    │   ├── RunnerCrashed         … the runtime's process died
     │   ├── RunnerTimeout         … it did not answer in time
     │   └── NotDelegatedError     … not, or not wholly, on the delegate that was asked for
     ├── TableError            a latency table cannot be read, written or extended
@@ -112,10 +111,6 @@ def _excerpt(text: str) -> str:
 
 class RunnerError(LatlasError):
     """A model could not be run."""
-
-
-class RunnerCrashed(RunnerError):
-    """The process of the runtime died while it ran a model."""
 
 
 class RunnerTimeout(RunnerError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,24 +49,22 @@ def write_atomically(path: Path, error: type[LatlasError]) -> Iterator[IO[bytes]
     Raises:
         LatlasError: of class `error`; a file that was at `path` before is untouched.
     """
-    temporary = ""
+    temporary: Path | None = None
     try:
         if path.exists() and not path.is_file():  # a device would be replaced, not written to
             raise error(f"cannot write {path}: it is no regular file; nothing was written")
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+        # Opened by hand, since tempfile would keep it to its owner.
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp keeps the file to its owner
-        Path(temporary).replace(path)
-        temporary = ""
+        temporary.replace(path)
+        temporary = None
     except OSError as problem:
         reason = problem.strerror or problem
         raise error(f"cannot write {path}: {reason}; nothing was written") from problem
     finally:
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)

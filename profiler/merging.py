@@ -17,6 +17,7 @@ from latlas.profiler.files import write_atomically
 from latlas.profiler.measurement import REFERENCE, Measurement
 from latlas.profiler.statistics import VERDICTS
 from latlas.profiler.table import JOURNAL, SAME_ENVIRONMENT, Header, Table
+from latlas.profiler.warmup import Warmup
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def merge(tables: Sequence[Table], folder: Path) -> Merged:
     later_s = _later_s(tables)
     best, duplicates = _best(tables, later_s)
     ordered = list(best.values()) + _references(tables, later_s)
+    warmups = _warmups(tables, later_s)
     header = replace(
         tables[0].header,
         latlas=latlas.__version__,
@@ -64,7 +66,7 @@ def merge(tables: Sequence[Table], folder: Path) -> Merged:
         environment=_environment(tables),
     )
     with write_atomically(folder / JOURNAL, TableError) as file:
-        for record in _records(header, tables, ordered):
+        for record in _records(header, warmups, ordered):
             file.write(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
     return Merged(
         header,
@@ -188,11 +190,21 @@ def _environment(tables: Sequence[Table]) -> dict[str, str]:
     return {key: " | ".join(each) for key, each in values.items()}
 
 
+def _warmups(tables: Sequence[Table], later_s: Sequence[float]) -> list[Warmup]:
+    """Return the warm-ups that were found, the latest last, as it is the one that holds."""
+    found = {
+        replace(warmup, at_s=round(warmup.at_s + seconds, 3)): None
+        for table, seconds in zip(tables, later_s, strict=True)
+        for warmup in table.warmups
+    }
+    return sorted(found, key=lambda warmup: warmup.at_s)
+
+
 def _records(
-    header: Header, tables: Sequence[Table], measurements: Sequence[Measurement]
+    header: Header, warmups: Sequence[Warmup], measurements: Sequence[Measurement]
 ) -> Iterator[dict[str, Any]]:
     yield header.to_json()
-    for warmup in dict.fromkeys(warmup for table in tables for warmup in table.warmups):
+    for warmup in warmups:
         yield {"type": "warmup", **warmup.to_json()}
     for measurement in measurements:
         yield {"type": "measurement", **measurement.to_json(), "status": "provisional"}

@@ -54,7 +54,8 @@ def rows(table: Table) -> Iterator[dict[str, Any]]:
     """
     target = {name: getattr(table.target, name) for name in _TARGET}
     for measurement in (*table.measurements, *table.references):
-        yield {name: {**_row(measurement), **target}[name] for name in COLUMNS}
+        row = _row(measurement) | target
+        yield {name: row[name] for name in COLUMNS}
 
 
 def kernel_type(measurement: Measurement) -> str:

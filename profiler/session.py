@@ -40,11 +40,19 @@ LONGER, SHORTEST = 1.25, 1 / 16
 """After a good batch the next is so many times as long, after a void one half as long, but no
 shorter than this share of what the settings say: on a device that changes often, less is lost."""
 
+_AWAY = "the device was not back at its level"
 _NAP_S = 1.0  # after so many seconds of rest is looked whether the session is to end
 
 
 def _summaries(measurements: Sequence[Measurement]) -> list[Summary]:
     return [each.summary for each in measurements if each.summary is not None]
+
+
+def _level_us(measurement: Measurement) -> float:
+    """Return what the reference kernel took when something was measured."""
+    if measurement.unit == REFERENCE and measurement.summary is not None:
+        return measurement.summary.median_us
+    return measurement.reference_us
 
 
 @dataclass
@@ -145,10 +153,11 @@ class Session:
         self.learn()
         self.ends = self.clock() + self.settings.max_s
         self.queue.extend(Pending(job, self.settings.max_attempts) for job in jobs)
-        self.batches()
-        everything = [*measured, *jobs]
-        self.measure_again(everything)
-        self.judge_again(everything)
+        try:
+            self.batches()
+            self.measure_again([*measured, *jobs])
+        finally:  # what was measured before an interruption has to be judged, too
+            self.judge_again()
 
     def batches(self, *, patient: bool = False) -> None:
         """Measure what is in the queue, while there is time; if `patient`, while the device is well
@@ -168,7 +177,7 @@ class Session:
         known = self.table.accepted.get(job.id)
         if known is None or known.summary is None:
             return False
-        return known.verdict == "throttled" or self.monitor.is_throttled(known.reference_us)
+        return known.verdict == "throttled" or self.monitor.is_throttled(_level_us(known))
 
     def measure_again(self, jobs: Sequence[CampaignJob]) -> None:
         """Measure again what was measured on a slow or unsteady device, as long as it is well.
@@ -188,21 +197,21 @@ class Session:
         known = self.table.accepted
         most = self.settings.max_attempts
         self.queue.extend(Pending(job, most, known[job.id]) for job in some)
-        if self.monitor.throttled:
+        if self.monitor.throttled and self.clock() < self.ends:
             self.recover()
         self.batches(patient=True)
         unused = [one for pending in self.queue for one in pending.tries]
         self.void(unused, "there was no time for another attempt")
         self.queue.clear()
 
-    def judge_again(self, jobs: Sequence[CampaignJob]) -> None:
-        """Call throttled what was taken for stable before the device was known to be faster."""
-        slow = [self.table.accepted[job.id] for job in jobs if self.is_slow(job)]
-        self.table.accept(
-            self.throttled(known, known.reference_us)
-            for known in slow
-            if known.verdict != "throttled"
-        )
+    def judge_again(self) -> None:
+        """Call throttled what was taken for stable before the device was known to be faster.
+
+        References, too: from them later sessions learn how fast the device can be.
+        """
+        known = [m for m in self.table.accepted.values() if m.summary is not None]
+        slow = [m for m in known if self.monitor.is_throttled(_level_us(m))]
+        self.table.accept(self.throttled(m, _level_us(m)) for m in slow if m.verdict != "throttled")
 
     def check_stop(self) -> None:
         if self.stop.is_set():
@@ -342,19 +351,31 @@ class Session:
             if found is not best:
                 self.void(found, "the device was not steady")
         self.monitor.learn(_summaries(best), self.history)
-        self.table.accept(best)
+        self.accept_references(best)
         if self.monitor.throttled:  # slower than in earlier sessions, from the start
             self.recover()
 
+    def accept_references(self, references: Sequence[Measurement]) -> None:
+        """Accept references that the present level rests on."""
+        slow = self.monitor.throttled
+        self.table.accept(self.throttled(each) if slow else each for each in references)
+
     def recover(self) -> None:
         """Rest until the reference is back at its level, or holds another one."""
+        checks: list[Measurement] = []
+        try:
+            self.await_level(checks)
+        finally:
+            self.void(checks, _AWAY)
+
+    def await_level(self, checks: list[Measurement]) -> None:
+        """Do what `recover` does; leave in `checks` what is not accepted."""
         settings, monitor, clock = self.settings, self.monitor, self.clock
         measured_s = clock() - self.began - self.tally.paused_s
         most_s = min(settings.patience_s, settings.first_patience_s + measured_s)
         patience_s = max(most_s - self.drifted_s, 0.0)
-        deadline = clock() + (0.0 if self.impatient else patience_s)
+        deadline = min(clock() + (0.0 if self.impatient else patience_s), self.ends)
         pause, faster = settings.first_pause_s, False
-        checks: deque[float] = deque(maxlen=max(settings.steady_checks, 1))
         while True:
             self.show(f"waiting, reference {monitor.drift(monitor.last_us):+.0%}", refresh=True)
             if not (self.impatient or faster):
@@ -368,20 +389,24 @@ class Session:
                 monitor.add(check.summary)
                 self.table.accept([check])
                 return
-            self.void([check], "the device was not back at its level")
-            checks.append(median_us)
+            checks.append(check)
             faster = monitor.drift(median_us) < 0  # it needs no rest
             if monitor.is_throttled(median_us):
                 pause = min(pause * 2, settings.max_pause_s)
-            if len(checks) < (checks.maxlen or 1):
+            if len(checks) < settings.steady_checks:
                 continue
-            steady, late = monitor.is_steady(checks), clock() >= deadline
-            slow = monitor.is_throttled(sorted(checks)[len(checks) // 2])
+            levels_us = [_level_us(each) for each in checks]
+            steady, late = monitor.is_steady(levels_us), clock() >= deadline
+            slow = monitor.is_throttled(sorted(levels_us)[len(levels_us) // 2])
             if late or (steady and not slow):
                 # Whoever has waited in vain does not wait again before the device was well.
                 self.give_up(slow or not steady)
-                monitor.adopt(tuple(checks))
+                monitor.adopt(levels_us)
+                if steady:
+                    self.accept_references(checks)
+                    checks.clear()
                 return
+            self.void([checks.pop(0)], _AWAY)
 
     def give_up(self, impatient: bool) -> None:
         self.returns = self.returns or (self.impatient and not impatient)

@@ -8,7 +8,7 @@ therefore derived from how much the reference kernel spreads on the same target.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -140,8 +140,9 @@ def summary_of(result: Result) -> Summary:
     """
     if result.summary is None:
         return summarise(result.samples_us)
-    if not 0 < result.summary.median_us < MAX_US:
-        raise ValueError(f"a median of {result.summary.median_us!r:.40} us is impossible")
+    for name, us in asdict(result.summary).items():
+        if not (us is None or 0 <= us < MAX_US) or (name == "median_us" and not us):
+            raise ValueError(f"{name} of {us!r:.40} is impossible")
     return result.summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from latlas.profiler.adb.phone import FOLDER, Phone
@@ -16,7 +17,13 @@ from latlas.profiler.benchmark_model.script import (
     new_word,
 )
 from latlas.profiler.cores import format_cores
-from latlas.profiler.errors import DamagedTransfer, DeviceTimeout, RunnerError
+from latlas.profiler.errors import (
+    DamagedTransfer,
+    DeviceCommandError,
+    DeviceError,
+    DeviceTimeout,
+    RunnerError,
+)
 from latlas.profiler.runner import Job
 
 _PUSH_S = 60.0
@@ -104,11 +111,18 @@ class Batch:
                     raise RunnerError(f"it ended the batch: {running.failure()}")
         except DeviceTimeout as late:
             # Is it the model that hangs, or the phone?
-            self.phone.transport.run(["rm", "-rf", folder], _ANSWER_S)
+            self._remove(folder)
             if ahead:
                 seconds = self._allowance_s(ahead[0])
                 text = f"it did not end within {seconds:.0f} s, and was ended"
                 raise JobTimeout(text) from late
+        except (RunnerError, DeviceCommandError):  # it did not come to its last line
+            with suppress(DeviceError):
+                self._remove(folder)
+            raise
+
+    def _remove(self, folder: str) -> None:
+        self.phone.transport.run(["rm", "-rf", folder], _ANSWER_S)
 
     def _send(self, contents: Mapping[str, bytes]) -> None:
         """Send models; a transfer that arrives damaged is repeated."""

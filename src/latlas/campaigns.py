@@ -168,7 +168,7 @@ class _Device:
             self.stop.set()
             return self.outcomes
         except Exception as problem:
-            return [Outcome(self.device, "", self.own or self.root, error=problem)]
+            return [*self.outcomes, Outcome(self.device, "", self.own or self.root, error=problem)]
         for outcome, open_target in opened:
             if self.stop.is_set():
                 break
@@ -247,6 +247,11 @@ class _Device:
         self.tell(planned.text if planned.text != self.told else f"{where}the same plan")
         self.told = planned.text
         failed: list[dict[str, Any]] = []
+        outcome.document = {
+            "target": runner.target.to_json(),
+            "plan": planned.document,
+            "failed": failed,
+        }
 
         def go_on(jobs: Sequence[CampaignJob]) -> bool:
             spent_s = outcome.report.wall_s if outcome.report else 0.0
@@ -265,19 +270,13 @@ class _Device:
             )
             failed.extend(unmeasured)
             outcome.report = outcome.report.and_then(report) if outcome.report else report
+            outcome.document["report"] = report_document(outcome.report)
             return not (report.interrupted or report.left)
 
         complete = go_on(planned.jobs)
-        rounds = None
         if complete and self.order.rounds is not None:
             rounds = self.order.rounds(runner, outcome.folder, go_on, self.tell)
-        assert outcome.report is not None
-        outcome.document = {
-            "target": runner.target.to_json(),
-            "plan": planned.document,
-            "report": report_document(outcome.report),
-            "failed": failed,
-        } | ({"rounds": rounds} if rounds is not None else {})
+            outcome.document["rounds"] = rounds
 
     def bar(self, outcome: Outcome) -> Callable[[int, int], Any]:
         from tqdm import tqdm

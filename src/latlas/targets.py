@@ -376,6 +376,9 @@ class PhoneTargets:
     def keep(self, path: Path, targets: Sequence[TargetChoice]) -> None:
         """Write what is known about the phone now, unless the user has such a file already.
 
+        Cores and threads that were chosen for one command are none that later ones shall have:
+        then nothing is written.
+
         Args:
             path: of the file.
             targets: that work.
@@ -385,7 +388,7 @@ class PhoneTargets:
         from latlas.profiler.errors import DeviceError
         from latlas.profiler.files import write_atomically
 
-        if path.exists():
+        if path.exists() or self.choice.cores or self.choice.threads:
             return
         own = config_of(self.identity, targets)
         known = replace(self.config, targets=tuple(targets), clusters=own.clusters)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from latlas.profiler.errors import UsageError
+from latlas.campaigns import Order, Planned, run_campaigns
+from latlas.commands.profile import conclude
+from latlas.profiler.errors import PredictorError, UsageError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.jobs import CampaignJob
 from latlas.profiler.kernel import split
 from latlas.profiler.measurement import measurement_from
+from latlas.profiler.reference import reference_graph
 from latlas.profiler.runner import OpTime, Result
 from latlas.profiler.sampler import rough_us
 from latlas.profiler.samples.networks import designed_networks
@@ -20,6 +23,7 @@ from latlas.profiler.table import TableWriter
 from latlas.profiler.target import Target
 from latlas.profiler.workload import workload
 from latlas.rounds import FEWEST_NETWORKS, RoundsPlan, candidates_of, plan_rounds, run_rounds
+from latlas.targets import DeviceChoice
 
 TARGET = Target("a phone", "litert 2.3.0", "cpu", "xnnpack")
 RULES = rules_for("cpu")
@@ -115,6 +119,21 @@ def test_rounds_fill_the_table(listed: bool, tmp_path: Path) -> None:
     assert rounds[-1]["why_last"] == "all that was planned is measured"
     assert len(said) == 3 and "set aside off by" in said[0]
     assert len({job.id for job in measured}) == plan.most - plan.first
+
+
+def test_what_fails_between_rounds_loses_no_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rounds(*_: object) -> list[object]:
+        raise PredictorError("nothing to learn from")
+
+    jobs = [CampaignJob("reference kernel", "conv2d", "network", reference_graph())]
+    order = Order(lambda runner, known: Planned(jobs, {}, "one job"), 0, None, rounds=rounds)
+    outcomes, interrupted = run_campaigns(DeviceChoice(), tmp_path, order)
+    assert [outcome.document["report"]["measured"] for outcome in outcomes] == [1]
+    assert conclude([*outcomes, *outcomes], interrupted, budgeted=False, as_json=False) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("1 measured") == printed.count("failed: nothing to learn from") == 2
 
 
 def test_a_budget_that_is_spent_ends_the_rounds(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import sys
 import time
 import zlib
 from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Timer
@@ -381,6 +383,64 @@ def test_the_same_campaign_again_mends_what_was_throttled(tmp_path: Path) -> Non
     before = (tmp_path / JOURNAL).read_bytes()
     assert campaign(well, tmp_path, jobs).again == 0
     assert (tmp_path / JOURNAL).read_bytes() == before
+
+
+def test_a_slow_device_does_not_pass_for_well_by_repeating_the_command(tmp_path: Path) -> None:
+    """References of a slow device must not become the level that later sessions compare with."""
+    campaign(Device(), tmp_path / "short", make_jobs(10))
+    slow, jobs = Device(), make_jobs(30)
+    slow.slowness = lambda now: 1.4
+    reports = [campaign(slow, tmp_path / "short", jobs, patience_s=5) for _ in range(4)]
+    assert [(report.measured, report.again) for report in reports] == [(20, 0), *[(0, 0)] * 3]
+    check_verdicts(tmp_path / "short", {"stable": 10, "throttled": 20})
+
+    late, jobs = Device(), make_jobs(100)  # found out only just before the time is over
+    late.slowness = lambda now: 1.0 if now > 0.5 else 1.4
+    campaign(late, tmp_path / "late", jobs, check_every_jobs=10, max_s=0.6)
+    found = Table.open(tmp_path / "late")
+    early = [m.id for m in found.measurements if m.verdict == "throttled"]
+    assert early
+    campaign(slow, tmp_path / "late", jobs, patience_s=5)
+    again = {m.id: m.verdict for m in Table.open(tmp_path / "late").measurements}
+    assert {again[name] for name in early} == {"throttled"}
+
+
+def test_another_reference_kernel_is_refused(tmp_path: Path) -> None:
+    campaign(Device(), tmp_path, make_jobs(2))
+    other = Campaign(Device(), tmp_path, make_jobs(3), reference=kernel(9), write=write)
+    with pytest.raises(UsageError, match="another reference kernel"):
+        other.run()
+
+
+def check_verdicts(folder: Path, expected: dict[str, int]) -> None:
+    assert Counter(m.verdict for m in Table.open(folder).measurements) == expected
+
+
+@pytest.mark.parametrize("why", ["interrupted", "gone"])
+def test_what_was_measured_before_an_interruption_is_judged_again(tmp_path: Path, why: str) -> None:
+    device, jobs = Device(), make_jobs(100)
+    device.slowness = lambda now: 0.8 if now > 0.5 else 1.0
+
+    def trouble(job_id: str, attempt: int) -> Result | None:
+        if device.now > 0.9:
+            raise KeyboardInterrupt if why == "interrupted" else DeviceError("unplugged")
+        return None
+
+    device.trouble = trouble
+    with nullcontext() if why == "interrupted" else pytest.raises(DeviceError):
+        campaign(device, tmp_path, jobs, check_every_jobs=10)
+    found = Table.open(tmp_path).measurements
+    levels = {m.reference_us for m in found if m.verdict == "stable"}
+    assert max(levels) < 1.1 * min(levels)
+    assert Counter(m.verdict for m in found)["throttled"] > 10
+
+
+def test_a_session_ends_in_time_while_it_waits_for_the_device(tmp_path: Path) -> None:
+    device = Device()
+    device.slowness = lambda now: 1.4 if now > 0.3 else 1.0
+    began = device.now
+    campaign(device, tmp_path, make_jobs(100), max_s=3, first_patience_s=60, patience_s=60)
+    assert device.now - began < 3.5
 
 
 def test_a_second_look_that_fails_leaves_the_figure_that_is_there(tmp_path: Path) -> None:

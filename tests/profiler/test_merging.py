@@ -72,6 +72,12 @@ def test_times_go_on_where_the_earlier_table_ends(tmp_path: Path) -> None:
     # Of the night between them, nothing was measured.
     assert [m.at_s for m in both.references] == [0.0, 20.0, 90.0, 100.0, 150.0]
     assert {m.name: m.at_s for m in both.measurements} == {"n-monday": 100.0, "n-tuesday": 160.0}
+    # The latest warm-up is the last, and counts.
+    tuesday.warmups = (Warmup(200.0, (), 1.0),)
+    monday.warmups = (Warmup(50.0, (), 2.0), Warmup(100.0, (), 30.0))
+    merge([tuesday, monday], tmp_path / "warm")
+    warmups = Table.open(tmp_path / "warm").warmups
+    assert [(w.warmup_ms, w.at_s) for w in warmups] == [(50, 2), (100, 30), (200, 101)]
     # What a merged table holds already is not held twice.
     merge([both, monday, tuesday], tmp_path / "again")
     assert Table.open(tmp_path / "again").references == both.references

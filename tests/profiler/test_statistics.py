@@ -91,6 +91,13 @@ def test_impossible_summaries_are_refused(median: float) -> None:
     assert judge(result, GATE).verdict == "failed"
 
 
+@pytest.mark.parametrize(("name", "us"), [("std_us", -1.0), ("max_us", 1e12), ("mad_us", math.nan)])
+def test_a_runner_s_own_summary_holds_what_a_table_can_hold(name: str, us: float) -> None:
+    result = Result("a", summary=replace(summarise([1.0]), **{name: us}))
+    judgement = judge(result, GATE)
+    assert judgement.verdict == "failed" and name in judgement.reason
+
+
 def test_thinned_samples_have_the_median_of_all() -> None:
     values = [float(i) for i in range(1, 10_001)]
     assert statistics.median(thin(values, 200)) == pytest.approx(5000, rel=0.01)

@@ -319,7 +319,7 @@ def main(
         go_on if rounds else None,
     )
     outcomes, interrupted = run_campaigns(choice, folder, order)
-    return _conclude(outcomes, interrupted, budget is not None, as_json)
+    return conclude(outcomes, interrupted, budget is not None, as_json)
 
 
 def _listed(known: Sequence[Measurement]) -> bool | None:
@@ -333,7 +333,7 @@ def _why_left(report: CampaignReport, budgeted: bool) -> str:
     return f"the budget is used up, {again}" if budgeted and not report.interrupted else again
 
 
-def _conclude(outcomes: Sequence[Outcome], interrupted: bool, budgeted: bool, as_json: bool) -> int:
+def conclude(outcomes: Sequence[Outcome], interrupted: bool, budgeted: bool, as_json: bool) -> int:
     """Print what became of the campaigns; return the exit code."""
     from latlas.profiler.errors import LatlasError
 
@@ -346,7 +346,7 @@ def _conclude(outcomes: Sequence[Outcome], interrupted: bool, budgeted: bool, as
                 report_text(outcome.folder, outcome.report, _why_left(outcome.report, budgeted))
             )
             text += _failed_text(outcome.document["failed"])
-        elif outcome.error is not None:
+        if outcome.error is not None:
             what = " ".join(filter(None, (outcome.device, outcome.name)))
             text.append(f"{what}: failed: {outcome.error}")
     documents = [outcome.to_json() for outcome in outcomes]
