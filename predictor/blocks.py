@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from latlas.predictor.calibration import PLAIN_SUM, Calibration, fit_calibration
 from latlas.predictor.genes import BlockSpace, GeneLatency
+from latlas.predictor.latencies import FLOOR
 from latlas.predictor.observations import at_usual_speed, fixed_cost_us, whole_us
 from latlas.profiler.errors import GraphError, PredictorError, UnknownKernelError
 from latlas.profiler.fold import fold
@@ -138,7 +139,9 @@ def fit_blocks(table: Table, *, calibrated: bool = True) -> BlockTable:
         )
     probes = [measurement for measurement in usable if measurement.unit == "probe"]
     fixed_us = fixed_cost_us(probes, min(time_us.values()))
-    blocks_us = {block: total_us - fixed_us for block, total_us in time_us.items()}
+    blocks_us = {
+        block: max(total_us - fixed_us, FLOOR * total_us) for block, total_us in time_us.items()
+    }
     plain = BlockTable(table.target, blocks_us, PLAIN_SUM)
     if not calibrated:
         return plain

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from latlas.predictor.coverage import TypeCoverage, coverage_by_type, kernel_shares
 from latlas.predictor.fit import fit
 from latlas.predictor.latencies import kernel_latencies
@@ -175,7 +177,9 @@ def evaluate(
             f"the observations are of {rules!r:.80}: fit one on a table of the same rules"
         )
     chosen = [n for n in observations.networks if names is None or n.name in names]
-    latency_us, source = predictor.kernels_us([k for n in chosen for k in n.kernels])
+    estimates = predictor.estimate([k for n in chosen for k in n.kernels])
+    latency_us, source = estimates.latency_us, estimates.source
+    within_us = predictor.within_us(estimates, np.array([len(n.kernels) for n in chosen], np.int64))
     known = kernel_latencies(observations, predictor.residency).latency_us
     accepted: list[tuple[NetworkObservation, Mapping[str, TypeCoverage]]] = []
     refused = []
@@ -192,7 +196,7 @@ def evaluate(
         if unknown and not accept_unknown:
             refused.append((network.name, tuple(unknown)))
             continue
-        shares = kernel_shares(network.kernels, latency_us[part], source[part])
+        shares = kernel_shares(network.kernels, within_us[part], source[part])
         accepted.append((network, coverage_by_type(shares)))
         rows = zip(network.kernels, latency_us[part].tolist(), source[part], strict=True)
         for kernel, predicted_us, origin in rows:
@@ -256,7 +260,6 @@ def leave_out(
                 "fit on: group them otherwise (--family REGEX=NAME), or leave out each network in "
                 "turn (--leave-out network)"
             )
-    known = kernel_latencies(observations).latency_us
     parts = []
     for name in progress(list(groups)):
         members = groups[name]
@@ -265,6 +268,8 @@ def leave_out(
         except PredictorError as problem:
             raise PredictorError(f"without {name!r} ({len(members)} networks): {problem}") from None
         if kernels == "measured":
+            # In a large network, as this predictor has them: what its cache saves, it adds.
+            known = kernel_latencies(observations, predictor.residency).latency_us
             predictor = replace(predictor, table_us={**predictor.table_us, **known})
         parts.append(evaluate(predictor, observations, members, accept_unknown=accept_unknown))
     return Evaluation(

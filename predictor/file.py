@@ -31,6 +31,11 @@ VERSION = 5
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
+_OF_ARRAYS = 1 << 20  # what their own headers may take
+
+MAX_HEADER_BYTES = 16 << 20
+"""Of these, the header: text that becomes many times as large when it is read."""
+
 _WRITE_IT = "`latlas fit` writes one from a table"
 
 MAX_SOURCES = 64
@@ -51,10 +56,22 @@ def save(predictor: LatencyPredictor, path: Path) -> None:
     """Write a predictor; the file is there whole or not at all.
 
     Raises:
-        PredictorError: the file cannot be written.
+        PredictorError: the file cannot be written, or would be larger than `load` reads.
     """
+    if predictor.mixture is not None and len(predictor.mixture.sources) > MAX_SOURCES:
+        raise PredictorError(
+            f"a file holds at most {MAX_SOURCES} sources, these are "
+            f"{len(predictor.mixture.sources)}: transfer from those that are most alike"
+        )
     header, arrays = _to_parts(predictor)
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_BYTES - _OF_ARRAYS or arrays["header"].nbytes > MAX_HEADER_BYTES:
+        raise PredictorError(
+            f"{path} would have {size >> 20} MB, {arrays['header'].nbytes >> 20} of them its "
+            f"header, more than the {MAX_BYTES >> 20} and {MAX_HEADER_BYTES >> 20} that are read: "
+            "use fewer sources, or smaller tables"
+        )
     with write_atomically(path, PredictorError) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -127,9 +144,12 @@ def load(path: Path, target: Target | None = None) -> LatencyPredictor:
         TargetMismatchError: the predictor is for another target than asked for.
     """
     arrays = _read_arrays(path)
+    text = arrays.pop("header", np.zeros(0, np.uint8))
+    if text.nbytes > MAX_HEADER_BYTES:
+        raise PredictorError(f"{path} has a header of more than {MAX_HEADER_BYTES >> 20} MB")
     try:
-        header = json.loads(arrays.pop("header").tobytes())
-    except (KeyError, ValueError, RecursionError) as problem:
+        header = json.loads(text.tobytes())
+    except (ValueError, RecursionError) as problem:
         raise PredictorError(
             f"{path} is not a predictor of latlas: it has no header; {_WRITE_IT}"
         ) from problem

@@ -96,11 +96,14 @@ def fit(
     unknown: set[Kernel] = set()
     for network in observations.networks:
         # A table that was cut short lacks some kernels of its networks: these are predicted.
-        latency_us, source = plain.network_us(network.kernels)
-        unknown.update(network.kernels[index] for index in np.flatnonzero(source == UNKNOWN))
-        if not (source == UNKNOWN).any():
+        found = plain.estimate(network.kernels)
+        missing = np.flatnonzero(found.source == UNKNOWN)
+        unknown.update(network.kernels[index] for index in missing)
+        if not len(missing):
+            count = len(network.kernels)
+            (sum_us,) = plain.sums_us(found, np.array([count]))
             networks.append(network)
-            sums.append((float(latency_us.sum()), len(network.kernels), network.latency_us))
+            sums.append((float(sum_us), count, network.latency_us))
     _require_known(observations, len(networks), unknown)
     whole = np.asarray(sums, np.float64).reshape(-1, 3)
     calibration = fit_calibration(*whole.T)
@@ -250,11 +253,13 @@ def _left_out(
             sum_us, count, truth_us = whole[index]
             measured.append(np.log((a * sum_us + b * count + c) / truth_us))
             estimate = without.estimate(networks[index].kernels)
-            total = float(without.sums_us(estimate, np.array([len(estimate.source)]))[0])
+            length = np.array([len(estimate.source)])
+            (total,) = without.sums_us(estimate, length).tolist()
             if (estimate.source == UNKNOWN).any() or total <= 0:
                 continue
-            predicted_us = estimate.latency_us * (estimate.source != MEASURED)
-            share = predicted_us.sum() / estimate.latency_us.sum()
+            times_us = without.within_us(estimate, length)
+            predicted_us = times_us * (estimate.source != MEASURED)
+            share = predicted_us.sum() / times_us.sum()
             if share >= LEAST_PREDICTED:
                 error = np.log((a * total + b * count + c) / truth_us)
                 spread = predicted_us @ estimate.spread / predicted_us.sum()

@@ -193,7 +193,8 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
 
     Raises:
         SearchError: the kernels of the space's networks are not a sum over its groups of genes
-            (without groups, over its genes), or there are too many tuples of genes.
+            (without groups, over its genes), there are too many tuples of genes, or it has no
+            blocks and the predictor tells what the cache saves.
         UnknownKernelError: nothing is known about a kernel of the space.
     """
     rules = predictor.rules
@@ -204,6 +205,12 @@ def compile_genes(space: GeneSpace, predictor: LatencyPredictor, *, seed: int = 
     parts: _Parts
     if isinstance(space, BlockSpace):
         parts = _BlockParts(space, kernels_of)
+    elif predictor.residency.saves:
+        # Changes of a network do not tell which of its maps is the largest.
+        raise SearchError(
+            f"{type(space).__name__} has no blocks, and what the cache saves depends on the whole "
+            "network: predict its graphs instead"
+        )
     else:
         parts = _GeneParts(space, kernels_of)
     tuples = sum(math.prod(space.choices[position] for position in group) for group in parts.groups)
@@ -305,7 +312,8 @@ def _require_sum(
         total: Counter[Kernel] = Counter()
         for index, group in enumerate(parts.groups):
             total.update(parts.kernels(index, [genes[position] for position in group]))
-        if +total != kernels_of(space.decode(genes)):
+        # Not `+total`: counts below zero are no part of any network either.
+        if total != kernels_of(space.decode(genes)):
             raise SearchError(
                 f"the kernels of {type(space).__name__} are not a sum over its genes: "
                 "predict its graphs instead"

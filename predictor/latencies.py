@@ -33,7 +33,7 @@ class KernelLatencies:
 
     Attributes:
         latency_us: microseconds of every kernel measured, as inside a network.
-        weight: how many networks, or 1 where it was measured alone, stand behind each.
+        weight: how often networks show it, or 1 where it was measured alone.
         context_ratio: by kernel type, time in context over time alone.
         residency: what they save in networks that stay in the cache: the latencies are without it.
     """

@@ -30,6 +30,7 @@ target, was disturbed in one of them: it is left out."""
 
 DISTURBED = "its profiled pass does not agree with its timed pass"
 UNALIGNED = "its listed operators do not match its kernels"
+THROTTLED = "the device was slow, and most other networks were measured while it was not"
 EMPTY = "it holds no kernel: nothing in it takes time"
 
 
@@ -108,8 +109,12 @@ def observe(table: Table) -> Observations:
 def _observe(table: Table, rules: FusionRules) -> Observations:
     usable = at_usual_speed(table)
     networks = []
-    left_out = {}
-    for measurement in _unthrottled([m for m in usable if m.unit == "network"]):
+    whole = [m for m in usable if m.unit == "network"]
+    steady = [m for m in whole if m.verdict != "throttled"]
+    # Scaled figures are less exact: where most need no scaling, the others are done without.
+    enough = len(steady) >= max(MIN_NETWORKS, len(whole) / 2)
+    left_out = {m.name: THROTTLED for m in whole if enough and m.verdict == "throttled"}
+    for measurement in steady if enough else whole:
         kernels = split(measurement.to_graph(), rules)
         if not kernels:  # a lone reshape: nothing to calibrate a sum of kernels on
             left_out[measurement.name] = EMPTY
@@ -150,7 +155,9 @@ def at_usual_speed(table: Table) -> list[Measurement]:
     by how much slower the reference kernel was, and left out where that is not known.
     """
     sampled = [m for m in table.measurements if m.summary is not None]
-    levels = [m.reference_us for m in _unthrottled(sampled) if m.reference_us >= LEAST_US]
+    steady = [m for m in sampled if m.verdict != "throttled"]
+    some = steady if len(steady) >= MIN_NETWORKS else sampled
+    levels = [m.reference_us for m in some if m.reference_us >= LEAST_US]
     usual_us = float(np.median(levels)) if levels else 0.0
     found = []
     for measurement in sampled:
@@ -162,12 +169,6 @@ def at_usual_speed(table: Table) -> list[Measurement]:
         ):
             found.append(_scaled(measurement, usual_us / measurement.reference_us))
     return found
-
-
-def _unthrottled(measurements: list[Measurement]) -> list[Measurement]:
-    """Leave out throttled measurements where enough others remain for a calibration."""
-    others = [m for m in measurements if m.verdict != "throttled"]
-    return others if len(others) >= MIN_NETWORKS else measurements
 
 
 def _scaled(measurement: Measurement, factor: float) -> Measurement:

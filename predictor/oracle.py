@@ -26,8 +26,9 @@ from latlas.profiler.target import Target
 from latlas.profiler.tflite.writer import to_tflite
 
 _LOOK_S = 10.0
-_BROKEN, _LOST = math.inf, 1e300
-"""Spreads of what failed for good, and of what may do better the next time."""
+_QUIET, _NOISY, _LOST, _BROKEN = range(4)
+"""What an attempt gave, the best first: a figure, one that was disturbed, an accident that may not
+happen again, a failure for good."""
 
 
 class LatencyOracle(Protocol):
@@ -142,21 +143,24 @@ class DeviceOracle:
             RunnerError: the runner gives results for no network.
             DeviceError: the device is gone, or unwell for too long.
         """
-        found: dict[int, tuple[float, Figure]] = {}
+        found: dict[int, tuple[tuple[int, float], Figure]] = {}
         left = list(range(len(graphs)))
         for _ in range(self.attempts):
-            for index, spread, figure in self._attempt(graphs, left):
-                if index not in found or spread < found[index][0]:
-                    found[index] = spread, figure
-            left = [i for i in left if found[i][1].noise or found[i][0] == _LOST]
+            for index, rank, figure in self._attempt(graphs, left):
+                if index not in found or rank < found[index][0]:
+                    found[index] = rank, figure
+            left = [i for i in left if found[i][0][0] in (_NOISY, _LOST)]
             if not left:
                 break
         return [found[index][1] for index in range(len(graphs))]
 
     def _attempt(
         self, graphs: Sequence[Graph], left: Sequence[int]
-    ) -> Iterator[tuple[int, float, Figure]]:
-        """Yield position, spread and figure of some networks that are measured once."""
+    ) -> Iterator[tuple[int, tuple[int, float], Figure]]:
+        """Yield position, rank and figure of some networks that are measured once.
+
+        Of several attempts the one of the lowest rank counts: what it gave, then its spread.
+        """
         self._wait_until_well()
         target = self.target
         gate = self.gate or NoiseGate(
@@ -182,16 +186,17 @@ class DeviceOracle:
             summary = judgement.summary
             if summary is None:
                 # A process may die by accident: it is given another chance.
-                spread = _LOST if result.kind in ("crashed", "timeout") else _BROKEN
-                yield index, spread, Figure(error=judgement.reason)
+                how = _LOST if result.kind in ("crashed", "timeout") else _BROKEN
+                yield index, (how, 0.0), Figure(error=judgement.reason)
             else:
                 figure = Figure(summary.median_us / 1e3, noise=judgement.reason)
-                yield index, summary.robust_cv, figure
+                rank = (_NOISY if figure.noise else _QUIET), summary.robust_cv
+                yield index, rank, figure
         for index in waiting.values():
             if index in unwritable:
-                yield index, _BROKEN, Figure(error=unwritable[index])
+                yield index, (_BROKEN, 0.0), Figure(error=unwritable[index])
             else:
-                yield index, _LOST, Figure(error="the runner gave no result")
+                yield index, (_LOST, 0.0), Figure(error="the runner gave no result")
 
     def _wait_until_well(self) -> None:
         waited_s = 0.0

@@ -14,7 +14,7 @@ from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
-from latlas.predictor.residency import NO_SAVING, Residency, footprint_mb, remaining_us, traffic_mb
+from latlas.predictor.residency import NO_SAVING, Residency, remaining_us, traffic_mb
 from latlas.predictor.sizes import kernel_class, sizes
 from latlas.profiler.errors import UnknownKernelError
 from latlas.profiler.fusion import rules_named
@@ -31,6 +31,8 @@ MEASURED, PREDICTED, UNKNOWN, TRANSFERRED = range(4)
 
 MARGIN = 0.1
 """A kernel so little outside the range of those learned from, in logarithms, counts as inside."""
+
+_BLOCK = 1024  # kernels that are compared with all similar ones at a time
 
 SIMILAR = 5
 """So many kernels, those nearest in work and bytes, stand for one of an unknown class."""
@@ -141,7 +143,7 @@ class LatencyPredictor:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that was learned: the same digest, the same latencies."""
+        """SHA-256 of all that was learned: the same digest, the same latencies of known kernels."""
         parts = self.target, self.rules_version, self.calibration, self.residency
         digest = hashlib.sha256(repr(parts).encode())
         for kernel, latency_us in self.table_us.items():
@@ -208,36 +210,37 @@ class LatencyPredictor:
     def network_us(self, kernels: Sequence[Kernel]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return the latency of every kernel of one network in it; else as for `kernels_us`."""
         found = self.estimate(kernels)
-        return self.within(found), found.source
+        return self.within_us(found, np.array([len(kernels)])), found.source
 
-    def within(self, found: KernelEstimates) -> NDArray[np.float64]:
-        """Return the latency of the kernels of one network in it, shape (kernels,).
+    def within_us(self, found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the latency of every kernel in its network, shape (kernels,).
 
-        Where the network stays in the cache, they take less than in a large one.
-        """
-        kernels = len(found.source)
-        whole_us = self.sums_us(found, np.array([kernels]))
-        everywhere_mb = np.full(kernels, footprint_mb(found.traffic_mb))
-        saved_us = self.residency.saved_us(
-            found.traffic_mb, everywhere_mb, np.repeat(whole_us, kernels)
-        )
-        return remaining_us(found.latency_us, saved_us)
-
-    def sums_us(self, found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the sum over the kernels of every network, shape (networks,).
+        Where a network stays in the cache, its kernels take less than in a large one.
 
         Args:
             found: of the kernels of all networks, one after the other.
             lengths: how many kernels every network has, shape (networks,).
         """
-        network = np.repeat(np.arange(len(lengths)), lengths)
-        traffic = np.stack(
-            [np.bincount(network, column, len(lengths)) for column in found.traffic_mb.T], axis=1
-        ).astype(np.float64)
-        largest = np.zeros(len(lengths))
-        np.maximum.at(largest, network, found.traffic_mb[:, 1])
-        sums_us = np.bincount(network, found.latency_us, len(lengths)).astype(np.float64)
-        return self.residency.within_us(sums_us, traffic, traffic[:, 0] + largest)
+        if not self.residency.saves:
+            return found.latency_us
+        saved_us = self.residency.saved_us(
+            found.traffic_mb,
+            np.repeat(_footprints_mb(found, lengths), lengths),
+            np.repeat(self.sums_us(found, lengths), lengths),
+        )
+        return remaining_us(found.latency_us, saved_us)
+
+    def sums_us(self, found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the sum over the kernels of every network, shape (networks,); else as `within_us`.
+
+        It is no less than `latlas.predictor.residency.LEAST` of what they take in a large one; each
+        of them may be.
+        """
+        sums_us = _added(found.latency_us, lengths)
+        if not self.residency.saves:
+            return sums_us
+        traffic = np.stack([_added(column, lengths) for column in found.traffic_mb.T], axis=1)
+        return self.residency.within_us(sums_us, traffic, _footprints_mb(found, lengths))
 
     def estimate(self, kernels: Sequence[Kernel]) -> KernelEstimates:
         """Return all that is known about kernels."""
@@ -310,6 +313,12 @@ class LatencyPredictor:
         if not len(self.similar):
             return np.full(len(x), self._average_us)
         size = features.size(x)
+        # In blocks, since a file may name thousands of kernels and a predictor of many sources too.
+        blocks = [size[start : start + _BLOCK] for start in range(0, len(size), _BLOCK)]
+        return np.concatenate([np.zeros(0), *map(self._nearest_us, blocks)])
+
+    def _nearest_us(self, size: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the times of similar kernels for work and memory, shape (kernels, 2)."""
         away = np.square(size[:, None, :] - self.similar[None, :, :2]).sum(axis=2)
         nearest = np.argsort(away, axis=1, kind="stable")[:, :SIMILAR]
         # What is computed and moved beyond them is paid for at the same rate.
@@ -324,22 +333,19 @@ class LatencyPredictor:
         self, kernels: Sequence[Kernel], found: KernelEstimates, lengths: NDArray[np.int64]
     ) -> list[Prediction]:
         """Return the predictions of networks whose kernels stand one after the other."""
-        network = np.repeat(np.arange(len(lengths)), lengths)
-
-        def add(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(network, values, len(lengths)).astype(np.float64)
-
-        sums = add(found.latency_us)
+        times_us = self.within_us(found, lengths)
+        sums = _added(times_us, lengths)
         whole_ms = self.calibration.apply(self.sums_us(found, lengths), lengths) / 1e3
         total = np.where(sums > 0, sums, 1.0)  # a network without kernels: a lone reshape
         measured, predicted, guessed, transferred = (
-            add(found.latency_us * (found.source == source)) / total
+            _added(times_us * (found.source == source), lengths) / total
             for source in (MEASURED, PREDICTED, UNKNOWN, TRANSFERRED)
         )
-        doubt = add(found.latency_us * found.spread) / total
+        doubt = _added(times_us * found.spread, lengths) / total
         estimated = predicted + transferred
         spread = doubt / np.where(estimated > 0, estimated, 1.0)
         half = self.intervals.half_width(estimated, spread, guessed)
+        network = np.repeat(np.arange(len(lengths)), lengths)
         unknown = _named(kernels, found.source == UNKNOWN, network)
         extrapolated = _named(kernels, found.extrapolated, network)
         return [
@@ -369,6 +375,19 @@ class LatencyPredictor:
             "`latlas profile --models` into the same table and fit again, or accept an estimate "
             "with --accept-unknown"
         )
+
+
+def _added(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return sums over networks whose kernels stand one after the other, shape (networks,)."""
+    network = np.repeat(np.arange(len(lengths)), lengths)
+    return np.bincount(network, values, len(lengths)).astype(np.float64)
+
+
+def _footprints_mb(found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    weights, maps = found.traffic_mb.T
+    largest = np.zeros(len(lengths))
+    np.maximum.at(largest, np.repeat(np.arange(len(lengths)), lengths), maps)
+    return _added(weights, lengths) + largest
 
 
 def _named(

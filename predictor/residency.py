@@ -34,6 +34,8 @@ from latlas.profiler.kernel import Kernel
 MIN_NETWORKS = 20
 """Fewer networks with listed kernels say too little."""
 
+_MIN_KERNELS = 20  # the same of kernels
+
 MAX_ROWS = 2000
 """So many kernels in context, drawn at random, are learned from."""
 
@@ -205,7 +207,7 @@ def _rows(observations: Observations, seed: int) -> _Rows | None:
     times = table[:, 0]
     shows = np.isfinite(times) & (table[:, 1:3] @ _USUAL > _VISIBLE * times)
     chosen = np.flatnonzero(shows & (times > 10 * _LISTED_US))
-    if len(chosen) < MIN_NETWORKS:
+    if len(chosen) < _MIN_KERNELS:
         return None
     if len(chosen) > MAX_ROWS:  # those that weigh most in their networks, large or small
         share = times[chosen] / table[chosen, 5]
@@ -234,7 +236,7 @@ def _predicted_us(rows: _Rows, nominal_us: NDArray[np.float64], seed: int) -> ND
         for name in np.unique(rows.classes):
             own, apart = rows.classes == name, rows.network % _FOLDS == fold
             ask, learn = own & apart, own & ~apart
-            if ask.any() and learn.sum() >= MIN_NETWORKS:
+            if ask.any() and learn.sum() >= _MIN_KERNELS:
                 forest = Forest.grow(rows.x[learn], y[learn], ones[learn], trees=_TREES, seed=seed)
                 found[ask] = np.exp(forest.predict(rows.x[ask]) + rows.x[ask, 0])
     return found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,7 @@ class Scripted:
             answers = self.script[index]
             answer = answers[min(self.attempts[index], len(answers) - 1)]
             self.attempts[index] += 1
-            yield Result(job.id, answer.samples_us, error=answer.error, kind=answer.kind)
+            yield replace(answer, job_id=job.id)
 
     def close(self) -> None:
         pass
@@ -68,6 +69,13 @@ def test_noisy_networks_are_measured_again() -> None:
         DeviceOracle(Scripted(*runner.script[:4], [Result("", QUIET)], [failed])).latency_ms(
             [network()] * 6
         )
+
+
+def test_a_figure_that_was_disturbed_gives_way_to_one_that_was_not() -> None:
+    shared = Result("", (1000.0,) * 30, cpu_share=0.5)  # steady, but another program ran as well
+    runner = Scripted([shared, Result("", QUIET)])
+    (figure,) = DeviceOracle(runner).measure([network()])
+    assert (runner.attempts, figure.noise) == ([2], "")
 
 
 def test_a_runner_that_answers_otherwise_than_it_should() -> None:

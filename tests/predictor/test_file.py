@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from latlas.predictor import features, file
 from latlas.predictor.fit import TREES, fit
 from latlas.predictor.forest import Forest
+from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import observe
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.errors import PredictorError, TargetMismatchError
@@ -127,6 +128,29 @@ def test_zip_bombs_are_not_unpacked(saved: Path, tmp_path: Path) -> None:
         archive.writestr("header.npy", bytes(file.MAX_BYTES + 1))
     assert path.stat().st_size < 1 << 20
     refuse(path, "larger than 256 MB")
+
+
+def test_headers_that_would_grow_are_not_read(saved: Path, tmp_path: Path) -> None:
+    _, arrays = parts(saved)
+    path = tmp_path / "grows.latlas"
+    lists = b"[" + b"[]," * (file.MAX_HEADER_BYTES // 3) + b"[]]"
+    with path.open("wb") as out:
+        np.savez_compressed(out, header=np.frombuffer(lists, np.uint8), **arrays)
+    refuse(path, "header of more than 16 MB")
+
+
+def test_nothing_is_written_that_would_not_be_read(
+    small: LatencyPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.latlas"
+    speeds = np.ones(file.MAX_SOURCES + 1)
+    many = replace(small, mixture=Mixture((small,) * len(speeds), speeds, {}))
+    with pytest.raises(PredictorError, match="at most 64 sources, these are 65"):
+        file.save(many, path)
+    monkeypatch.setattr(file, "MAX_HEADER_BYTES", 100)
+    with pytest.raises(PredictorError, match="use fewer sources, or smaller tables"):
+        file.save(small, path)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("count", [10**6, 10**12, 10**18, 10**30])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from latlas.predictor.genes import GeneLatency, compile_genes, gene_latency
 from latlas.predictor.predictor import LatencyPredictor
+from latlas.predictor.residency import Residency
 from latlas.profiler.errors import SearchError, UnknownKernelError
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
@@ -65,6 +66,17 @@ class Interacting:
         return b.build(b.conv(0, 8 * (genes[0] + 1) * (genes[1] + 1), 1))
 
 
+class Conjunction:
+    """A layer that is there only if both genes are zero: it would be taken off twice."""
+
+    choices = (2, 2)
+
+    def decode(self, genes: Sequence[int]) -> Graph:
+        b = GraphBuilder((1, 8, 8, 8))
+        x = b.conv(0, 8, 1)
+        return b.build(x if any(genes) else b.depthwise(x, 3))
+
+
 class Chained:
     """The second layer's input is the first layer's choice."""
 
@@ -75,7 +87,7 @@ class Chained:
         return b.build(b.conv(b.conv(0, 8 + 8 * genes[0], 1), 8 + 8 * genes[1], 1))
 
 
-@pytest.mark.parametrize("space", [Interacting(), Chained()])
+@pytest.mark.parametrize("space", [Interacting(), Conjunction(), Chained()])
 def test_a_space_whose_genes_interact_is_refused(space, predictor: LatencyPredictor) -> None:
     with pytest.raises(SearchError, match=f"{type(space).__name__} are not a sum over its genes"):
         compile_genes(space, predictor)
@@ -181,6 +193,16 @@ def test_blocks_that_may_be_left_out(predictor: LatencyPredictor, precision: str
     expected = [p.latency_ms for p in predictor.predict(networks)]
     found = compile_genes(FILE, predictor).latency_ms(genes)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_what_the_cache_saves_is_not_told_by_changes_of_a_network(
+    predictor: LatencyPredictor,
+) -> None:
+    saving = replace(predictor, residency=Residency(1.0, 20.0, 20.0))
+    with pytest.raises(SearchError, match="the cache saves"):
+        compile_genes(Depth(), saving)
+    found = gene_latency(Depth(), saving).latency_ms([(2, 0)])
+    assert found[0] == saving.predict([Depth().decode((2, 0))])[0].latency_ms
 
 
 def test_a_space_that_cannot_be_compiled_goes_through_graphs(predictor: LatencyPredictor) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tables import NETWORK, kernel, measured, write
 
 from latlas.predictor.latencies import kernel_latencies
-from latlas.predictor.observations import EMPTY, listed_us, observe
+from latlas.predictor.observations import EMPTY, THROTTLED, listed_us, observe
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
@@ -80,6 +80,38 @@ def test_a_reference_of_no_time_scales_nothing(tmp_path: Path) -> None:
     usual = [replace(kernel(channels, 10.0), reference_us=4.0) for channels in range(3, 9)]
     known = observe(write(tmp_path, [*slow, *usual]))
     assert sorted(known.alone_us.values()) == [10.0] * 7  # the first is left out
+
+
+def slowed(m: Measurement, factor: float) -> Measurement:
+    assert m.summary is not None
+    return replace(
+        m.judged("throttled", "hot"),
+        summary=replace(m.summary, median_us=factor * m.summary.median_us),
+        ops=tuple(replace(op, mean_us=factor * op.mean_us) for op in m.ops),
+        reference_us=factor * m.reference_us,
+    )
+
+
+@pytest.mark.parametrize("throttled", [2, 9])
+def test_throttled_networks_are_done_without_where_most_are_not(
+    simulation: Any, tmp_path: Path, throttled: int
+) -> None:
+    found = [
+        replace(simulation.measure(fold(graph), "network", name), reference_us=4.0)
+        for name, graph in simulation.networks(16, seed=0).items()
+    ]
+    slow = [slowed(m, 1.5) for m in found[:throttled]]
+    known = observe(simulation.write(tmp_path, [*slow, *found[throttled:]]))
+    names = [network.name for network in known.networks]
+    if throttled < 8:
+        assert set(known.left_out.values()) == {THROTTLED}
+        assert sorted([*names, *known.left_out]) == sorted(m.name for m in found)
+        return
+    assert not known.left_out
+    times = {network.name: network.latency_us for network in known.networks}
+    for m in found:
+        assert m.summary is not None
+        assert times[m.name] == pytest.approx(m.summary.median_us, rel=0.05)
 
 
 @pytest.mark.parametrize("verdict", ["throttled", "failed", "not_delegated"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from latlas.predictor.evaluation import leave_out
 from latlas.predictor.fit import fit
 from latlas.predictor.genes import compile_genes
 from latlas.predictor.observations import NetworkObservation, Observations
@@ -180,3 +182,19 @@ def test_chromosomes_and_graphs_save_alike(predictor: LatencyPredictor) -> None:
     graphs = [space.decode(each) for each in genes]
     np.testing.assert_allclose(found, [p.latency_ms for p in saving.predict(graphs)], rtol=1e-9)
     assert (found < compile_genes(space, predictor).latency_ms(genes)).all()
+
+
+def test_measured_kernels_of_networks_left_out_are_those_of_the_predictor_s_cache() -> None:
+    """Too few networks remain to learn of the cache: then nothing may be added for it, either."""
+    observations = observed(CACHE, networks=30)
+    out = {network.name for network in observations.networks[:12]}
+    found = leave_out(
+        observations,
+        lambda name: "out" if name in out else name,
+        names=out,
+        kernels="measured",
+        fit=partial(fit, trees=5),
+    )
+    assert len(found.networks) == 12
+    for network in found.networks:
+        assert network.prediction.latency_ms == pytest.approx(network.measured_ms, rel=0.1)

@@ -127,13 +127,17 @@ def _shares(
     networks: Sequence[Sequence[Kernel]],
     estimates: KernelEstimates,
 ) -> Iterator[tuple[KernelShare, ...]]:
+    import numpy as np
+
     from latlas.predictor.coverage import kernel_shares
 
+    lengths = np.array([len(kernels) for kernels in networks], np.int64)
+    times_us = predictor.within_us(estimates, lengths)
     start = 0
     for kernels in networks:
-        part = estimates[start : start + len(kernels)]
-        start += len(kernels)
-        yield kernel_shares(kernels, predictor.within(part), part.source)
+        part = slice(start, start + len(kernels))
+        start = part.stop
+        yield kernel_shares(kernels, times_us[part], estimates.source[part])
 
 
 def _coverage(kernels: Sequence[KernelShare], listed: bool) -> dict[str, Any]:
