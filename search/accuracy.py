@@ -99,6 +99,8 @@ def open_accuracy(choice: AccuracyChoice) -> AccuracySource:
         raise UsageError(
             f"--folds and --repeats are for --accuracy train:RECIPE, not {choice.text!r:.200}"
         )
+    if kind not in ("supernet", "train") and choice.epochs is not None:
+        raise UsageError(f"--epochs is for what is trained here, not {choice.text!r:.200}")
     if opener := KINDS.get(kind):
         return opener(choice)
     if colon:

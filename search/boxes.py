@@ -73,13 +73,18 @@ def match(boxes: Boxes, anchors: Boxes, threshold: float = 0.5) -> NDArray[np.in
     """Return for every anchor the box that it is to find, or -1 for the background.
 
     An anchor finds the box that it overlaps most if by at least `threshold`; every box is found by
-    the anchor that overlaps it most, however little.
+    the anchor that overlaps it most, however little. Of boxes with the same best anchor, that with
+    the largest overlap has it, and the others have the best of those left (SSD, section 2.2).
     """
     if not len(boxes):
         return np.full(len(anchors), -1, np.int64)
     shared = overlaps(boxes, anchors)
     found = np.where(shared.max(axis=0) >= threshold, shared.argmax(axis=0), -1)
-    found[shared.argmax(axis=1)] = np.arange(len(boxes))
+    left = shared.copy()
+    for _ in range(min(left.shape)):
+        box, anchor = np.unravel_index(left.argmax(), left.shape)
+        found[anchor] = box
+        left[box], left[:, anchor] = -1, -1
     return found
 
 

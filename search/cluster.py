@@ -294,7 +294,8 @@ class _Crew:
 
     def _replace(self, member: _Member) -> list[tuple[Task, Outcome]]:
         """Start another worker instead of one that died, and see to its task."""
-        task, deaths = member.task, member.deaths + 1
+        task = member.task
+        deaths = member.deaths + 1 if task is None else 0  # as they start, in a row
         self.members.remove(member)
         if task is None and deaths >= MAX_DEATHS:
             raise SearchError(

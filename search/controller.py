@@ -101,9 +101,7 @@ class Controller:
         with tf.device("/CPU:0"):
             numbers = tf.constant(np.asarray(uniform, np.float32))
             genes, log_probability = _sample(self._weights, self._mask, numbers)
-        # Rounding may leave the sum of probabilities below the largest number drawn.
-        most = np.array(self.choices) - 1
-        return np.minimum(genes.numpy().astype(np.int64), most), log_probability.numpy()
+        return genes.numpy().astype(np.int64), log_probability.numpy()
 
     def learn(
         self,
@@ -167,6 +165,7 @@ def _sample(weights: Weights, mask: tf.Tensor, uniform: tf.Tensor) -> tuple[tf.T
         h, state = _cell(gates, state)
         logits = h @ weights.softmax_kernel[t] + weights.softmax_bias[t] + mask[t]
         below = tf.cumsum(tf.nn.softmax(logits), axis=1) <= numbers[t][:, None]
+        # Rounding may leave the sum of probabilities below the largest number drawn.
         last = tf.reduce_sum(tf.cast(mask[t] == 0, tf.int32)) - 1
         chosen = tf.minimum(tf.reduce_sum(tf.cast(below, tf.int32), axis=1), last)
         one_hot = tf.one_hot(chosen, widest)

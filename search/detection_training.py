@@ -32,7 +32,7 @@ from latlas.search.keras_view import initial_weights, to_keras, weights_of
 from latlas.search.optimizer import descend, optimizer_of
 from latlas.search.recalibration import recalibrate
 from latlas.search.recipe import Recipe
-from latlas.search.training import TrainingResult
+from latlas.search.training import TrainingResult, with_noise
 from latlas.search.training_state import load_state, save_state
 
 NEGATIVES = 3
@@ -223,6 +223,7 @@ class _Training:
         self, detector: Graph, data: Pictures, recipe: Recipe, seed: int, weights: Weights | None
     ) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
+        detector = with_noise(detector, recipe)
         self.identity = json.dumps(
             {
                 "detector": hashlib.sha256(detector.to_text().encode()).hexdigest(),
@@ -271,6 +272,7 @@ class _Training:
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
             step = epoch * self.steps + number
             self.model.clock.step.assign(step)
+            self.model.clock.drop_path.assign(self.recipe.drop_path_share(step, self.steps))
             rate = self.recipe.rate(step, self.steps)
             loss = float(self.step(*self.batch(chosen.tolist(), rng), rate))
             if not math.isfinite(loss):

@@ -13,25 +13,6 @@ from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Binary
 
 
-def keep_probability(
-    cell: int, total_cells: int, step: int, total_steps: int, final_keep: float
-) -> float:
-    """Return the probability that ScheduledDropPath keeps an operator's result.
-
-    Args:
-        cell: the operator's cell, counted from 0 at the input.
-        total_cells: all cells of the network, reductions too.
-        step: updates done.
-        total_steps: after which the probability stays.
-        final_keep: that of the last cell then.
-
-    >>> keep_probability(9, 20, 50, 100, 0.6), round(keep_probability(19, 20, 100, 100, 0.6), 6)
-    (0.9, 0.6)
-    """
-    keep_layer = 1 - (cell + 1) / total_cells * (1 - final_keep)
-    return 1 - min(1.0, step / total_steps) * (1 - keep_layer)
-
-
 def with_drop_path(graph: Graph, rate: float) -> Graph:
     """Return a network whose residual branches are dropped, the last one at this rate.
 

@@ -73,10 +73,15 @@ class ImageData:
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
         """Yield the images of a part, normalised, and their classes; at most `limit` of them.
 
+        These are spread over the part: folders list one class after the other.
+
         Raises:
             SearchError: an image cannot be read.
         """
-        stream = self.source.read(self.parts[part][:limit])
+        index = self.parts[part]
+        if limit is not None and limit < len(index):
+            index = index[np.arange(limit) * len(index) // limit]
+        stream = self.source.read(index)
         stream = stream.map(lambda image, label: (self._normal(fitted(image, self.size)), label))
         yield from self._iterate(stream, batch_size, drop=False)
 

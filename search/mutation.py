@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latlas.search.protocols import Genes
+from latlas.search.spaces.genes import mutate_gene
 
 Mutate = Callable[[Genes, np.random.Generator], Genes]
 """An architecture to a neighbour of it, such as a space's own ``mutate``."""
@@ -47,13 +48,9 @@ def resample_one(choices: Sequence[int]) -> Mutate:
     >>> resample_one([1, 2, 1])((0, 0, 0), np.random.default_rng(0))
     (0, 1, 0)
     """
-    free = [position for position, number in enumerate(choices) if number > 1]
+    positions = range(len(choices))
 
     def mutate(genes: Genes, rng: np.random.Generator) -> Genes:
-        if not free:
-            return genes
-        position = free[int(rng.integers(len(free)))]
-        other = (genes[position] + 1 + int(rng.integers(choices[position] - 1))) % choices[position]
-        return (*genes[:position], other, *genes[position + 1 :])
+        return mutate_gene(genes, choices, positions, rng) if max(choices) > 1 else genes
 
     return mutate

@@ -34,6 +34,7 @@ from latlas.search.objectives import (
     Constraint,
     Objective,
     objective_values,
+    violation,
 )
 from latlas.search.pareto import minimised
 from latlas.search.protocols import Genes, Trial
@@ -160,9 +161,7 @@ class WeightedNSGA2:
             objective_values(trials, self.objectives), [one.direction for one in self.objectives]
         )
         known = np.asarray(np.isfinite(values).all(axis=1))
-        broken = np.array(
-            [sum(limit.violation(one) for limit in self.constraints) for one in trials]
-        )
+        broken = np.array([violation(one, self.constraints) for one in trials])
         # What was left out since it breaks a constraint lacks values, but did not fail.
         failed = np.array([bool(one.error) for one in trials]) | (~known & (broken == 0))
         # pymoo compares violations before objectives, so a failure's numbers do not matter.
@@ -254,7 +253,9 @@ class _Mutation(Mutation):  # type: ignore[misc]
         if self.policy is None:
             return resample_genes(before, self.choices, self.rate, random_state)
         found = self.policy.mutate(before, self.rate, random_state)
-        self.changed.update(zip(as_tuples(found), found != before, strict=True))
+        # Of equal children the first is kept: what is drawn after it to fill the batch goes.
+        for child, changed in zip(as_tuples(found), found != before, strict=True):
+            self.changed.setdefault(child, changed)
         return found
 
 

@@ -80,6 +80,17 @@ class Constraint:
         return max(0.0, excess) / (abs(self.limit) or 1.0)
 
 
+def violation(trial: Trial, constraints: Sequence[Constraint]) -> float:
+    """Return by how much a trial breaks constraints, all together; 0 where it keeps them.
+
+    What breaks one may not have been asked for the rest: what is unknown of it counts nothing. Only
+    where nothing known is broken, something unknown is infinite.
+    """
+    each = [one.violation(trial) for one in constraints]
+    known = math.fsum(one for one in each if math.isfinite(one))
+    return known if known or math.inf not in each else math.inf
+
+
 DEFAULT_OBJECTIVES = (
     Objective("accuracy", "max", 2.0),
     Objective("latency_ms", "min", 2.0),

@@ -162,6 +162,19 @@ class Recipe:
             return rate * settings.factor ** int(epoch / settings.every_epochs)
         return rate
 
+    def drop_path_share(self, step: int, steps_per_epoch: int) -> float:
+        """Return which share of the rates of drop path holds in an update, counted from 0.
+
+        ScheduledDropPath grows evenly until training ends (NASNet, as slim has it).
+
+        >>> recipe = Recipe(epochs=2, drop_path=DropPathRate(0.4, "scheduled"))
+        >>> [recipe.drop_path_share(step, 10) for step in (0, 10, 20)]
+        [0.0, 0.5, 1.0]
+        """
+        if self.drop_path.schedule != "scheduled":
+            return 1.0
+        return min(1.0, step / (self.epochs * steps_per_epoch))
+
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),

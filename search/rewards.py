@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from latlas.profiler.errors import SearchError
-from latlas.search.objectives import Constraint
+from latlas.search.objectives import Constraint, violation
 from latlas.search.protocols import Trial
 
 Reward = Callable[[Trial], float]
@@ -181,7 +181,7 @@ class Score:
         """Return the score of a trial."""
         if trial.error:
             return FAILED
-        broken = sum(one.violation(trial) for one in self.constraints)
+        broken = violation(trial, self.constraints)
         if broken:
             return max(-1.0 - broken, FAILED)
         found = float(self.reward(trial))

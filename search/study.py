@@ -384,7 +384,13 @@ class _History:
             self._append(ready, evaluations)
 
     def close(self) -> None:
-        """Wait until everything is on the disk."""
+        """Wait until everything is on the disk.
+
+        Raises:
+            SearchError: all architectures failed, however few they were.
+        """
+        if self._held:
+            raise self._all_failed()
         self.writer.append([], sync=True)
 
     def _append(self, trials: Sequence[Trial], evaluations: int) -> None:
@@ -400,7 +406,10 @@ class _History:
             self._synced_s = time.monotonic() if sync else self._synced_s
             self._held = []
         elif len(self._held) >= min(GIVE_UP_AFTER, evaluations):
-            raise SearchError(
-                f"all of the first {len(self._held)} architectures failed, the last with: "
-                f"{self._held[-1].error}"
-            )
+            raise self._all_failed()
+
+    def _all_failed(self) -> SearchError:
+        return SearchError(
+            f"all of the first {len(self._held)} architectures failed, the last with: "
+            f"{self._held[-1].error}"
+        )

@@ -124,7 +124,12 @@ def _check(graph: Graph, data: ImageData) -> None:
         )
 
 
-def _with_noise(graph: Graph, recipe: Recipe) -> Graph:
+def with_noise(graph: Graph, recipe: Recipe) -> Graph:
+    """Return a network with the drop path and dropout of a recipe.
+
+    Raises:
+        SearchError: drop path is wanted, and the network has no residual connections.
+    """
     graph = with_drop_path(graph, recipe.drop_path.rate)
     if recipe.dropout is None:
         return graph
@@ -140,7 +145,7 @@ class _Training:
     def __init__(self, graph: Graph, data: ImageData, recipe: Recipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.losses: list[float] = []
-        noisy = _with_noise(graph, recipe)
+        noisy = with_noise(graph, recipe)
         self.identity = json.dumps(
             {
                 "graph": hashlib.sha256(noisy.to_text().encode()).hexdigest(),
@@ -166,14 +171,13 @@ class _Training:
 
     def epoch(self, epoch: int) -> float:
         """Train one epoch; return its mean loss, or the first that is not finite."""
-        clock, total, losses = self.model.clock, self.recipe.epochs * self.steps, []
+        clock, losses = self.model.clock, []
         batches = self.data.training_batches(
             self.batch_size, self.recipe.augmentation, self.seed, epoch
         )
         for number, (images, labels) in enumerate(batches, epoch * self.steps):
             clock.step.assign(number)
-            if self.recipe.drop_path.schedule == "scheduled":
-                clock.drop_path.assign(min(1.0, number / total))
+            clock.drop_path.assign(self.recipe.drop_path_share(number, self.steps))
             loss = float(self.step(images, labels, self.recipe.rate(number, self.steps)))
             if not math.isfinite(loss):
                 return loss

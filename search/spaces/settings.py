@@ -14,8 +14,8 @@ from latlas.profiler.errors import UsageError
 _SETTING = re.compile(r"([A-Za-z][A-Za-z0-9_]{0,39})=(\S{0,2000})")
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, str]:
-    """Read settings, several of which may stand in one text.
+def parse_settings(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
+    """Read settings, several of which may stand in one text; `option` is for messages.
 
     >>> parse_settings(["N=4 F=44", "kind=c"])
     {'N': '4', 'F': '44', 'kind': 'c'}
@@ -27,9 +27,9 @@ def parse_settings(texts: Sequence[str]) -> dict[str, str]:
     for word in [word for text in texts for word in text.split()]:
         match = _SETTING.fullmatch(word)
         if match is None:
-            raise UsageError(f"--set takes KEY=VALUE, e.g. --set N=4, not {word!r:.80}")
+            raise UsageError(f"{option} takes KEY=VALUE, e.g. {option} N=4, not {word!r:.80}")
         if match[1] in found:
-            raise UsageError(f"--set {match[1]} is there twice: give it once")
+            raise UsageError(f"{option} {match[1]} is there twice: give it once")
         found[match[1]] = match[2]
     return found
 

@@ -191,6 +191,16 @@ def test_a_space_of_ones_own_is_searched_resumed_and_verified(
         (("--latency", "a", "-o", "s", "--set", "N=4"), "no setting 'N'"),
         (("--latency", "a", "-o", "s", "--space", "json:loads"), "is no search space"),
         (("--latency", "a", "-o", "s", "--folds", "3"), "--accuracy train:RECIPE, not 'supernet'"),
+        (("--latency", "a", "-o", "s", "--set-searcher", "x"), "--set-searcher takes KEY=VALUE"),
+        (
+            ("--latency", "a", "-o", "s", "--population", "4", "--set-searcher", "population=8"),
+            "give one",
+        ),
+        (("--latency", "a", "-o", "s", "--gpus-per-evaluation", "1"), "--workers"),
+        (
+            ("--latency", "a", "-o", "s", "--accuracy", "table:x.csv", "--epochs", "2"),
+            "--epochs is for what is trained here",
+        ),
         (
             ("--latency", "a", "-o", "s", "--accuracy", "train:digits", "--repeats", "2"),
             "give both",

@@ -60,12 +60,18 @@ def test_every_box_is_found(seed: int, count: int) -> None:
     assert set(found) <= {-1, *range(count)}
     if count:
         shared = overlaps(some, ANCHORS)
-        firm = (shared.max(axis=0) >= 0.5) & ~np.isin(
-            np.arange(len(ANCHORS)), shared.argmax(axis=1)
-        )
-        assert (found[firm] == shared.argmax(axis=0)[firm]).all()
+        assert set(found[found >= 0]) == set(range(count))
         best = shared.argmax(axis=1)
-        assert len(set(best)) < count or set(found[best]) == set(range(count))
+        if len(set(best)) == count:
+            assert found[best].tolist() == list(range(count))
+            firm = (shared.max(axis=0) >= 0.5) & ~np.isin(np.arange(len(ANCHORS)), best)
+            assert (found[firm] == shared.argmax(axis=0)[firm]).all()
+
+
+def test_boxes_with_the_same_best_anchor_are_all_found() -> None:
+    anchors = np.array([[0, 0, 1, 1], [0, 0, 0.6, 0.6], [2, 2, 3, 3]], np.float32)
+    some = np.array([[0, 0, 1, 0.9], [0, 0, 0.9, 0.9]], np.float32)
+    assert match(some, anchors).tolist() == [0, 1, -1]
 
 
 def test_suppression_keeps_the_best_of_each_place() -> None:

@@ -13,7 +13,7 @@ from latlas.search.anchors import ssd_anchors
 from latlas.search.boxes import decode, encode
 from latlas.search.coco import Picture, Pictures
 from latlas.search.detection import grids, ssdlite
-from latlas.search.recipe import Augmentation, LearningRate, Optimizer, Recipe
+from latlas.search.recipe import Augmentation, DropPathRate, LearningRate, Optimizer, Recipe
 from latlas.search.training_state import save_state
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -105,6 +105,21 @@ def test_hard_negatives_are_never_positive_and_three_for_each() -> None:
     assert not (counted & positive).any()
     found = np.maximum(positive.sum(1), 1)
     np.testing.assert_array_equal(counted.sum(1), np.minimum(3 * found, 40 - positive.sum(1)))
+
+
+def test_noise_is_what_the_recipe_says(detector: Graph, pictures: Pictures) -> None:
+    from latlas.search.detection_training import _Training
+
+    def dropping(graph: Graph, rate: float) -> int:
+        recipe = replace(RECIPE, drop_path=DropPathRate(rate))
+        layers = _Training(graph, pictures, recipe, 0, None).model.layers
+        return sum(layer.name.startswith("drop_path") for layer in layers)
+
+    first, *others = detector.nodes
+    marked = replace(detector, nodes=(replace(first, drop_path=0.4), *others))  # as NASNet's cells
+    assert (dropping(marked, 0.2), dropping(marked, 0.0)) == (1, 0)
+    with pytest.raises(SearchError, match="needs residual connections"):
+        dropping(detector, 0.2)
 
 
 def test_the_loss_falls_squares_are_found_and_an_interrupted_training_goes_on(

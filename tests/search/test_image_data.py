@@ -87,6 +87,10 @@ def test_folders(tmp_path: Path) -> None:
     arrays = data.arrays()
     assert arrays.train.images.shape == (18, 8, 8, 3)
     assert arrays.classes == 3
+    for limit in (6, 9, 17):
+        labels = [int(label) for _, some in data.batches("train", 4, limit) for label in some]
+        counts = np.bincount(labels, minlength=3)
+        assert counts.sum() == limit and counts.max() - counts.min() <= 1
     (tmp_path / "class0" / "0.JPEG").write_bytes(b"no image")
     with pytest.raises(SearchError, match="cannot be read"):
         open_images(f"images:{tmp_path}", 8).arrays()

@@ -4,8 +4,16 @@ import pytest
 from trials import trial_with
 
 from latlas.profiler.errors import SearchError
-from latlas.search.objectives import Constraint, Objective, front_of, is_feasible, objective_values
+from latlas.search.objectives import (
+    Constraint,
+    Objective,
+    front_of,
+    is_feasible,
+    objective_values,
+    violation,
+)
 from latlas.search.protocols import Trial
+from latlas.search.rewards import AccuracyReward, Score
 
 
 def test_violation_is_relative_and_one_sided() -> None:
@@ -15,6 +23,17 @@ def test_violation_is_relative_and_one_sided() -> None:
     assert at_most.violation(trial_with((0,))) == math.inf
     assert at_most.violation(Trial((0,), {})) == math.inf
     assert Constraint("accuracy", "max", 0.0).violation(trial_with((0,), 0.5)) == 0.5
+
+
+def test_what_is_unknown_of_a_trial_does_not_hide_by_how_much_it_breaks_the_rest() -> None:
+    limits = [Constraint("params", "max", 4e6), Constraint("latency_ms", "max", 10.0)]
+    near, far = (Trial((0,), {"params": params}) for params in (5e6, 40e6))
+    assert (violation(near, limits), violation(far, limits)) == (0.25, 9.0)
+    assert violation(Trial((0,), {"params": 3e6}), limits) == math.inf
+    assert violation(trial_with((0,), params=3e6, latency_ms=15.0), limits) == 0.5
+    assert violation(Trial((0,), {}), []) == 0
+    score = Score(AccuracyReward(), [*limits, Constraint("accuracy", "min", 0.5)])
+    assert score(near) == -1.25 > score(far)
 
 
 def test_the_front_leaves_out_failures_and_what_breaks_constraints() -> None:

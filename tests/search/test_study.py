@@ -236,6 +236,15 @@ def test_repeated_architectures_are_evaluated_once(
     assert "the searcher asked 8 times" in capsys.readouterr().err
 
 
+def test_a_few_failures_are_not_passed_over(tmp_path: Path) -> None:
+    """A searcher may have no more to ask for before there are enough of them to give up."""
+    study = Study.create(tmp_path, {})
+    broken = evaluator(FakeOracle(bad=frozenset(range(10))))
+    with pytest.raises(SearchError, match=r"all of the first 2 .*does not converge"):
+        run(study, Repeating(0), broken, evaluations=9, progress=False)
+    assert not Study.open(tmp_path).history
+
+
 def test_constraints_are_kept_by_the_front_and_screened_architectures_are_not_trained(
     tmp_path: Path,
 ) -> None:

@@ -70,7 +70,7 @@ KNOWN = {
 )
 @click.option("--worst", type=click.IntRange(0), default=5, show_default=True)
 @click.option("--plot", type=FILE, help="Draw predicted against measured latency (a PNG).")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @json_option
 def main(
     folder: Path,

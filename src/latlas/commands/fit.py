@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @warmup_option
 @input_shapes_option
 @target_options
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @json_option
 def main(
     folder: Path | None,

@@ -145,7 +145,7 @@ if TYPE_CHECKING:
     type=FILE,
     help="Split networks by this file of `latlas fusion detect`, not by the delegate's own rules.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @input_shapes_option
 @json_option
 def main(

@@ -190,7 +190,7 @@ def worker_options(command: F) -> F:
 )
 @space_options
 @goal_options
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--tflite", is_flag=True, help="Write the front's networks as .tflite files too.")
 @worker_options
 @oracle_options
@@ -245,12 +245,20 @@ def main(
 
     if output is None:
         raise UsageError("-o is missing: the study's folder")
+    team = Workers(workers, ray_address, gpus_per_evaluation)
+    if team.gpus and not team.distributed:
+        raise UsageError(
+            "--gpus-per-evaluation is for --workers or --ray-address: one search on this machine "
+            "has all of its GPUs"
+        )
     sources = read_sources(latencies)
     opened = chosen_space(space, resolution, width, classes, settings)
     goals = read_objectives(objectives, weights, sources)
     limits = read_constraints(most, least, sources)
-    given = parse_settings(set_searcher)
+    given = parse_settings(set_searcher, "--set-searcher")
     if population is not None:
+        if "population" in given:
+            raise UsageError("--population and --set-searcher population=… are one: give one")
         given["population"] = str(population)
     search = Search(
         opened,
@@ -263,7 +271,7 @@ def main(
         samples,
         screen,
         choice,
-        Workers(workers, ray_address, gpus_per_evaluation),
+        team,
     )
     found = run_search(output, search)
     if tflite:

@@ -97,7 +97,9 @@ _OPTIONS: dict[str, frozenset[str]] = {
     "once for each study, in their order.",
 )
 @click.option(
-    "--accuracy", metavar="MODULE:NAME", help="With --scaled: where accuracies come from."
+    "--accuracy",
+    metavar="MODULE:NAME|train:RECIPE",
+    help="With --scaled: where accuracies come from, as for the search.",
 )
 @training_options
 @click.option("--png", type=FILE, help="Draw the comparison into this file.")
@@ -132,7 +134,7 @@ def main(
     \b
     latlas search compare studies/ppo studies/random --png compared.png
     latlas search compare studies/15ms studies/25ms --scaled nasnet_a --widths 0.5,0.75,1 \\
-        --latency cpu.latlas
+        --latency cpu.latlas --accuracy package.module:Name
     latlas search compare studies/cpu studies/gpu --across --latency cpu.latlas --latency gpu.latlas
     """
     from latlas.profiler.errors import UsageError

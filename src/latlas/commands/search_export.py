@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     "search's; digits, if it trained none alone.",
 )
 @click.option("--epochs", type=click.IntRange(1, 100_000), help="Instead of the recipe's.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of training.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of training.")
 @click.option(
     "--formats",
     default="float,fp16,int8",
