@@ -1,5 +1,6 @@
 """Latency as an objective, or as a constraint, in a study of Optuna's.
 
+    pip install 'optuna>=5'
     latlas fit tables/pixel8-cpu -o pixel8-cpu.latlas
     python examples/optuna_latency.py pixel8-cpu.latlas
 

@@ -3,7 +3,7 @@
 On the command line, accuracies are a function or a class, named package.module:Name:
 
     PYTHONPATH=examples latlas search --space moga --latency here-cpu.latlas \
-        --accuracy own_oracle:accuracy -o studies/own
+        --accuracy own_oracle:accuracy -o studies/own-oracle
 
 In Python, a latency is any function of a batch of architectures, here a limit of memory bandwidth:
 

@@ -2,7 +2,8 @@
 
     python examples/own_runner.py FOLDER
 
-It calls LiteRT in this process; yours may talk to any board that runs .tflite files.
+It calls LiteRT in this process; yours may talk to any board that runs .tflite files. One network is
+measured; a predictor needs five at least, so give `workload` more before `latlas fit`.
 """
 
 import sys

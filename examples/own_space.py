@@ -3,8 +3,8 @@
 On the command line it is named package.module:Name:
 
     PYTHONPATH=examples latlas search --space own_space:TwoBranches --resolution 32 --classes 10 \
-        --latency device:local/cpu --accuracy train:digits -o studies/own
-    PYTHONPATH=examples latlas verify studies/own --space own_space:TwoBranches
+        --latency device:local/cpu --accuracy train:digits -o studies/own-space
+    PYTHONPATH=examples latlas verify studies/own-space --space own_space:TwoBranches
 
 In Python, here with made-up latencies and accuracies:
 

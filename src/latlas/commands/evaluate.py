@@ -36,7 +36,7 @@ KNOWN = {
     "--models",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Evaluate these models only (.tflite files or folders of them), which TABLE holds.",
+    help="Evaluate these models only (files or folders of them), which TABLE holds.",
 )
 @click.option(
     "--predictor",

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     "--models",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="--few-shot: choose among .tflite files, or those of a folder.",
+    help="--few-shot: choose among model files, or those of a folder.",
 )
 @click.option(
     "--resolution",

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
     "--models",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A .tflite file or a folder of them, whose kernels are measured.",
+    help="A model (.tflite, .keras, .onnx, .pt2, SavedModel) or a folder of them, whose kernels "
+    "are measured.",
 )
 @click.option(
     "--samples",
