@@ -60,8 +60,7 @@ class Regression:
         cross = self.variances.sum(unit) * np.outer(self.ratio[items], self.ratio[measured])
         prior = np.zeros(len(items))
         for variance, term in zip(self.variances.terms, self.terms, strict=True):
-            own = 1.0 if term.radial else np.sum(term.features[items] ** 2, axis=1)
-            prior += variance * own
+            prior += variance * term.own_variance(items)
         variance = self.posterior.variance(cross, prior * self.ratio[items] ** 2)
         latency = self.mean[items] + self.scale[items] * self.posterior.mean(cross)
         deviation = self.scale[items] * np.sqrt(variance + self.variances.noise)

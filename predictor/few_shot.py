@@ -34,19 +34,17 @@ from latlas.predictor.mixture import Mixture
 from latlas.predictor.observations import EMPTY, Observations
 from latlas.predictor.predictor import UNKNOWN, LatencyPredictor
 from latlas.predictor.sizes import kernel_class
-from latlas.predictor.transfer import Prior, Sources, View
+from latlas.predictor.transfer import LEARNED_ON, MEAN_ABSOLUTE, Prior, Sources, View
 from latlas.profiler.errors import PredictorError
 from latlas.profiler.kernel import Kernel
 
 _NOISE = 2e-3
-_LEARNED_ON = 100
 _SPREAD = 1.0
 _MOST = 0.5
 """Where so many of the networks' kernels were measured, sources are weighed by kernels."""
 
 _PULL = 0.1
 _NORMAL_90 = 1.645
-_MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
 
 Networks = Mapping[str, Sequence[Kernel]]
 """Kernels of networks in execution order, by name."""
@@ -283,7 +281,7 @@ class _Common:
         level_us = np.exp(np.log(self.whole_us).mean(axis=0))
         mean, terms = self._terms(np.arange(len(sources)), level_us)
         variances = usual_variances(terms, _NOISE)
-        some = np.random.default_rng(seed).permutation(pool)[:_LEARNED_ON]
+        some = np.random.default_rng(seed).permutation(pool)[:LEARNED_ON]
         units, values = [], []
         for index, source in enumerate(sources):
             others = [i for i, s in enumerate(sources) if s.target.device != source.target.device]
@@ -412,7 +410,7 @@ def _mean_error(predictor: LatencyPredictor, networks: Sequence[Sequence[Kernel]
     """Return the mean absolute relative error that bounds amount to, were errors normal."""
     found = predictor.predict_kernels(networks, accept_unknown=True)
     half = [np.log(each.high_ms / each.latency_ms) for each in found]
-    return float(np.mean(half)) * _MEAN_ABSOLUTE / _NORMAL_90
+    return float(np.mean(half)) * MEAN_ABSOLUTE / _NORMAL_90
 
 
 def _intervals(
@@ -427,5 +425,5 @@ def _intervals(
         found = predictor.estimate(network.kernels)
         sums.append(found.latency_us @ found.spread / max(found.latency_us.sum(), 1e-9))
     doubt = float(np.mean(sums)) + FLOOR
-    half = max(quantile(np.abs(left_out)), _NORMAL_90 / _MEAN_ABSOLUTE * expected_error)
+    half = max(quantile(np.abs(left_out)), _NORMAL_90 / MEAN_ABSOLUTE * expected_error)
     return Intervals(measured=half, doubt=half / doubt, networks=len(left_out))

@@ -42,6 +42,12 @@ class Term:
     radial: bool = False
     fixed: bool = False
 
+    def own_variance(self, items: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the variance of items at unit variance, shape (items,)."""
+        if self.radial:
+            return np.ones(len(items))
+        return np.asarray(np.sum(self.features[items] ** 2, axis=1), np.float64)
+
     def covariance(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the covariance between items at unit variance, shape (rows, columns)."""
         a, b = self.features[rows], self.features[columns]

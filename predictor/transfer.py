@@ -33,14 +33,14 @@ from latlas.profiler.errors import PredictorError
 OWN_SAMPLES = 50
 """From so many measurements on, the device's own model is tried beside those of other devices."""
 
-_LEARNED_ON = 100
+LEARNED_ON = 100
 """Items on which the variances are learned."""
 
 _NOISE = 3e-3
 _WIDE = 3.0
 _SPREADS = {"all": 1.0, "kin": 0.5}
 _LIKELY = 0.9  # share of the pool, by mean latency, that is measured or aimed at
-_MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
+MEAN_ABSOLUTE = float(np.sqrt(2 / np.pi))
 """Mean absolute value of a normal variable, in standard deviations."""
 
 
@@ -125,7 +125,7 @@ class Transfer:
     def expected_error(self, items: NDArray[np.intp]) -> float:
         """Return the mean absolute relative error that is expected of predictions of `items`."""
         latency, deviation = self.predict(items)
-        return _MEAN_ABSOLUTE * float(np.mean(deviation / latency))
+        return MEAN_ABSOLUTE * float(np.mean(deviation / latency))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +161,13 @@ class Prior:
             known = view.variances.sum(_unit(view.terms, measured))
             cross = view.variances.sum(covariances(view.terms, items, measured))
             own = sum(
-                variance * (1.0 if term.radial else np.sum(term.features[items] ** 2, axis=1))
+                variance * term.own_variance(items)
                 for variance, term in zip(view.variances.terms, view.terms, strict=True)
             )
             inverse = np.linalg.inv(known + noise * np.eye(len(measured)))
             left = own - np.einsum("ij,jk,ik->i", cross, inverse, cross)
             errors.append(np.sqrt(np.maximum(left, 0) + noise).mean())
-        return _MEAN_ABSOLUTE * float(np.mean(errors))
+        return MEAN_ABSOLUTE * float(np.mean(errors))
 
     def fit(self, items: NDArray[np.intp], latency: NDArray[np.float64]) -> Transfer:
         """Learn the new device.
@@ -221,7 +221,7 @@ def prepare(sources: Sources, pool: NDArray[np.intp], *, seed: int = 0) -> Prior
     relative = sources.latency / np.median(sources.latency[pool], axis=0)
     real = relative if sources.measured is None else sources.measured
     real = real / np.nanmedian(real[pool], axis=0)
-    some = np.random.default_rng(seed).permutation(pool)[:_LEARNED_ON]
+    some = np.random.default_rng(seed).permutation(pool)[:LEARNED_ON]
     kin = np.array(sources.kin or (True,) * relative.shape[1])
     views = [_view("all", _all_terms, relative, real, np.ones_like(kin), sources, pool, some)]
     if kin.any() and not kin.all():
