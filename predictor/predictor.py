@@ -318,7 +318,7 @@ class LatencyPredictor:
         return np.concatenate([np.zeros(0), *map(self._nearest_us, blocks)])
 
     def _nearest_us(self, size: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the times of similar kernels for work and memory, shape (kernels, 2)."""
+        """Return times for work and bytes, given as logarithms, shape (kernels, 2)."""
         away = np.square(size[:, None, :] - self.similar[None, :, :2]).sum(axis=2)
         nearest = np.argsort(away, axis=1, kind="stable")[:, :SIMILAR]
         # What is computed and moved beyond them is paid for at the same rate.

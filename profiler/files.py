@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -54,7 +54,7 @@ def write_atomically(path: Path, error: type[LatlasError]) -> Iterator[IO[bytes]
         if path.exists() and not path.is_file():  # a device would be replaced, not written to
             raise error(f"cannot write {path}: it is no regular file; nothing was written")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+        temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}")
         # Opened by hand, since tempfile would keep it to its owner.
         with temporary.open("xb") as file:
             yield file
@@ -67,4 +67,5 @@ def write_atomically(path: Path, error: type[LatlasError]) -> Iterator[IO[bytes]
         raise error(f"cannot write {path}: {reason}; nothing was written") from problem
     finally:
         if temporary:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be written, nothing is there
+                temporary.unlink()

@@ -207,9 +207,14 @@ class Session:
     def judge_again(self) -> None:
         """Call throttled what was taken for stable before the device was known to be faster.
 
-        References, too: from them later sessions learn how fast the device can be.
+        If it still is, references as well: from them later sessions learn how fast the device can
+        be. After a spell that has passed they stay what they were, for it may never come again.
         """
-        known = [m for m in self.table.accepted.values() if m.summary is not None]
+        known = [
+            m
+            for m in self.table.accepted.values()
+            if m.summary is not None and (m.unit != REFERENCE or not self.monitor.throttled)
+        ]
         slow = [m for m in known if self.monitor.is_throttled(_level_us(m))]
         self.table.accept(self.throttled(m, _level_us(m)) for m in slow if m.verdict != "throttled")
 
@@ -403,8 +408,9 @@ class Session:
                 self.give_up(slow or not steady)
                 monitor.adopt(levels_us)
                 if steady:
-                    self.accept_references(checks)
+                    found = [*checks]
                     checks.clear()
+                    self.accept_references(found)
                 return
             self.void([checks.pop(0)], _AWAY)
 
@@ -536,7 +542,7 @@ class Session:
             monitor.add(summary)
             self.give_up(self.impatient and monitor.throttled)
             self.show(f"drift {monitor.drift(summary.median_us):+.1%}")
-        elif self.queue:
+        elif self.queue and self.clock() < self.ends:
             self.recover()
 
     def throttled(self, measurement: Measurement, level_us: float | None = None) -> Measurement:

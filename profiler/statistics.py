@@ -140,9 +140,14 @@ def summary_of(result: Result) -> Summary:
     """
     if result.summary is None:
         return summarise(result.samples_us)
-    for name, us in asdict(result.summary).items():
-        if not (us is None or 0 <= us < MAX_US) or (name == "median_us" and not us):
-            raise ValueError(f"{name} of {us!r:.40} is impossible")
+    figures = asdict(result.summary)
+    for name in ("iqr_us", "mad_us"):  # these take samples
+        if figures[name] is None:
+            del figures[name]
+    for name, value in figures.items():
+        possible = isinstance(value, int | float) and 0 <= value < MAX_US
+        if not possible or (not value and name in ("n", "median_us")):
+            raise ValueError(f"{name} of {value!r:.40} is impossible")
     return result.summary
 
 

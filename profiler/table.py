@@ -366,10 +366,11 @@ class TableWriter:
             if (written.verdict, written.reason) != (measurement.verdict, measurement.reason):
                 line |= {"verdict": measurement.verdict, "reason": measurement.reason}
             lines.append(line)
+        kept = {name: _without_samples(measurement) for name, measurement in chosen.items()}
         self._journal.append(lines, sync=True)
+        self.accepted.update(kept)  # at once: what is known is what is written, also after Ctrl-C
         for measurement in chosen.values():
             self._open.pop((measurement.id, measurement.attempt), None)
-            self.accepted[measurement.id] = _without_samples(measurement)
 
     def void(self, keys: Iterable[tuple[str, int]], reason: str) -> None:
         """Void provisional measurements, named by job id and attempt.

@@ -172,12 +172,13 @@ def test_one_phone_attached_twice_is_measured_once(
         wait_for(lambda: weak_phone.server.state(serial) == "device", "the second link")
         found, messages = latlas(
             *("profile", "--models", models, "--device", "all", "--runner-binary", tool),
-            *("--cores", LAST_CORE, "--table", tmp_path / "tables", *QUICK),
+            *("--cores", LAST_CORE, "--table", tmp_path / "tables", *QUICK, "--budget", "3s"),
         )
     finally:
         second.stop()
     assert "once more: left out" in messages
-    assert found["report"]["left"] == 0
+    assert found["device"] in (weak_phone.serial, serial)  # and no other campaign
+    assert found["report"]["measured"] > 0
 
 
 def test_an_interrupt_before_anything_is_measured(

@@ -300,6 +300,7 @@ def test_places_that_cannot_be_written(small: LatencyPredictor, tmp_path: Path) 
             file.save(small, path)
     assert blocker.read_text() == "keep me"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    file.save(small, tmp_path / ("\N{GRINNING FACE}" * 62))  # 248 bytes: as long as names may be
 
 
 def test_devices_are_not_replaced(small: LatencyPredictor, tmp_path: Path) -> None:

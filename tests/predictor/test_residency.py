@@ -26,7 +26,8 @@ from latlas.predictor.residency import (
     traffic_mb,
 )
 from latlas.predictor.sizes import sizes
-from latlas.profiler.kernel import Kernel
+from latlas.profiler.fold import fold
+from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.target import Target
 from latlas.search.spaces import MogaSpace
 
@@ -198,3 +199,19 @@ def test_measured_kernels_of_networks_left_out_are_those_of_the_predictor_s_cach
     assert len(found.networks) == 12
     for network in found.networks:
         assert network.prediction.latency_ms == pytest.approx(network.measured_ms, rel=0.1)
+
+
+def test_networks_that_stand_one_after_the_other_save_each_by_itself(
+    predictor: LatencyPredictor,
+) -> None:
+    saving = replace(predictor, residency=Residency(10.0, 5.0, 1.0, 2.0))
+    graphs = [MogaSpace(resolution=side, classes=10).decode((0,) * 14) for side in (32, 64, 32)]
+    networks = [split(fold(graph), saving.rules) for graph in graphs]
+    networks.insert(1, ())
+    estimates = saving.estimate([kernel for kernels in networks for kernel in kernels])
+    lengths = np.array([len(kernels) for kernels in networks])
+    together = saving.within_us(estimates, lengths)
+    apart = [saving.network_us(kernels)[0] for kernels in networks]
+    np.testing.assert_allclose(together, np.concatenate(apart))
+    sums = [times.sum() for times in apart]
+    np.testing.assert_allclose(saving.sums_us(estimates, lengths), sums, rtol=0.01)

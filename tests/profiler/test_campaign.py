@@ -405,6 +405,20 @@ def test_a_slow_device_does_not_pass_for_well_by_repeating_the_command(tmp_path:
     assert {again[name] for name in early} == {"throttled"}
 
 
+def test_a_fast_spell_does_not_make_a_table_slow_for_good(tmp_path: Path) -> None:
+    usual, jobs = Device(), make_jobs(100)
+    campaign(usual, tmp_path, jobs[:50])
+    campaign(usual, tmp_path, jobs[:80])
+    spell = Device()
+    spell.slowness = lambda now: 0.86 if 0.2 < now < 0.6 else 1.0
+    campaign(spell, tmp_path, jobs, check_every_jobs=5, patience_s=1)
+    found = Counter(m.verdict for m in Table.open(tmp_path).measurements)
+    assert found["throttled"] > 50
+    report = campaign(usual, tmp_path, jobs, patience_s=1)
+    assert (report.throttled, report.again > 50) == (0, True)
+    check_verdicts(tmp_path, {"stable": 100})
+
+
 def test_another_reference_kernel_is_refused(tmp_path: Path) -> None:
     campaign(Device(), tmp_path, make_jobs(2))
     other = Campaign(Device(), tmp_path, make_jobs(3), reference=kernel(9), write=write)

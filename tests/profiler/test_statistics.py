@@ -4,6 +4,7 @@ import math
 import random
 import statistics
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,8 +92,17 @@ def test_impossible_summaries_are_refused(median: float) -> None:
     assert judge(result, GATE).verdict == "failed"
 
 
-@pytest.mark.parametrize(("name", "us"), [("std_us", -1.0), ("max_us", 1e12), ("mad_us", math.nan)])
-def test_a_runner_s_own_summary_holds_what_a_table_can_hold(name: str, us: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "us"),
+    [
+        ("std_us", -1.0),
+        ("max_us", 1e12),
+        ("mad_us", math.nan),
+        ("mean_us", None),
+        ("n", 0),
+    ],
+)
+def test_a_runner_s_own_summary_holds_what_a_table_can_hold(name: str, us: Any) -> None:
     result = Result("a", summary=replace(summarise([1.0]), **{name: us}))
     judgement = judge(result, GATE)
     assert judgement.verdict == "failed" and name in judgement.reason

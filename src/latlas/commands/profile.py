@@ -338,7 +338,7 @@ def conclude(outcomes: Sequence[Outcome], interrupted: bool, budgeted: bool, as_
     """Print what became of the campaigns; return the exit code."""
     from latlas.profiler.errors import LatlasError
 
-    if len(outcomes) == 1 and outcomes[0].error is not None:
+    if len(outcomes) == 1 and outcomes[0].error is not None and outcomes[0].report is None:
         raise outcomes[0].error
     text = []
     for outcome in outcomes:
