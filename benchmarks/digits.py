@@ -72,7 +72,7 @@ MAX_BETTER = 15
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done; the defaults took two hours on two cores that others shared.
+    """How much is done; the defaults took 82 minutes on two cores that others shared.
 
     Attributes:
         evaluations: of every search.
