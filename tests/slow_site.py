@@ -39,7 +39,10 @@ class SlowSite:
             time.sleep(self.seconds)
             with self.log.open("a") as log:
                 log.write(f"{self.name} {os.getpid()} {one[0]}\n")
-        return [Outcome(one[0] / 100, note=self.name, seconds=self.seconds) for one in genes]
+        note = self.name
+        if self.name == "gpu":
+            note = f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}"
+        return [Outcome(one[0] / 100, note=note, seconds=self.seconds) for one in genes]
 
 
 @contextmanager

@@ -24,6 +24,11 @@ from latlas.search.memory import Remembering
 from latlas.search.study import Study
 
 TESTS = Path(__file__).parents[1]
+NODE = {
+    "include_dashboard": False,
+    "node_ip_address": "127.0.0.1",
+    "object_store_memory": 80_000_000,
+}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -91,6 +96,27 @@ def test_a_phone_is_measured_where_it_is_attached(address: str, tmp_path: Path) 
     assert told == ["waiting for machines that can start workers, each of which takes 1 phone:B"]
 
 
+def test_workers_share_a_gpu_and_see_no_other(ray_hosts: Any, address: str, tmp_path: Path) -> None:
+    """Ray counts GPUs as it is told, so that none need be there."""
+    host = ray_hosts.add_node(num_cpus=2, num_gpus=1, **NODE)
+    try:
+        half = Station(partial(slow_site, tmp_path / "log", 0.1, "gpu", 2), gpus=0.5)
+        outcomes = found({"accuracy": [half] * 2}, tasks(*range(6)))
+    finally:
+        ray_hosts.remove_node(host)
+    assert {outcome.note for outcome in outcomes.values()} == {"CUDA_VISIBLE_DEVICES=0"}
+    processes = {line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}
+    assert len(processes) == 2
+    told = list[str]()
+    with Cluster(others(), told.append, wait_s=0.2) as cluster:
+        cluster.start("accuracy", [half])
+        cluster.submit(tasks(1))
+        assert cluster._look(list(cluster._crews.values())) == []
+    assert told == [
+        "waiting for machines that can start workers, each of which takes 1 CPU, 0.5 GPU"
+    ]
+
+
 def test_a_lost_phone_leaves_its_networks_to_the_others(address: str, tmp_path: Path) -> None:
     log, told = tmp_path / "log", list[str]()
     lost = Station(partial(slow_site, log, 0.5, "lost"), cpus=0)
@@ -128,10 +154,7 @@ def test_killed_workers_are_replaced_and_nothing_is_lost_or_done_twice(
 
 def test_a_host_that_dies_loses_nothing(ray_hosts: Any, address: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    host = ray_hosts.add_node(
-        num_cpus=2, include_dashboard=False, node_ip_address="127.0.0.1",
-        object_store_memory=80_000_000, resources={"mortal": 2},
-    )  # fmt: skip
+    host = ray_hosts.add_node(num_cpus=2, resources={"mortal": 2}, **NODE)
     mortal = Station(partial(slow_site, log, 0.2, "mortal"), resources={"mortal": 1})
     stations = [mortal, mortal, Station(partial(slow_site, log, 0.2, "other"))]
 
