@@ -8,8 +8,8 @@ TABLE is a latency table of this machine in which none of the networks took part
 which files are measured (FOLDER/*.int8.tflite for int8, the others for float), on which delegate.
 Each network is measured in several processes, in short runs with the reference kernel before and
 after each; a run during which the reference moved, or was far slower than in the table, is made
-again. The median over the processes is compared with the prediction, as it is and at the speed that
-the reference kernel had in the table.
+again, for as long as --seconds allows. The median over the processes is compared with the
+prediction, as it is and at the speed that the reference kernel had in the table.
 """
 
 from __future__ import annotations
@@ -45,16 +45,22 @@ ATTEMPTS = 30
 REST_S = 0.3
 
 
-def measure(runner: Runner, model: bytes, reference: bytes, level_us: float) -> tuple[float, float]:
+def measure(
+    runner: Runner, model: bytes, reference: bytes, level_us: float, seconds: float
+) -> tuple[float, float, int]:
     """Return the median times of a model and of the reference around it, in microseconds.
+
+    The third figure is how many of the `RUNS` were steady.
 
     Args:
         runner: runs them.
         model: a .tflite file.
         reference: the reference kernel.
         level_us: what that takes in the table.
+        seconds: no attempt begins later, when there are `RUNS`.
     """
     found: list[tuple[float, float, float]] = []
+    end = time.monotonic() + seconds
     for _ in range(ATTEMPTS):
         jobs = [
             Job("before", reference, REFERENCE_EFFORT),
@@ -65,12 +71,14 @@ def measure(runner: Runner, model: bytes, reference: bytes, level_us: float) -> 
         level = (before + after) / 2
         unsteady = max(abs(after / before - 1) / STEADY, (level / level_us - 1) / SLOW)
         found.append((unsteady, whole, level))
-        if sum(each[0] <= 1 for each in found) == RUNS:
+        steady = sum(each[0] <= 1 for each in found)
+        if steady == RUNS or (len(found) >= RUNS and time.monotonic() > end):
             break
         if unsteady > 1:
             time.sleep(REST_S)
     best = sorted(found)[:RUNS]
-    return statistics.median(each[1] for each in best), statistics.median(each[2] for each in best)
+    whole_us, level_us = (statistics.median(column) for column in list(zip(*best, strict=True))[1:])
+    return whole_us, level_us, steady
 
 
 def main() -> None:
@@ -78,6 +86,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for a network in a process")
     parser.add_argument("--only", default="", help="networks whose name holds this text")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -97,7 +106,7 @@ def main() -> None:
     predictions = predictor.predict([fold(load_tflite(path)) for path in paths])
     models = {path.name.partition(".tflite")[0]: path.read_bytes() for path in paths}
     reference = to_tflite(fold(reference_graph()))
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
+    measured: dict[str, list[tuple[float, float, int]]] = {name: [] for name in models}
     choice = DeviceChoice(
         delegates=(target.delegate,),
         precision="int8" if target.precision == "int8" else "",
@@ -107,17 +116,21 @@ def main() -> None:
     for process in range(arguments.processes):
         with open_runner(choice) as runner:
             for name in random.Random(process).sample(list(models), len(models)):
-                measured[name].append(measure(runner, models[name], reference, level_us))
+                model = models[name]
+                measured[name].append(
+                    measure(runner, model, reference, level_us, arguments.seconds)
+                )
 
     networks: list[dict[str, Any]] = []
     for name, prediction in zip(models, predictions, strict=True):
-        whole_ms = [whole / 1e3 for whole, _ in measured[name]]
-        scaled_ms = [whole * level_us / level / 1e3 for whole, level in measured[name]]
+        whole_ms = [whole / 1e3 for whole, _, _ in measured[name]]
+        scaled_ms = [whole * level_us / level / 1e3 for whole, level, _ in measured[name]]
         networks.append(
             {
                 "network": name,
                 "measured_ms": statistics.median(whole_ms),
                 "processes_ms": whole_ms,
+                "steady_runs": sum(steady for _, _, steady in measured[name]),
                 "at_table_speed_ms": statistics.median(scaled_ms),
                 "predicted_ms": prediction.latency_ms,
                 "low_ms": prediction.low_ms,
@@ -145,6 +158,7 @@ def main() -> None:
             n["network"],
             f"{n['measured_ms']:.3f}",
             f"{min(n['processes_ms']):.2f}-{max(n['processes_ms']):.2f}",
+            f"{n['steady_runs']} of {RUNS * arguments.processes}",
             f"{n['at_table_speed_ms']:.3f}",
             f"{n['predicted_ms']:.3f}",
             f"{n['predicted_ms'] / n['measured_ms'] - 1:+.1%}",
@@ -157,6 +171,7 @@ def main() -> None:
         "network",
         "measured ms",
         "processes",
+        "steady runs",
         "at table's speed",
         "predicted ms",
         "error",

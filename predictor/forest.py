@@ -6,6 +6,7 @@ that any version of anything can read, walked for all rows and trees at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +116,25 @@ class Forest:
             _depth(starts, child, leaf),
         )
 
+    @staticmethod
+    def joined(forests: Sequence[Forest]) -> Forest:
+        """Return the trees of several forests, in order, as one."""
+        counts = np.array([len(forest.feature) for forest in forests], np.int32)
+        trees = np.array([len(forest.roots) for forest in forests], np.int32)
+        offsets = np.cumsum(counts, dtype=np.int32) - counts
+
+        def all_of(name: str, kind: type[np.generic]) -> NDArray[Any]:
+            return np.concatenate([np.zeros(0, kind), *[getattr(f, name) for f in forests]])
+
+        return Forest(
+            all_of("roots", np.int32) + np.repeat(offsets, trees),
+            all_of("feature", np.uint8),
+            all_of("threshold", np.float32),
+            all_of("child", np.int32) + np.repeat(offsets, counts),
+            all_of("value", np.float32),
+            max([forest.depth for forest in forests], default=0),
+        )
+
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the mean over the trees.
 
@@ -124,36 +144,31 @@ class Forest:
         Returns:
             Predictions, shape (rows,).
         """
-        return np.asarray(self._values(x).mean(axis=1, dtype=np.float64))
-
-    def predict_spread(
-        self, x: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the mean over the trees and their standard deviation, each of shape (rows,)."""
-        values = self._values(x)
-        return (
-            np.asarray(values.mean(axis=1, dtype=np.float64)),
-            np.asarray(values.std(axis=1, dtype=np.float64)),
-        )
-
-    def _values(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what every tree says of every row, shape (rows, trees)."""
-        found = np.empty((len(x), len(self.roots)), np.float32)
+        found = np.empty(len(x))
+        trees = len(self.roots)
         for start in range(0, len(x), BLOCK):
             rows = x[start : start + BLOCK]
-            found[start : start + BLOCK] = self.value.take(self._leaves(rows)).reshape(
-                len(rows), -1
-            )
+            row = np.repeat(np.arange(len(rows)), trees)
+            tree = np.tile(np.arange(trees), len(rows))
+            values = self.value.take(self.leaves(rows, row, tree)).reshape(len(rows), trees)
+            found[start : start + BLOCK] = values.mean(axis=1, dtype=np.float64)
         return found
 
-    def _leaves(self, x: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Return the leaf of every row in every tree, shape (rows * trees,).
+    def leaves(
+        self, x: NDArray[np.float32], row: NDArray[np.intp], tree: NDArray[np.intp]
+    ) -> NDArray[np.int32]:
+        """Return the leaf that every walk ends in, shape (walks,).
 
         Half of the walks are over at half of the depth: those that are go every few steps.
+
+        Args:
+            x: features, shape (rows, columns), at most `BLOCK` rows for speed.
+            row: row of `x` that every walk looks at, shape (walks,).
+            tree: tree that it walks through, shape (walks,).
         """
         flat = np.ascontiguousarray(x).ravel()
-        node = np.tile(self.roots, len(x))
-        row = np.repeat(np.arange(0, x.size, x.shape[1]), len(self.roots))  # where it starts in x
+        node = self.roots.take(tree)
+        row = row * x.shape[1]  # where it starts in flat
         leaves = node.copy()
         walking = np.arange(len(node))
         for step in range(1, self.depth + 1):

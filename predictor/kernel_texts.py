@@ -1,17 +1,20 @@
 """Measured kernels as a file lists them: each text is read when its kernel is asked for.
 
 A full set of kernels takes a second and more to read, of which a network needs few. Texts begin
-with the shapes of a kernel's inputs: only those of the same shapes are read to look a kernel up.
+with the shapes of a kernel's inputs: to look a kernel up, only those of the same shapes are read
+any further.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 from latlas.profiler.errors import GraphError, PredictorError
 from latlas.profiler.kernel import Kernel
-from latlas.profiler.op_text import format_shape
+from latlas.profiler.op_text import parse_shape
 from latlas.profiler.ops import Shape
 
 _BAR = " | "
@@ -39,24 +42,50 @@ class KernelTexts(Mapping[Kernel, float]):
         self._latencies_us = latencies_us
         self._source = source
         self._kernels: dict[int, Kernel] = {}
-        self._read: dict[Kernel, float] = {}
-        self._asked: set[tuple[Shape, ...]] = set()
-        self._by_shapes: dict[str, list[int]] = defaultdict(list)
-        for index, text in enumerate(texts):
-            if not isinstance(text, str) or _BAR not in text:
-                raise PredictorError(f"{source} is damaged: it lists what is no kernel")
-            shapes, _, _ = text.partition(_BAR)
-            self._by_shapes[shapes.replace(":int8", "")].append(index)
+        self._read: dict[tuple[Shape, ...], dict[Kernel, float]] = {}
+        if not all(isinstance(text, str) and _BAR in text for text in texts):
+            raise PredictorError(f"{source} is damaged: it lists what is no kernel")
         if len(set(texts)) < len(texts):
             raise PredictorError(f"{source} is damaged: it lists a kernel twice")
 
     def __getitem__(self, kernel: Kernel) -> float:
         """Return a kernel's latency in microseconds."""
-        if kernel.inputs not in self._asked:
-            for index in self._by_shapes.get(",".join(map(format_shape, kernel.inputs)), ()):
-                self._read[self._kernel(index)] = self._latencies_us[index]
-            self._asked.add(kernel.inputs)
-        return self._read[kernel]
+        return self._alike(kernel)[kernel]
+
+    def get(self, kernel: Kernel, default: Any = None) -> Any:
+        """Return a kernel's latency in microseconds, or the default where it is not listed."""
+        return self._alike(kernel).get(kernel, default)
+
+    def _alike(self, kernel: Kernel) -> dict[Kernel, float]:
+        """Return the latencies of kernels that read the same shapes as this one."""
+        indices = self._by_inputs.get(kernel.inputs)
+        if indices is None:
+            return {}
+        if kernel.inputs not in self._read:
+            self._read[kernel.inputs] = {
+                self._kernel(index): self._latencies_us[index] for index in indices
+            }
+        return self._read[kernel.inputs]
+
+    @cached_property
+    def _by_inputs(self) -> dict[tuple[Shape, ...], list[int]]:
+        """Which texts begin with the shapes of which inputs."""
+        by_head: dict[str, list[int]] = defaultdict(list)
+        for index, text in enumerate(self._texts):
+            head, _, _ = text.partition(_BAR)
+            by_head[head.replace(":int8", "")].append(index)
+        found: dict[tuple[Shape, ...], list[int]] = defaultdict(list)
+        for head, indices in by_head.items():
+            found[self._shapes(head)] += indices
+        return dict(found)
+
+    def _shapes(self, head: str) -> tuple[Shape, ...]:
+        try:
+            return tuple(map(parse_shape, head.split(",")))
+        except (GraphError, ValueError) as problem:
+            raise PredictorError(f"{self._source} is damaged ({problem}): fit it again") from (
+                problem
+            )
 
     def __iter__(self) -> Iterator[Kernel]:
         """Read every kernel, in order."""

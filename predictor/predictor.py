@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from latlas.predictor import features
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
+from latlas.predictor.grove import NO_FOREST, Grove
 from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
 from latlas.predictor.residency import NO_SAVING, Residency, remaining_us, traffic_mb
 from latlas.predictor.sizes import kernel_class, sizes
@@ -251,35 +253,42 @@ class LatencyPredictor:
             np.zeros(len(kernels), bool),
             np.zeros((len(kernels), 2)),
         )
-        wanted: dict[str, list[int]] = {}
-        for index, kernel in enumerate(kernels):
-            known = self.table_us.get(kernel)
-            if known is None:
-                wanted.setdefault(kernel_class(kernel), []).append(index)
-            else:
-                found.latency_us[index] = known
-        c = {}
+        times_us = list(map(self.table_us.get, kernels))
+        found.latency_us[:] = [0.0 if known is None else known for known in times_us]
+        wanted = np.array([index for index, known in enumerate(times_us) if known is None], np.intp)
+        rest = [kernels[index] for index in wanted.tolist()]
+        c = None
         if self.residency.saves:
-            c = sizes(kernels)
-            found.traffic_mb[:] = traffic_mb(c)
-        for name, indices in wanted.items():
-            own = {column: values[indices] for column, values in c.items()} or None
-            some = [kernels[index] for index in indices]
-            x = features.matrix(some, self.target, own)
-            forest = self.forests.get(name)
-            if self.mixture is not None and name in self.mixture.weights:
-                self._transfer(found, np.array(indices), some, x, forest)
-                continue
-            if forest is None:
-                found.source[indices] = UNKNOWN
-                found.latency_us[indices] = self._by_similar(x)
-                continue
-            mean, spread = forest.predict_spread(x)
-            found.source[indices] = PREDICTED
-            found.latency_us[indices] = np.exp(mean + x[:, 0])
-            found.spread[indices] = spread
-            found.extrapolated[indices] = self._outside(name, x)
+            everything = sizes(kernels)
+            found.traffic_mb[:] = traffic_mb(everything)
+            c = {column: values[wanted] for column, values in everything.items()}
+        if rest:
+            self._predict(found, wanted, rest, features.matrix(rest, self.target, c))
         return found
+
+    def _predict(
+        self,
+        found: KernelEstimates,
+        indices: NDArray[np.intp],
+        kernels: Sequence[Kernel],
+        x: NDArray[np.float32],
+    ) -> None:
+        """Fill in kernels that were not measured, at their indices."""
+        classes = [kernel_class(kernel) for kernel in kernels]
+        positions = self._grove.positions(classes)
+        mean, spread = self._grove.predict_spread(x, positions)
+        weighed = self.mixture.weights if self.mixture is not None else {}
+        mixed = np.array([name in weighed for name in classes])
+        own, none = (positions != NO_FOREST) & ~mixed, (positions == NO_FOREST) & ~mixed
+        found.source[indices] = np.where(own, PREDICTED, UNKNOWN)
+        found.spread[indices] = np.where(own, spread, 0.0)
+        found.latency_us[indices[own]] = np.exp(mean[own] + x[own, 0])
+        found.extrapolated[indices[own]] = self._outside(positions[own], x[own])
+        if none.any():
+            found.latency_us[indices[none]] = self._by_similar(x[none])
+        if mixed.any():
+            some = [kernels[row] for row in np.flatnonzero(mixed).tolist()]
+            self._transfer(found, indices[mixed], some, x[mixed], mean[mixed], spread[mixed])
 
     def _transfer(
         self,
@@ -287,24 +296,32 @@ class LatencyPredictor:
         indices: NDArray[np.intp],
         kernels: Sequence[Kernel],
         x: NDArray[np.float32],
-        forest: Forest | None,
+        mean: NDArray[np.float64],
+        spread: NDArray[np.float64],
     ) -> None:
-        """Fill in kernels of one class by what other devices say about them."""
+        """Fill in kernels by what other devices say, and forests about how far that is off."""
         assert self.mixture is not None
         mixed = self.mixture.estimate(kernels)
-        mean, spread = forest.predict_spread(x) if forest else (np.zeros(len(x)),) * 2
-        similar_us = np.zeros(len(x)) if mixed.known.all() else self._by_similar(x)
         found.source[indices] = np.where(mixed.known, TRANSFERRED, UNKNOWN)
-        found.latency_us[indices] = np.where(
-            mixed.known, np.exp(mean) * mixed.latency_us, similar_us
-        )
+        found.latency_us[indices] = np.exp(mean) * mixed.latency_us
+        if not mixed.known.all():
+            found.latency_us[indices[~mixed.known]] = self._by_similar(x[~mixed.known])
         found.spread[indices] = np.where(mixed.known, np.hypot(spread, mixed.spread), 0.0)
         found.extrapolated[indices] = mixed.known & mixed.extrapolated
 
-    def _outside(self, name: str, x: NDArray[np.float32]) -> NDArray[np.bool_]:
-        if name not in self.ranges:
-            return np.zeros(len(x), bool)
-        low, high = self.ranges[name]
+    @cached_property
+    def _grove(self) -> Grove:
+        return Grove(self.forests)
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.float32]:
+        """Least and largest features by the position of a forest, shape (2, forests, features)."""
+        everything = np.full((2, len(features.RANGED)), [[-np.inf], [np.inf]], np.float32)
+        ranges = [self.ranges.get(name, everything) for name in self.forests]
+        return np.stack(ranges, axis=1) if ranges else everything[:, None]
+
+    def _outside(self, positions: NDArray[np.intp], x: NDArray[np.float32]) -> NDArray[np.bool_]:
+        low, high = self._bounds[:, positions]
         seen = x[:, features.RANGED]
         return np.asarray(((seen < low - MARGIN) | (seen > high + MARGIN)).any(axis=1))
 

@@ -53,7 +53,7 @@ OTHER, CONVOLUTION, DEPTHWISE, FULLY_CONNECTED, POOL, MEAN = range(6)
 
 _ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2}
 _KINDS = {"relu": 1, "relu6": 2, "hard_swish": 3, "hard_sigmoid": 4, "logistic": 5, "tanh": 6}
-_ELEMENT_BYTES = {"": 4, "float32": 4, "int8": 1}
+_ELEMENT_BYTES = {"float32": 4, "int8": 1}
 
 Window = tuple[int, ...]
 _NO_WINDOW = (1, 1, 1, 1, 1, 1, 0, 1)
@@ -71,7 +71,7 @@ def kernel_class(kernel: Kernel) -> str:
     'fully_connected'
     """
     kind, colon, element = kernel.type.partition(":")
-    op = kernel.nodes[0].op
+    op = kernel.op
     if isinstance(op, Conv2D):
         if op.groups > 1:
             kind = "grouped_conv2d"
@@ -100,7 +100,7 @@ def _row(kernel: Kernel) -> tuple[int, ...]:
     first = kernel.nodes[0]
     op = first.op
     inputs = tuple([kernel.inputs[value] for value in first.inputs])
-    output = op.infer(inputs)
+    output = kernel.first_shape or op.infer(inputs)
     operator, window = _operator(op, inputs[0])
     written = math.prod(output)
     reads = [math.prod(shape) for shape in inputs]
@@ -116,13 +116,13 @@ def _row(kernel: Kernel) -> tuple[int, ...]:
         sum(reads),
         written,
         weights,
-        op.madds(inputs),
+        op.madds(inputs, output),
         len(inputs),
         reads.count(written) < len(reads),
         len(fused),
         len(kernel.inputs) - len(inputs),
         _activation(op, kernel),
-        _ELEMENT_BYTES[kernel.type.partition(":")[2]],
+        _ELEMENT_BYTES[kernel.dtype],
         operator,
         isinstance(op, Pool) and op.kind == "max",
     )

@@ -87,7 +87,8 @@ def _fully_connected(op: FullyConnected, shapes: tuple[Shape, ...]) -> _Form:
     shape = shapes[0]
     taken = shape[-1:] if op.keepdims else shape[1:]
     width = math.prod(taken)
-    return replace(op, keepdims=False), ((math.prod(shape) // width, width),)
+    plain = replace(op, keepdims=False) if op.keepdims else op
+    return plain, ((math.prod(shape) // width, width),)
 
 
 def _rows(op: Op, shapes: tuple[Shape, ...]) -> _Form:

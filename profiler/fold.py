@@ -9,8 +9,8 @@ every convolution and fully connected layer has a bias, and dropout and drop pat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from latlas.profiler.ops import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
-    FusedActivation,
     Op,
     Pad,
     TransposeConv2D,
@@ -42,6 +41,21 @@ class _Step:
     name: str
     value: int
     """The value of the original graph that this node's result stands for, or -1."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Fields of the operator that will differ: it is made anew once, when all are known."""
+
+    @property
+    def takes_activation(self) -> bool:
+        """Whether the operator has a place for an activation, and none is there yet."""
+        op = self.op
+        if not isinstance(op, _Linear) and not (isinstance(op, Binary) and op.fuses):
+            return False
+        return op.activation == "none" and "activation" not in self.changes
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the result is a linear function of weights that can still change."""
+        return isinstance(self.op, _Linear) and self.takes_activation
 
 
 class _Folder:
@@ -62,15 +76,16 @@ class _Folder:
         position = self.made_by.get(value)
         return None if position is None or self.uses[value] != 1 else self.steps[position]
 
-    def append(self, op: Op, inputs: tuple[int, ...], name: str, value: int) -> None:
+    def append(self, op: Op, inputs: tuple[int, ...], name: str, value: int) -> _Step:
         self.made_by[value] = len(self.steps)
-        self.steps.append(_Step(op, inputs, name, value))
+        step = _Step(op, inputs, name, value)
+        self.steps.append(step)
+        return step
 
-    def extend(self, step: _Step, op: Op, value: int) -> None:
+    def extend(self, step: _Step, value: int) -> None:
         """Let an existing step do the work of a node: its result now stands for `value`."""
-        position = self.made_by.pop(step.value)
-        step.op, step.value = op, value
-        self.made_by[value] = position
+        self.made_by[value] = self.made_by.pop(step.value)
+        step.value = value
 
     def new_value(self, like: int) -> int:
         """Return the number of a new value, of the shape of another one."""
@@ -91,8 +106,9 @@ class _Folder:
                 self.fold_batch_norm(node, node.op, value)
             case Activation(kind="relu" | "relu6" as kind):
                 step = self.producer(node.inputs[0])
-                if step is not None and _takes_activation(step.op):
-                    self.extend(step, _activated(step.op, cast(FusedActivation, kind)), value)
+                if step is not None and step.takes_activation:
+                    step.changes["activation"] = kind
+                    self.extend(step, value)
                 else:
                     self.append(node.op, node.inputs, node.name, value)
             case Activation(kind="hard_sigmoid"):
@@ -106,8 +122,9 @@ class _Folder:
     def fold_linear(self, node: Node, op: _Linear | TransposeConv2D, value: int) -> None:
         """Give it a bias, as it has in every .tflite, and the padding of the steps before it."""
         self.copy_weights(node)
+        changes: dict[str, Any] = {}
         if not op.bias:
-            op = changed(op, bias=True)
+            changes["bias"] = True
             if self.weights is not None:
                 channels = self.graph.shapes[value][-1]
                 self.weights[f"{node.name}/bias"] = np.zeros(channels, np.float32)
@@ -116,20 +133,21 @@ class _Folder:
             step = self.producer(inputs[0])
             if step is None or not isinstance(step.op, Pad):
                 break
-            top, bottom, left, right = map(sum, zip(op.padding, step.op.padding, strict=True))
-            op = changed(op, padding=(top, bottom, left, right))
+            padding = changes.get("padding", op.padding)
+            changes["padding"] = tuple(map(sum, zip(padding, step.op.padding, strict=True)))
             self.steps[self.made_by.pop(inputs[0])] = None
             inputs = step.inputs
-        self.append(op, inputs, node.name, value)
+        self.append(op, inputs, node.name, value).changes = changes
 
     def fold_hard_sigmoid(self, node: Node, value: int) -> None:
         step = self.producer(node.inputs[0])
         clipped = node.inputs[0]
-        if step is not None and isinstance(step.op, _Linear) and step.op.activation == "none":
+        if step is not None and step.is_open:
             key = f"{step.name}/bias"
             if self.weights is not None:
                 self.weights[key] = self.weights[key] + np.float32(3)
-            self.extend(step, _activated(step.op, "relu6"), clipped)
+            step.changes["activation"] = "relu6"
+            self.extend(step, clipped)
         else:
             clipped = self.new_value(clipped)
             name = f"{node.name}_shift"
@@ -139,8 +157,8 @@ class _Folder:
     def fold_batch_norm(self, node: Node, op: BatchNorm, value: int) -> None:
         terms = self.batch_norm_terms(node, op)
         step = self.producer(node.inputs[0])
-        if step is not None and isinstance(step.op, _Linear) and step.op.activation == "none":
-            self.extend(step, step.op, value)
+        if step is not None and step.is_open:
+            self.extend(step, value)
             if terms is not None:
                 self.scale(step, *terms)
             return
@@ -182,7 +200,8 @@ class _Folder:
                 continue
             inputs = tuple([renumbered[value] for value in step.inputs])
             renumbered[step.value] = len(graph.inputs) + len(nodes)
-            nodes.append(Node(step.op, inputs, step.name))
+            op = changed(step.op, **step.changes) if step.changes else step.op
+            nodes.append(Node(op, inputs, step.name))
             shapes.append(self.shapes[step.value])
         outputs = tuple(renumbered[value] for value in graph.outputs)
         return Graph.of_shapes(
@@ -190,17 +209,6 @@ class _Folder:
             graph.input_types,
             tuple(shapes),
         )
-
-
-def _takes_activation(op: Op) -> bool:
-    if isinstance(op, Binary):
-        return op.fuses and op.activation == "none"
-    return isinstance(op, _Linear) and op.activation == "none"
-
-
-def _activated(op: Op, kind: FusedActivation) -> Op:
-    assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected | Binary)
-    return changed(op, activation=kind)
 
 
 def is_folded(graph: Graph) -> bool:
@@ -212,13 +220,28 @@ def is_folded(graph: Graph) -> bool:
     >>> is_folded(graph), is_folded(fold(graph))
     (False, True)
     """
-    return not any(
-        isinstance(node.op, BatchNorm)
-        or (isinstance(node.op, Activation) and node.op.kind == "hard_sigmoid")
-        or node.dropout
-        or node.drop_path
-        for node in graph.nodes
-    )
+    for node in graph.nodes:
+        if node.dropout or node.drop_path or isinstance(node.op, BatchNorm):
+            return False
+        if isinstance(node.op, Activation) and node.op.kind == "hard_sigmoid":
+            return False
+    return True
+
+
+def _is_plain(graph: Graph) -> bool:
+    """Tell whether a graph is in the inference form and nothing in it could be part of another.
+
+    Networks that were read from files mostly are.
+    """
+    if not is_folded(graph):
+        return False
+    for node in graph.nodes:
+        op = node.op
+        if isinstance(op, Pad) or (isinstance(op, Activation) and op.kind in ("relu", "relu6")):
+            return False
+        if isinstance(op, _Linear | TransposeConv2D) and not op.bias:
+            return False
+    return True
 
 
 def require_folded(graph: Graph, what: str) -> None:
@@ -238,6 +261,8 @@ def fold(graph: Graph) -> Graph:
     >>> fold(b.build(x)).to_text()
     '1x4x4x3 | conv2d filters=8 kernel=3x3 padding=1x1x1x1 activation=relu6 @0 | @1'
     """
+    if _is_plain(graph):
+        return graph
     folder = _Folder(graph)
     for position, node in enumerate(graph.nodes):
         folder.fold_node(node, len(graph.inputs) + position)

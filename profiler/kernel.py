@@ -7,7 +7,8 @@ such group, so that the same work has the same name in whichever network and fil
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Protocol
 
 from latlas.profiler.canonical import canonical, neutral
@@ -35,11 +36,13 @@ class Kernel:
         inputs: shape of every activation that it reads, the main one first.
         nodes: operators in order; the last one's value is the output.
         input_types: element type of every input; empty where all are float32.
+        first_shape: of the first node's value, where it is known already.
     """
 
     inputs: tuple[Shape, ...]
     nodes: tuple[Node, ...]
     input_types: tuple[DataType, ...] = ()
+    first_shape: Shape | None = field(default=None, compare=False, repr=False)
 
     @property
     def op(self) -> Op:
@@ -164,14 +167,13 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     if len(group) == 1:  # nearly all of them, so worth a short way
         node = graph.nodes[group[0]]
         op, shapes = node.op, graph.input_shapes(node)
-        if graph.is_float:  # TFLite has no square of int8
-            op, shapes = _squared(node, shapes)
-        op, shapes = canonical(op, shapes)
-        kernel = Kernel(shapes, (Node(op, tuple(range(len(shapes))), f"{op.name}_0"),))
+        # TFLite has no square of int8
+        op, spelled = canonical(*(_squared(node, shapes) if graph.is_float else (op, shapes)))
+        known = graph.shapes[first + group[0]] if op is node.op and spelled is shapes else None
         if graph.is_float:
-            return kernel
+            return _single(op, spelled, known)
         types = plain_types([graph.types[value] for value in node.inputs])
-        return replace(kernel, input_types=types)
+        return _single(op, spelled, known, types)
     if _turns_operand(graph, group):
         return _product(graph, *group)
     inside = {first + position: index for index, position in enumerate(group)}
@@ -191,6 +193,21 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     )
     types = plain_types([graph.types[value] for value in outside])
     return Kernel(tuple([graph.shapes[value] for value in outside]), nodes, types)
+
+
+def _single(
+    op: Op,
+    shapes: tuple[Shape, ...],
+    output: Shape | None = None,
+    types: tuple[DataType, ...] = (),
+) -> Kernel:
+    node = Node(op, tuple(range(len(shapes))), _first_name(op.name))
+    return Kernel(shapes, (node,), types, output)
+
+
+@cache
+def _first_name(name: str) -> str:
+    return f"{name}_0"
 
 
 _PRODUCT = Binary("mul")
@@ -214,4 +231,4 @@ def _product(graph: Graph, transpose: int, position: int) -> Kernel:
     assert isinstance(node.op, BatchMatmul)
     shapes = graph.shapes[node.inputs[0]], *graph.input_shapes(graph.nodes[transpose])
     op, shapes = canonical(replace(node.op, adj_y=not node.op.adj_y), shapes)
-    return Kernel(shapes, (Node(op, (0, 1), f"{op.name}_0"),))
+    return _single(op, shapes)

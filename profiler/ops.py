@@ -63,8 +63,13 @@ class Op:
         """Return the shape of every weight by name, in the order of .tflite inputs."""
         return {}
 
-    def madds(self, inputs: tuple[Shape, ...]) -> int:
-        """Return the multiply-adds: convolutions and matrix products only, biases free."""
+    def madds(self, inputs: tuple[Shape, ...], output: Shape | None = None) -> int:
+        """Return the multiply-adds: convolutions and matrix products only, biases free.
+
+        Args:
+            inputs: shapes of what the operator reads.
+            output: what `infer` gives for them, where it is known.
+        """
         return 0
 
 
@@ -73,9 +78,12 @@ def _positive(op: Op, *values: int) -> None:
         raise GraphError(f"{op}: sizes must be positive integers")
 
 
-def _rank(op: Op, shape: Shape, rank: int) -> None:
-    if len(shape) != rank:
-        raise GraphError(f"{op.name} takes a tensor of rank {rank}, not the shape {shape}")
+def _only_map(op: Op, inputs: tuple[Shape, ...]) -> Shape:
+    """Return the shape of the one input, a map of batch, height, width and channels."""
+    if len(inputs) == 1 and len(inputs[0]) == 4:
+        return inputs[0]
+    _arity(op, inputs, 1)
+    raise GraphError(f"{op.name} takes a tensor of rank 4, not the shape {inputs[0]}")
 
 
 def _arity(op: Op, inputs: tuple[Shape, ...], count: int) -> None:
@@ -99,11 +107,14 @@ def same_padding(size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
 
 def _window(op: Op, shape: Shape, kernel: Pair, stride: Pair, pad: Padding, dilation: Pair) -> Pair:
     """Return the height and width that a sliding window leaves."""
-    _positive(op, *kernel, *stride, *dilation)
+    sizes = *kernel, *stride, *dilation
+    if min(sizes) < 1 or max(sizes) >= MAX_ELEMENTS:
+        raise GraphError(f"{op}: sizes must be positive integers")
+    top, bottom, left, right = pad
     if min(pad) < 0 or max(pad) >= MAX_ELEMENTS:
         raise GraphError(f"{op}: padding must not be negative")
-    height = shape[1] + pad[0] + pad[1] - (kernel[0] - 1) * dilation[0] - 1
-    width = shape[2] + pad[2] + pad[3] - (kernel[1] - 1) * dilation[1] - 1
+    height = shape[1] + top + bottom - (kernel[0] - 1) * dilation[0] - 1
+    width = shape[2] + left + right - (kernel[1] - 1) * dilation[1] - 1
     if height < 0 or width < 0:
         raise GraphError(f"{op}: the window is larger than its padded input {shape}")
     return height // stride[0] + 1, width // stride[1] + 1
@@ -124,9 +135,7 @@ class Conv2D(Op):
     activation: FusedActivation = "none"
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        shape = inputs[0]
-        _rank(self, shape, 4)
+        shape = _only_map(self, inputs)
         _positive(self, self.filters, self.groups)
         if shape[3] % self.groups or self.filters % self.groups:
             raise GraphError(f"{self}: {self.groups} groups do not divide {shape[3]} channels")
@@ -137,9 +146,9 @@ class Conv2D(Op):
         kernel = (self.filters, *self.kernel, inputs[0][3] // self.groups)
         return {"kernel": kernel, "bias": (self.filters,)} if self.bias else {"kernel": kernel}
 
-    def madds(self, inputs: tuple[Shape, ...]) -> int:
+    def madds(self, inputs: tuple[Shape, ...], output: Shape | None = None) -> int:
         taps = math.prod(self.kernel) * inputs[0][3] // self.groups
-        return math.prod(self.infer(inputs)) * taps
+        return math.prod(output or self.infer(inputs)) * taps
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +165,7 @@ class DepthwiseConv2D(Op):
     activation: FusedActivation = "none"
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        shape = inputs[0]
-        _rank(self, shape, 4)
+        shape = _only_map(self, inputs)
         _positive(self, self.multiplier)
         height, width = _window(self, shape, self.kernel, self.stride, self.padding, self.dilation)
         return shape[0], height, width, shape[3] * self.multiplier
@@ -168,8 +175,8 @@ class DepthwiseConv2D(Op):
         kernel = (1, *self.kernel, channels)
         return {"kernel": kernel, "bias": (channels,)} if self.bias else {"kernel": kernel}
 
-    def madds(self, inputs: tuple[Shape, ...]) -> int:
-        return math.prod(self.infer(inputs)) * math.prod(self.kernel)
+    def madds(self, inputs: tuple[Shape, ...], output: Shape | None = None) -> int:
+        return math.prod(output or self.infer(inputs)) * math.prod(self.kernel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +195,7 @@ class TransposeConv2D(Op):
     bias: bool = True
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        shape = inputs[0]
-        _rank(self, shape, 4)
+        shape = _only_map(self, inputs)
         _positive(self, self.filters, *self.kernel, *self.stride, *self.size)
         for length, taps, step, large in zip(
             shape[1:3], self.kernel, self.stride, self.size, strict=True
@@ -204,7 +209,7 @@ class TransposeConv2D(Op):
         kernel = (self.filters, *self.kernel, inputs[0][3])
         return {"kernel": kernel, "bias": (self.filters,)} if self.bias else {"kernel": kernel}
 
-    def madds(self, inputs: tuple[Shape, ...]) -> int:
+    def madds(self, inputs: tuple[Shape, ...], output: Shape | None = None) -> int:
         return math.prod(inputs[0]) * self.filters * math.prod(self.kernel)
 
 
@@ -232,7 +237,7 @@ class FullyConnected(Op):
         kernel = (self.units, math.prod(inputs[0][-1 if self.keepdims else 1 :]))
         return {"kernel": kernel, "bias": (self.units,)} if self.bias else {"kernel": kernel}
 
-    def madds(self, inputs: tuple[Shape, ...]) -> int:
+    def madds(self, inputs: tuple[Shape, ...], output: Shape | None = None) -> int:
         return math.prod(inputs[0]) * self.units
 
 
@@ -263,8 +268,8 @@ class BatchMatmul(Op):
     def weights(self, inputs: tuple[Shape, ...]) -> dict[str, Shape]:
         return {} if self.constant is None else {"constant": self.constant}
 
-    def madds(self, inputs: tuple[Shape, ...]) -> int:
-        return math.prod(self.infer(inputs)) * inputs[0][-2 if self.adj_x else -1]
+    def madds(self, inputs: tuple[Shape, ...], output: Shape | None = None) -> int:
+        return math.prod(output or self.infer(inputs)) * inputs[0][-2 if self.adj_x else -1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,9 +382,7 @@ class Pool(Op):
     padding: Padding = (0, 0, 0, 0)
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        shape = inputs[0]
-        _rank(self, shape, 4)
+        shape = _only_map(self, inputs)
         height, width = _window(self, shape, self.kernel, self.stride, self.padding, (1, 1))
         return shape[0], height, width, shape[3]
 
@@ -392,9 +395,7 @@ class Mean(Op):
     keepdims: bool = True
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        _rank(self, inputs[0], 4)
-        batch, _, _, channels = inputs[0]
+        batch, _, _, channels = _only_map(self, inputs)
         return (batch, 1, 1, channels) if self.keepdims else (batch, channels)
 
 
@@ -453,11 +454,9 @@ class Pad(Op):
     padding: Padding
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        _rank(self, inputs[0], 4)
+        batch, height, width, channels = _only_map(self, inputs)
         if any(not 0 <= side < MAX_ELEMENTS for side in self.padding):
             raise GraphError(f"{self}: padding must not be negative")
-        batch, height, width, channels = inputs[0]
         top, bottom, left, right = self.padding
         return batch, height + top + bottom, width + left + right, channels
 
@@ -527,7 +526,8 @@ class Tile(Op):
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         _arity(self, inputs, 1)
-        _rank(self, inputs[0], len(self.multiples))
+        if len(inputs[0]) != len(self.multiples):
+            raise GraphError(f"{self} does not have the rank of its input {inputs[0]}")
         _positive(self, *self.multiples, 1)
         pairs = zip(inputs[0], self.multiples, strict=True)
         return tuple([size * multiple for size, multiple in pairs])
@@ -541,10 +541,8 @@ class DepthToSpace(Op):
     block: int
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        _rank(self, inputs[0], 4)
+        batch, height, width, channels = _only_map(self, inputs)
         _positive(self, self.block)
-        batch, height, width, channels = inputs[0]
         if channels % self.block**2:
             raise GraphError(f"{self}: {channels} channels are no whole blocks")
         return batch, height * self.block, width * self.block, channels // self.block**2
@@ -558,10 +556,8 @@ class SpaceToDepth(Op):
     block: int
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        _rank(self, inputs[0], 4)
+        batch, height, width, channels = _only_map(self, inputs)
         _positive(self, self.block)
-        batch, height, width, channels = inputs[0]
         if height % self.block or width % self.block:
             raise GraphError(f"{self}: {height}x{width} pixels are no whole blocks")
         return batch, height // self.block, width // self.block, channels * self.block**2
@@ -629,10 +625,9 @@ class Resize(Op):
     half_pixel_centers: bool = False
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
-        _arity(self, inputs, 1)
-        _rank(self, inputs[0], 4)
+        batch, _, _, channels = _only_map(self, inputs)
         _positive(self, *self.size)
-        return inputs[0][0], *self.size, inputs[0][3]
+        return batch, *self.size, channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -749,13 +744,17 @@ OPS: dict[str, type[Op]] = {
 
 AnyOp = TypeVar("AnyOp", bound=Op)
 
-_NAMES = {op: tuple([field.name for field in fields(op)]) for op in OPS.values()}
+_PLACES = {op: {field.name: place for place, field in enumerate(fields(op))} for op in OPS.values()}
 
 
 def changed(op: AnyOp, **changes: object) -> AnyOp:
-    """Return an operator with some fields changed: ``dataclasses.replace`` in half its time.
+    """Return an operator with some fields changed: ``dataclasses.replace`` in a third of its time.
 
     >>> changed(Conv2D(8, (1, 1)), filters=4).filters
     4
     """
-    return type(op)(*[changes.get(name, getattr(op, name)) for name in _NAMES[type(op)]])
+    places = _PLACES[type(op)]
+    values = [getattr(op, name) for name in places]
+    for name, value in changes.items():
+        values[places[name]] = value
+    return type(op)(*values)

@@ -57,6 +57,9 @@ _LEFT_TO_TFLITE = (Broadcast, Gather, Select, Tile)
 _SURE = frozenset({Conv2D, DepthwiseConv2D, FullyConnected, Activation, Mean, Softmax, Reshape})
 """Taken whatever their options, where all is float32."""
 
+_JOINED = frozenset({Transpose, Activation, Binary})
+"""Among them are those that go into another operator's kernel, where all is float32."""
+
 _CLIPPING = (Conv2D, DepthwiseConv2D, FullyConnected, Pool, TransposeConv2D)
 
 MAX_LOOKUP = 10
@@ -162,7 +165,7 @@ def _fused(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
     first = len(graph.inputs)
     groups: dict[int, tuple[int, ...]] = {}
     inside: set[int] = set()
-    if not any(type(node.op) is Transpose or _is_clip(node.op) for node in graph.nodes):
+    if not any(type(node.op) in _JOINED and _joins(node.op) for node in graph.nodes):
         return groups
     for start, node in enumerate(graph.nodes):
         clips = isinstance(node.op, _CLIPPING) or _is_clip(node.op)
@@ -184,6 +187,10 @@ def _fused(graph: Graph, taken: list[bool]) -> dict[int, tuple[int, ...]]:
             groups[start] = tuple(group)
             inside.update(group)
     return groups
+
+
+def _joins(op: Op) -> bool:
+    return isinstance(op, Transpose) or _is_clip(op)
 
 
 def _only_reader(graph: Graph, position: int) -> int | None:

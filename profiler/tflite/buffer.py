@@ -7,12 +7,17 @@ is checked by `struct` against the end of the data, every vector's length before
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import Any
 
 from latlas.profiler.tflite.schema import FieldKind, Options
 
 Bytes = bytes | memoryview
 """The contents of a file."""
 
+_Unpack = Callable[[Bytes, int], tuple[Any, ...]]
+
+_I8 = struct.Struct("<b").unpack_from
 _U16 = struct.Struct("<H").unpack_from
 _I32 = struct.Struct("<i").unpack_from
 _U32 = struct.Struct("<I").unpack_from
@@ -22,7 +27,7 @@ MAX_SLOTS = 16
 
 _OFFSETS = [struct.Struct(f"<{count}H").unpack_from for count in range(MAX_SLOTS + 1)]
 _SCALARS = {
-    "int8": struct.Struct("<b").unpack_from,
+    "int8": _I8,
     "int32": _I32,
     "bool": struct.Struct("<?").unpack_from,
     "float32": struct.Struct("<f").unpack_from,
@@ -83,19 +88,22 @@ class Table:
             raise DamagedError("a number lies outside the file") from error
         return value
 
-    def integer(self, slot: int, default: int = 0) -> int:
+    def integer(self, slot: int) -> int:
         """Return a signed 32-bit integer; the schema's unsigned ones are small indices."""
-        return int(self.scalar(slot, "int32", default))
+        return self._number(slot, _I32)
 
     def byte(self, slot: int) -> int:
         """Return a signed byte."""
-        return int(self.scalar(slot, "int8"))
+        return self._number(slot, _I8)
 
     def long(self, slot: int) -> int:
         """Return an unsigned 64-bit integer."""
+        return self._number(slot, _U64)
+
+    def _number(self, slot: int, unpack: _Unpack) -> int:
         place = self._place(slot)
         try:
-            return int(_U64(self.data, place)[0]) if place else 0
+            return int(unpack(self.data, place)[0]) if place else 0
         except struct.error as error:
             raise DamagedError("a number lies outside the file") from error
 

@@ -12,7 +12,15 @@ from typing import Literal
 import numpy as np
 
 from latlas.profiler.graph import Array
-from latlas.profiler.ops import Activation, Binary, Conv2D, DepthwiseConv2D, FullyConnected, Op
+from latlas.profiler.ops import (
+    Activation,
+    Binary,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Op,
+    Shape,
+)
 
 _Kind = Literal["hard_sigmoid", "hard_swish"]
 
@@ -25,11 +33,13 @@ class Step:
         op: its operator.
         inputs: the values that it reads.
         arrays: its weights by name.
+        shape: of its result.
     """
 
     op: Op
     inputs: tuple[int, ...]
     arrays: dict[str, Array]
+    shape: Shape
 
 
 def _is_scalar(op: Op, kind: str, value: float) -> bool:
@@ -45,7 +55,7 @@ def _is_scalar(op: Op, kind: str, value: float) -> bool:
 class _Recogniser:
     """Rewrites steps in place; a step that is no longer needed becomes None.
 
-    The last step of an idiom stays where it is, so that no value changes its number.
+    The last step of an idiom stays where it is, so that no value changes its number, nor its shape.
     """
 
     def __init__(self, first: int, steps: list[Step], outputs: list[int]) -> None:

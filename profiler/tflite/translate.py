@@ -99,7 +99,11 @@ class Translator:
                 weights[f"{name}/{weight}"] = array
         types = plain_types(self.types[: len(self.input_shapes)])
         kept = None if quantised else weights  # what it keeps is integers without their scales
-        return Graph(self.input_shapes, tuple(nodes), tuple(outputs), kept, types)
+        shapes = (*self.input_shapes, *[step.shape for step in steps])
+        # Every shape and type was worked out and checked when its operator was translated.
+        return Graph.of_shapes(
+            *(self.input_shapes, tuple(nodes), tuple(outputs), kept), types, shapes
+        )
 
     def translate(self, operator: Operator) -> None:
         """Translate one operator, or compute it where it is about shapes only."""
@@ -143,7 +147,7 @@ class Translator:
         kind = op.infer_type(tuple([self.types[value] for value in inputs]))
         if output != _NO_TENSOR and kind != self.element(output):
             raise GraphError(f"it gives {kind}, but its output is a tensor of another type")
-        self.steps.append(Step(op, tuple(inputs), arrays))
+        self.steps.append(Step(op, tuple(inputs), arrays, shape))
         self.shapes.append(shape)
         self.types.append(kind)
         self.values[output] = len(self.shapes) - 1

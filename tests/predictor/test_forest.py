@@ -63,17 +63,6 @@ def test_round_trip(forest: Forest) -> None:
     assert forest.predict(x[:0]).shape == (0,)
 
 
-def test_spread_is_that_between_the_trees(forest: Forest) -> None:
-    x, y, weight = data(60)
-    model = ExtraTreesRegressor(5, max_depth=MAX_DEPTH, max_features=0.8, random_state=0)
-    model.fit(x, y, sample_weight=weight)
-    new = data(50, seed=4)[0]
-    mean, spread = forest.predict_spread(new)
-    assert (mean == forest.predict(new)).all()
-    each = [tree.predict(new) for tree in model.estimators_]
-    np.testing.assert_allclose(spread, np.std(each, axis=0), rtol=1e-4, atol=1e-5)
-
-
 def test_five_bytes_hold_a_node(forest: Forest) -> None:
     arrays = forest.to_arrays()
     size = sum(array.nbytes for array in arrays.values())

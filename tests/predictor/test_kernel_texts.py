@@ -21,7 +21,8 @@ def test_it_is_the_mapping_of_its_kernels() -> None:
     table = KernelTexts(TEXTS, [1.0, 2.0, 3.0, 4.0], "p.latlas")
     assert len(table) == 4
     assert [table[kernel] for kernel in kernels[::-1]] == [4.0, 3.0, 2.0, 1.0]
-    assert table.get(OTHER) is None
+    assert table.get(OTHER) is None and table.get(OTHER, 7.0) == 7.0
+    assert [table.get(kernel) for kernel in kernels] == [1.0, 2.0, 3.0, 4.0]
     assert OTHER not in table
     assert list(table) == kernels
     assert list(table.values()) == [1.0, 2.0, 3.0, 4.0]
@@ -52,3 +53,10 @@ def test_a_damaged_text_is_told_when_it_is_read(text: str) -> None:
         table.get(Kernel.from_text("1x8x8x3 | conv2d filters=8 kernel=1x1 @0 | @1"))
     with pytest.raises(PredictorError, match=r"p\.latlas is damaged"):
         list(table)
+
+
+@pytest.mark.parametrize("shapes", ["1x8xeightx3", "", "1x8x8x3,", "x".join("1" * 99)])
+def test_damaged_shapes_are_told_at_the_first_question(shapes: str) -> None:
+    table = KernelTexts([*TEXTS, f"{shapes} | conv2d filters=8 kernel=1x1 @0 | @1"], [1.0] * 5, "p")
+    with pytest.raises(PredictorError, match=r"p is damaged .*fit it again"):
+        table.get(OTHER)

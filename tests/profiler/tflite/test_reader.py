@@ -91,11 +91,19 @@ def graphs(draw: st.DrawFn) -> Graph:
     return graph.with_weights(random_weights(graph, draw(st.integers(0, 3))))
 
 
+def check_shapes(graph: Graph) -> None:
+    """The reader works out shapes and types as it goes: they are those that a graph infers."""
+    anew = Graph(graph.inputs, graph.nodes, graph.outputs, input_types=graph.input_types)
+    assert (graph.shapes, graph.types) == (anew.shapes, anew.types)
+
+
 @settings(max_examples=100, deadline=None)
 @given(graphs())
 def test_what_is_written_is_read_again(graph: Graph) -> None:
     folded = fold(graph)
-    again = fold(read_tflite(to_tflite(folded)))
+    read = read_tflite(to_tflite(folded))
+    check_shapes(read)
+    again = fold(read)
     assert again.to_text() == folded.to_text()
     assert folded.weights is not None and again.weights is not None
     shapes = folded.weight_shapes()
@@ -463,6 +471,7 @@ def try_to_read(data: bytes) -> None:
         assert isinstance(error, ModelFileError)
         assert str(error)
     else:
+        check_shapes(graph)
         fold(graph)
     assert time.monotonic() - started < 2
 
