@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Graph, Node, Weights, plain_types
@@ -255,8 +256,12 @@ class GraphBuilder:
         """Append an activation by name; "none" appends nothing."""
         if kind == "none":
             return value
-        op = from_text(f"activation kind={kind}")
-        return self.apply(op, value)
+        return self.apply(_activation(kind), value)
+
+
+@lru_cache(64)
+def _activation(kind: str) -> Op:
+    return from_text(f"activation kind={kind}")
 
 
 def _pair(value: int | Pair) -> Pair:
