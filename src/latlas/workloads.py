@@ -53,13 +53,15 @@ def make_workload(
     samples: int | None = None,
     seed: int = 0,
     rules: FusionRules | None = None,
+    *,
+    vocabulary: bool = True,
 ) -> Workload:
     """Return what to measure for networks, each kernel `runs` times and for `min_ms` at least.
 
     With the `precision` ``int8``, networks of float32 are quantised. `listed` says whether the
     target lists operators, None for what is usual on the delegate; `samples` is how many of the
     networks' kernels are measured alone at most, None for all, and `seed` decides which. `rules`
-    split the networks instead of the delegate's own.
+    split the networks instead of the delegate's own; `vocabulary` adds kernels of every type.
     """
     from latlas.profiler.runner import Effort
     from latlas.profiler.workload import workload
@@ -69,6 +71,7 @@ def make_workload(
         "gpu" if delegate == "gpu" else "cpu",
         rules=rules,
         precision=precision,
+        vocabulary=vocabulary,
         samples=samples,
         seed=seed,
         listed=listed,

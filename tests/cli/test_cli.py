@@ -201,6 +201,7 @@ def test_version() -> None:
         ("profile", "--space", "nothing", "--plan"),
         ("profile", "--space", "general", "--resolution", "96", "--plan"),
         ("profile", "--space", "moga", "--granularity", "block", "--rounds", "2", "--plan"),
+        ("profile", "--space", "moga", "--granularity", "block", "--no-vocabulary", "--plan"),
         ("profile", "--space", "moga", "--plan", "--budget", "soon"),
         ("profile", "--space", "moga", "--plan", "--patience", "endless"),
         ("profile", "--models", ".", "--plan"),
@@ -304,6 +305,9 @@ def test_a_plan(model: Path) -> None:
     assert plan["jobs"]["network"] == 1
     assert plan["coverage"] == {"by_count": 1.0, "by_madds": 1.0}
     assert plan["left_out"] == []
+    own = succeed("profile", "--models", model, "--plan", "--no-vocabulary")["plan"]
+    assert own["jobs"]["kernel"] < 100 < plan["jobs"]["kernel"]
+    assert own["coverage"] == plan["coverage"]
     cut = succeed("profile", "--models", model, "--plan", "--budget", "1s")["plan"]
     assert cut["left_out"]
     assert cut["coverage"]["by_count"] == 1  # the network shows them all

@@ -28,7 +28,8 @@ from latlas.profiler.tflite.writer import to_tflite
 TABLE = f"cpu-{LAST_CORE}"
 pytestmark = pytest.mark.timeout(600)
 """On a machine that others share, campaigns wait for the moments in which it is alone."""
-QUICK = ("--runs", "3", "--min-ms", "0.5", "--warmup-ms", "0", "--patience", "5s")
+SHORT = ("--runs", "3", "--min-ms", "0.5", "--warmup-ms", "0", "--patience", "5s")
+QUICK = (*SHORT, "--no-vocabulary")
 STATUS = "IsStatusOverride: false\nThermal Status: {}\n"
 
 
@@ -37,7 +38,9 @@ def models(tmp_path: Path) -> Path:
     """A folder with a small network."""
     b = GraphBuilder((1, 32, 32, 3))
     x = b.conv(b.input, 16, 3, stride=2, activation="relu6")
-    x = b.fully_connected(b.mean(b.depthwise(x, 3), keepdims=False), 10)
+    for filters in range(24, 88, 8):
+        x = b.conv(b.depthwise(x, 3), filters, 1, activation="relu6")
+    x = b.fully_connected(b.mean(x, keepdims=False), 10)
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "net.tflite").write_bytes(to_tflite(b.build(b.softmax(x))))
@@ -102,7 +105,7 @@ def test_a_new_phone(
     try:
         folder = tmp_path / "tables"
         where = ("--device", host_phone.serial, "--runner-binary", tool)
-        command = ("profile", "--models", models, *where, "--table", folder, *QUICK)
+        command = ("profile", "--models", models, *where, "--table", folder, *SHORT)
         found, _ = latlas(*command, "--delegate", "cpu,gpu", "--budget", "6s")
         config = load_config(folder / "device.toml")
         clusters = sorted({"0", LAST_CORE}) if os.cpu_count() == 2 else None
@@ -172,7 +175,7 @@ def test_one_phone_attached_twice_is_measured_once(
         wait_for(lambda: weak_phone.server.state(serial) == "device", "the second link")
         found, messages = latlas(
             *("profile", "--models", models, "--device", "all", "--runner-binary", tool),
-            *("--cores", LAST_CORE, "--table", tmp_path / "tables", *QUICK, "--budget", "3s"),
+            *("--cores", LAST_CORE, "--table", tmp_path / "tables", *QUICK),
         )
     finally:
         second.stop()

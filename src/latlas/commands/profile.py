@@ -81,6 +81,13 @@ if TYPE_CHECKING:
     f"default every distinct one, of general networks {LISTED_SAMPLES}, or {UNLISTED_SAMPLES} "
     "where the target does not list operators.",
 )
+@click.option(
+    "--vocabulary/--no-vocabulary",
+    default=True,
+    show_default=True,
+    help="Measure a few kernels of every type beside those of the networks, so that a predictor "
+    "knows something about others, too.",
+)
 @devices_options
 @click.option("--table", "folder", type=FOLDER, help="The latency table, created or extended.")
 @click.option(
@@ -153,6 +160,7 @@ def main(
     space: str | None,
     models: tuple[Path, ...],
     samples: int | None,
+    vocabulary: bool,
     choice: DeviceChoice,
     folder: Path | None,
     only_plan: bool,
@@ -209,6 +217,8 @@ def main(
         raise UsageError("--granularity block is for float networks: measure int8 kernels instead")
     if granularity == "block" and rounds is not None:
         raise UsageError("--rounds chooses kernels or networks: leave --granularity block away")
+    if granularity == "block" and not vocabulary:
+        raise UsageError("--no-vocabulary leaves kernels away, and blocks come without any")
     if granularity == "block" and rules_file is not None:
         raise UsageError("--fusion-rules split kernels: leave --granularity block away")
     opened: Space | None = None
@@ -252,6 +262,7 @@ def main(
         work = make_workload(
             *(own, delegate, runs, min_ms, lists(delegate, listed), choice.precision, alone, seed),
             rules=detected,
+            vocabulary=vocabulary,
         )
         return plan_rounds(
             work,
@@ -272,6 +283,7 @@ def main(
             work = make_workload(
                 *(drawn | loaded, delegate, runs, min_ms, lists(delegate, listed)),
                 *(choice.precision, most(delegate, listed), seed, detected),
+                vocabulary=vocabulary,
             )
         chosen, left_out = plan_of(work, delegate, budget_s, known)
         document = _describe(work, chosen, left_out, known)
