@@ -219,6 +219,7 @@ class Session:
         self.table.accept(self.throttled(m, _level_us(m)) for m in slow if m.verdict != "throttled")
 
     def check_stop(self) -> None:
+        """Raise `KeyboardInterrupt` once the session is to end."""
         if self.stop.is_set():
             raise KeyboardInterrupt
 
@@ -284,15 +285,18 @@ class Session:
     def time_warmups(
         self, warmups_ms: Sequence[float], kernels: Sequence[str]
     ) -> tuple[WarmupTiming, ...]:
+        """Time kernels after warm-ups of several lengths, each in a process of its own."""
         self.show("finding the warm-up", refresh=True)
         effort = self.settings.warmup_effort
         return time_warmups(self.runner, self.write, effort, warmups_ms, kernels, clock=self.clock)
 
     def set_warmup(self, warmup_ms: float, timings: tuple[WarmupTiming, ...]) -> None:
+        """Use a warm-up from now on, and record it with what it was chosen by."""
         self.warmup_ms, self.warmup_checked_s = warmup_ms, self.clock()
         self.table.append_warmup(Warmup(warmup_ms, timings, round(self.clock() - self.zero, 3)))
 
     def warmed(self, effort: Effort, unit: str = REFERENCE) -> Effort:
+        """Return an effort with the warm-up that the device needs."""
         if self.warmup_ms is None or not self.runner.fresh_process:
             return effort
         # A network wants its caches warm as well, for which its own effort knows how long.
@@ -303,6 +307,7 @@ class Session:
     # References
 
     def reference_job(self) -> Job:
+        """Return the next measurement of the reference kernel, under a name of its own."""
         self.references += 1
         name = f"{REFERENCE}-{self.references:06}"
         return Job(name, self.reference_model, self.warmed(self.settings.reference_effort))
@@ -327,6 +332,7 @@ class Session:
         return found
 
     def note_reference(self, result: Result) -> Measurement:
+        """Judge and write what the reference kernel took."""
         return self.note(result, REFERENCE, REFERENCE, self.reference_text)
 
     def learn(self) -> None:
@@ -415,6 +421,7 @@ class Session:
             self.void([checks.pop(0)], _AWAY)
 
     def give_up(self, impatient: bool) -> None:
+        """Note whether the device is waited for no more, and whether it came back since."""
         self.returns = self.returns or (self.impatient and not impatient)
         self.impatient = impatient
 
@@ -466,6 +473,7 @@ class Session:
         yield self.reference_job()
 
     def note_job(self, result: Result, pending: Pending) -> Measurement:
+        """Judge and write the result of a job."""
         return self.note(result, pending.job.unit, pending.job.name, pending.text)
 
     def note(self, result: Result, unit: str, name: str, text: str) -> Measurement:
@@ -546,6 +554,7 @@ class Session:
             self.recover()
 
     def throttled(self, measurement: Measurement, level_us: float | None = None) -> Measurement:
+        """Return a measurement as one of a slow device, whose reference took `level_us`."""
         slower = (level_us or self.monitor.level_us) / self.monitor.best_us - 1
         reason = f"the device had slowed down: its reference kernel took {slower:.0%} longer"
         return measurement.judged(
@@ -553,11 +562,13 @@ class Session:
         )
 
     def void(self, measurements: Sequence[Measurement], reason: str) -> None:
+        """Take measurements out of the table that nothing accepted, with the reason."""
         if measurements:
             self.table.void([(m.id, m.attempt) for m in measurements], reason)
             self.tally.voided += len(measurements)
 
     def count(self, accepted: Sequence[Measurement], batch: Mapping[str, Pending]) -> None:
+        """Count what a batch brought, and move the bar on."""
         new = [m for m in accepted if batch[m.id].slow is None]
         self.tally.again += len(accepted) - len(new)
         self.tally.failed += sum(m.summary is None for m in new)
@@ -566,5 +577,6 @@ class Session:
             self.progress.update(len(new))
 
     def show(self, text: str, *, refresh: bool = False) -> None:
+        """Say what goes on behind the bar."""
         state = ", throttled" if self.monitor.throttled else ""
         self.progress.set_postfix_str(text + state, refresh=refresh)

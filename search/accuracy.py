@@ -124,6 +124,7 @@ class AccuracySite:
         return self.source.identity
 
     def measure(self, genes: Sequence[Genes]) -> Sequence[Outcome]:
+        """Return the accuracies of architectures, or why there is none."""
         outcomes = measure_with(self.oracle.evaluate, "accuracy")(genes)
         reasons = getattr(self.oracle, "errors", None)
         if not isinstance(reasons, Mapping):

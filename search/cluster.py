@@ -187,6 +187,7 @@ class Cluster:
         return crew.identity
 
     def submit(self, tasks: Iterable[Task]) -> None:
+        """Give tasks to the crews that measure their metric."""
         for task in tasks:
             if task.metric in self._crews:
                 self._crews[task.metric].waiting.append(task)
@@ -194,6 +195,7 @@ class Cluster:
                 self.others.submit([task])
 
     def finished(self) -> Iterator[tuple[Task, Outcome]]:
+        """Yield tasks with their outcomes as workers finish them."""
         while True:
             self._dispatch()
             yield from self.others.finished()

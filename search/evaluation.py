@@ -180,10 +180,12 @@ class InProcess:
         self._chunk = dict(self._least)
 
     def submit(self, tasks: Iterable[Task]) -> None:
+        """Take tasks to be measured in this process."""
         for task in tasks:
             self._waiting[task.metric].append(task)
 
     def finished(self) -> Iterator[tuple[Task, Outcome]]:
+        """Measure what was submitted; yield every task with its outcome."""
         while metric := next((name for name in self._latest_first if self._waiting[name]), ""):
             waiting, chunk = self._waiting[metric], self._chunk[metric]
             tasks = [waiting.popleft() for _ in range(min(chunk, len(waiting)))]

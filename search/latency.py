@@ -160,6 +160,7 @@ class OnDevice:
         return {"kind": "device", "target": self.oracle.target.to_json()}
 
     def measure(self, genes: Sequence[Genes]) -> list[Outcome]:
+        """Return the latencies of architectures on the device, in milliseconds."""
         began = time.perf_counter()
         figures = self.oracle.measure([self.space.decode(one) for one in genes])
         seconds = (time.perf_counter() - began) / max(len(genes), 1)

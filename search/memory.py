@@ -55,6 +55,7 @@ class Remembering:
         self._writer.close()
 
     def submit(self, tasks: Iterable[Task]) -> None:
+        """Take tasks; those that were finished before are not measured again."""
         for task in tasks:
             if task in self._known:
                 self._ready.append(task)
@@ -62,6 +63,7 @@ class Remembering:
                 self.pool.submit([task])
 
     def finished(self) -> Iterator[tuple[Task, Outcome]]:
+        """Yield every task with its outcome; those that are new are written first."""
         yield from self._remembered()
         for task, outcome in self.pool.finished():
             if not outcome.error and not fault(task.metric, outcome.value):

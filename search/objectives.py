@@ -35,10 +35,10 @@ class Objective:
         """Refuse what cannot be optimised."""
         if self.direction not in ("max", "min"):
             raise SearchError(
-                f'{self.metric} is optimised towards "max" or "min", not {self.direction!r}'
+                f'{self.metric!s:.60} is optimised towards "max" or "min", not {self.direction!r:.60}'
             )
         if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise SearchError(f"the weight of {self.metric} is {self.weight}, not a share")
+            raise SearchError(f"the weight of {self.metric!s:.60} is {self.weight}, not a share")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Constraint:
     def __post_init__(self) -> None:
         """Refuse what cannot be kept."""
         if self.bound not in ("max", "min"):
-            raise SearchError(f'a bound is "max" or "min", not {self.bound!r}')
+            raise SearchError(f'a bound is "max" or "min", not {self.bound!r:.60}')
         if not math.isfinite(self.limit):
-            raise SearchError(f"the limit of {self.metric} is {self.limit}, not a number")
+            raise SearchError(f"the limit of {self.metric!s:.60} is {self.limit}, not a number")
 
     def violation(self, trial: Trial) -> float:
         """Return by how much a trial breaks it, relative to the limit; 0 where it is kept.

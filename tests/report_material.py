@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def measured(
     total_us = 1.1 * factor * sum(map(kernel_us, kernels))
     samples = tuple(total_us * (1 + 0.01 * math.sin(i)) for i in range(9))
     ops = [OpTime(HOSTILE, factor * kernel_us(k)) for k in kernels if RULES.operators(k)]
-    result = Result(f"{unit}:{name}", samples, tuple(ops) if unit == "network" else ())
+    result = Result(f"{unit}:{name}", samples, init_ms=1.5)
+    if unit == "network":
+        result = replace(result, ops=tuple(ops), peak_memory_mb=12.3)
     if error:
         result = Result(f"{unit}:{name}", error=error, kind="not_delegated")
     return measurement_from(

@@ -36,14 +36,15 @@ from latlas.profiler.device_config_file import known_configs, parse_config, to_t
 from latlas.profiler.errors import LatlasError, PredictorError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
+from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.merging import merge
+from latlas.profiler.quantise import quantise
 from latlas.profiler.rows import to_csv
 from latlas.profiler.table import JOURNAL, Table, TableWriter
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.profiler.warmup import Warmup
-from latlas.search import zoo
 from latlas.search.protocols import Trial
 from latlas.search.recipe import parse_recipe
 from latlas.search.spaces.definition_file import parse_definition
@@ -243,16 +244,28 @@ def test_histories(tmp_path: Path, data: st.DataObject) -> None:
 
 
 @cache
-def model() -> bytes:
-    """Return a .tflite file of every part that a reader meets."""
-    return to_tflite(fold(zoo.build("mobilenet_v3_small", 32, 10)))[:20_000]
+def model(*, int8: bool) -> bytes:
+    """Return a .tflite file of few kilobytes with maps, a gate and tokens."""
+    b = GraphBuilder((1, 8, 8, 3))
+    x = b.conv(b.input, 8, 3, stride=2, activation="relu6")
+    gate = b.hard_sigmoid(b.conv(b.relu(b.conv(b.mean(x), 4, 1)), 8, 1))
+    x = b.hard_swish(b.depthwise(b.mul(x, gate), 3))
+    x = b.concat([b.max_pool(x, 2, stride=2), b.average_pool(x, 2, stride=2)])
+    x = b.reshape(x, (1, 4, 16))
+    x = b.softmax(b.matmul(x, x, adj_y=True))
+    graph = fold(b.build(b.fully_connected(b.reshape(x, (1, 16)), 3)))
+    return to_tflite(quantise(graph) if int8 else graph)
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @settings(FEW, max_examples=150)
-@given(st.data())
-def test_models(data: st.DataObject) -> None:
+@given(data=st.data())
+@example(data=None)
+def test_models(data: st.DataObject | None, int8: bool) -> None:
+    raw = model(int8=int8)
     with refusing():
-        read_tflite(data.draw(damaged(model())))
+        graph = read_tflite(raw if data is None else data.draw(damaged(raw)))
+        assert data is not None or len(graph.nodes) > 10
 
 
 OUTPUT = """STARTING!
@@ -299,7 +312,7 @@ def long_output(folder: Path) -> Callable[[], object]:
 
 
 def large_model(folder: Path) -> Callable[[], object]:
-    data = model() + bytes(200 << 20)
+    data = model(int8=False) + bytes(200 << 20)
     return lambda: read_tflite(data)
 
 

@@ -175,6 +175,7 @@ class Connection:
     def error(
         self, kind: type[DeviceError], message: str, exit_code: int | None = None, output: str = ""
     ) -> DeviceError:
+        """Return an error that names the phone, the command and what it printed last."""
         printed = b"".join(self._last_words.values())
         return kind(
             message,
@@ -213,6 +214,7 @@ class Connection:
         return None if kind == done else int(number)
 
     def send(self, data: bytes) -> None:
+        """Send bytes before the time is up."""
         try:
             self._socket.settimeout(self._left_s())
             self._socket.sendall(data)
@@ -222,6 +224,7 @@ class Connection:
             raise self._lost(problem) from None
 
     def receive(self, size: int) -> bytes:
+        """Return exactly so many bytes, received before the time is up."""
         while len(self._buffer) < size:
             try:
                 self._socket.settimeout(self._left_s())

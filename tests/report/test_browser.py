@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,10 +59,11 @@ MARK = """
 """
 
 
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize(
     ("figure", "mark", "said"),
     [
-        ("Accuracy against latency", -1, "genes "),
+        ("Accuracy against latency", -1, "MB"),
         ("Networks", 0, "plain_"),
         ("Time per operator type", 0, "%"),
         ("The reference kernel", 3, "reference "),
@@ -69,9 +71,9 @@ MARK = """
     ],
 )
 def test_what_is_pointed_at_is_told(
-    tab: Page, path: Path, figure: str, mark: int, said: str
+    tab: Page, path: Path, figure: str, mark: int, said: str, width: int
 ) -> None:
-    tab.open(path)
+    tab.open(path, width=width)
     script = MARK % (figure, max(mark, 0))
     if mark < 0:  # the last, which lies on top
         script = script.replace("querySelectorAll('.m')[0]", "querySelector('g.c0 .m:last-child')")
@@ -114,7 +116,7 @@ def test_nothing_is_wider_than_the_window(tab: Page, path: Path, width: int) -> 
     tab.open(path, width=width)
     assert tab.evaluate("innerWidth") == width
     assert tab.evaluate("document.documentElement.scrollWidth") == width
-    # Text in charts stays readable: at least 8 CSS pixels high.
+    # Text in charts stays readable, be it a few CSS pixels high.
     smallest = tab.evaluate(
         "Math.min(...[...document.querySelectorAll('svg.chart text')]"
         ".map((one) => one.getBoundingClientRect()).map((b) => Math.max(b.width, b.height)))"
@@ -127,16 +129,33 @@ def test_nothing_is_wider_than_the_window(tab: Page, path: Path, width: int) -> 
     assert scale * 11 >= 7
 
 
-def test_light_and_dark(tab: Page, path: Path) -> None:
+def luminance(colour: str) -> float:
+    """Return the relative luminance of ``rgb(r, g, b)`` (WCAG 2.2)."""
+    shares = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2)."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_light_and_dark(tab: Page, path: Path, width: int) -> None:
     found = []
     for dark in (False, True):
-        tab.open(path, dark=dark)
+        tab.open(path, width=width, dark=dark)
         colours = tab.evaluate(
             "(() => { const of = (q, k) => getComputedStyle(document.querySelector(q))[k];"
             "return [of('body', 'backgroundColor'), of('body', 'color'), of('svg text', 'fill'),"
             "of('.series.c0 .m', 'fill')]; })()"
         )
         found.append((colours, tab.screenshot()))
+        background, text, words, _ = colours
+        assert contrast(background, text) >= 7
+        assert contrast(background, words) >= 4.5
     (light, light_shot), (dark_colours, dark_shot) = found
     assert all(a != b for a, b in zip(light, dark_colours, strict=True))
     assert light_shot != dark_shot

@@ -15,6 +15,7 @@ from latlas.profiler.table import Table, TableWriter
 from latlas.report.figure import Bars, Chart, Drawing, Facts, Grid, Section, Text
 from latlas.report.model_report import model_report
 from latlas.report.predictor_report import predictor_report
+from latlas.report.text import latency
 
 
 def charts(sections: list[Section]) -> list[Chart]:
@@ -27,6 +28,7 @@ def test_a_model_that_was_measured(table_folder: Path, other_folder: Path) -> No
     sections = model_report(graph, "m", tables, {})
     overview = next(b for b in sections[0].blocks if isinstance(b, Grid))
     assert [row[:2] for row in overview.rows] == [(str(TARGET), "a"), (str(OTHER), "b")]
+    assert all({latency(1.5), "12.3 MB"} <= set(row) for row in overview.rows)
     kernels = split(graph, RULES)
     times = [kernel_us(k) / 1e3 for k in kernels if RULES.operators(k)]
     for factor, chart in zip((1.0, 0.6), charts(sections), strict=True):

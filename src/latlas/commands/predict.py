@@ -62,7 +62,7 @@ def main(
     """Predict the latency of MODELS: .tflite, .keras, .onnx, .pt2, SavedModels, or folders of them.
 
     Bounds should hold nine networks in ten. The shares say how much of the latency comes from
-    kernels that were measured, predicted, and guessed, or transferred from other devices.
+    kernels that were measured, predicted, and unknown, or transferred from other devices.
 
     \b
     latlas predict model.tflite --with here-cpu.latlas
