@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from latlas.cli import group
 from latlas.profiler.table import Table
 from latlas.search.accuracy import PlugIn
 from latlas.search.protocols import Trial
 from latlas.search.searchers import open_searcher
 from latlas.search.spaces import open_space
+from latlas.search.study import Study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -43,6 +47,20 @@ def test_a_search_is_the_same_again(example: Any, name: str, tmp_path: Path) -> 
     assert all(trial.latency_ms > 0 and 0 < trial.accuracy < 1 for trial in front)
     again = example(name).main(tmp_path / "b", evaluations=24)
     assert [trial.genes for trial in again] == [trial.genes for trial in front]
+
+
+def test_a_space_by_name_on_the_command_line(
+    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = (example("own_space").__doc__ or "").replace("\\\n", " ")
+    search, verify = re.findall("PYTHONPATH=examples latlas (.+)", shown)
+    (tmp_path / "made_up.py").write_text("def accuracy(genes):\n    return sum(genes) / 20\n")
+    monkeypatch.chdir(tmp_path)
+    few = ("--accuracy", "made_up:accuracy", "--evaluations", "4", "--population", "4")
+    assert not group.main([*shlex.split(search), *few], standalone_mode=False)
+    assert not group.main([*shlex.split(verify), "--most", "2"], standalone_mode=False)
+    history = Study.open(tmp_path / "studies" / "own-space").history
+    assert len(history) == 4 and all(trial.latency_ms > 0 for trial in history)
 
 
 def test_an_accuracy_by_name(example: Any) -> None:
