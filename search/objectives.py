@@ -35,7 +35,8 @@ class Objective:
         """Refuse what cannot be optimised."""
         if self.direction not in ("max", "min"):
             raise SearchError(
-                f'{self.metric!s:.60} is optimised towards "max" or "min", not {self.direction!r:.60}'
+                f'{self.metric!s:.60} is optimised towards "max" or "min", not '
+                f"{self.direction!r:.60}"
             )
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise SearchError(f"the weight of {self.metric!s:.60} is {self.weight}, not a share")

@@ -48,7 +48,8 @@ def group() -> None:
     latlas fit tables/here-cpu -o here-cpu.latlas
     latlas predict model.tflite --with here-cpu.latlas
 
-    Completion, for bash (zsh and fish alike): eval "$(_LATLAS_COMPLETE=bash_source latlas)"
+    Completion, for bash (zsh and fish alike): eval "$(_LATLAS_COMPLETE=bash_source latlas)".
+    NO_COLOR=1 keeps terminals free of colours.
     """
 
 
@@ -61,9 +62,7 @@ def main() -> None:
         problem.show()
         sys.exit(2 if isinstance(problem, click.UsageError) else 1)
     except (click.Abort, KeyboardInterrupt):
-        print(
-            "latlas: interrupted; what was finished is kept, run it again to go on", file=sys.stderr
-        )
+        _complain("interrupted; what was finished is kept, run it again to go on")
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output has seen enough
         _discard_output()
@@ -75,9 +74,17 @@ def main() -> None:
             _discard_output()
         elif not isinstance(problem, LatlasError):
             raise
-        print(f"latlas: {problem}", file=sys.stderr)
+        _complain(str(problem))
         sys.exit(2 if isinstance(problem, UsageError) else 1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(text: str) -> None:
+    """Print why the command ends; who it is stands out on a terminal (https://no-color.org)."""
+    name = "latlas:"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        name = click.style(name, fg="red", bold=True)
+    print(f"{name} {text}", file=sys.stderr)
 
 
 def _discard_output() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import pty
 import re
 import resource
 import subprocess
@@ -177,6 +178,22 @@ def test_what_is_no_terminal_gets_no_colours(model: Path, predictor: Path) -> No
         for env in ({}, {"NO_COLOR": "1"}):
             done = latlas(*arguments, env=env)
             assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_what_is_a_terminal_gets_colours_unless_it_wants_none(
+    no_color: str, coloured: bool
+) -> None:
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "latlas", "zoo", "mobilenet_v9"]
+    process = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=its, env=os.environ | {"NO_COLOR": no_color}
+    )
+    os.close(its)
+    said = os.read(ours, 4096)
+    os.close(ours)
+    assert process.returncode == 2 and b"mobilenet_v9" in said
+    assert (b"\x1b[31m" in said) == coloured and b"\x1b" not in process.stdout
 
 
 def test_version() -> None:
