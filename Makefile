@@ -16,6 +16,7 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../examples/*.py ../benchmarks/*.py
 
 # Reads the modules as they are installed, as a user has them.
 docs: $(VENV)/installed

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from latlas.console import emit, table
 from latlas.predictor.fit import fit
@@ -71,7 +72,7 @@ def main() -> None:
             for measurement in Table.open(folder).measurements:
                 assert measurement.summary is not None, measurement.reason
                 measured[measurement.name].append(measurement.summary.median_us / 1e3)
-    networks = []
+    networks: list[dict[str, Any]] = []
     for name, prediction in zip(NETWORKS, predictions, strict=True):
         median_ms = statistics.median(measured[name])
         networks.append(

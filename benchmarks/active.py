@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,7 +71,9 @@ def phone_cases(folder: Path) -> Iterator[tuple[str, Case]]:
             yield device, _phone_case(seen, time_us, frozenset(held_out))
 
 
-def _phone_case(seen: Observations, time_us: dict[Kernel, float], held_out: frozenset[str]) -> Case:
+def _phone_case(
+    seen: Observations, time_us: Mapping[Kernel, float], held_out: frozenset[str]
+) -> Case:
     others = [network for network in seen.networks if network.name not in held_out]
     secret = {k for n in seen.networks if n.name in held_out for k in n.kernels}
     uses = Counter(kernel for network in others for kernel in network.kernels)

@@ -43,7 +43,7 @@ from latlas.profiler.journal import JournalWriter
 from latlas.profiler.table import Table
 from latlas.search.nsga2 import WeightedNSGA2
 from latlas.search.objectives import DEFAULT_OBJECTIVES, Objective
-from latlas.search.pareto import hypervolume
+from latlas.search.pareto import Direction, hypervolume
 from latlas.search.protocols import Genes, Searcher, Trial
 from latlas.search.random_search import RandomSearch
 from latlas.search.rewards import MnasnetReward
@@ -54,7 +54,7 @@ SPACES = {"moga": MogaSpace, "mnasnet": MnasnetSpace}
 SAMPLES = {"random": 10_000, "evolution": 2_000, "ppo": 5_000}
 VERSION = 1
 POPULATION, GENERATIONS = 70, 60
-PROJECTION = ("max", "min")
+PROJECTION: tuple[Direction, Direction] = ("max", "min")
 COLOURS = ("#999999", "#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 

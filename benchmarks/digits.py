@@ -334,8 +334,10 @@ def text_of(document: Mapping[str, Any]) -> str:
         for space, found in document.items()
         for which in ("searched", "reported")
     ]
-    header = ("space", "searcher", "accuracies", "hypervolumes", "random")
-    header = (*header, "95% of random", "mean", "tau of both")
+    header = (
+        *("space", "searcher", "accuracies", "hypervolumes", "random"),
+        *("95% of random", "mean", "tau of both"),
+    )
     return table(header, rows)
 
 

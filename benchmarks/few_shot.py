@@ -165,7 +165,7 @@ def ridge(features: Mapping[str, Array], latency: Array, known: Array) -> Array:
     mean = y[known].mean()
     square = x[known].T @ x[known] + np.eye(x.shape[1])
     weights = np.linalg.solve(square, x[known].T @ (y[known] - mean))
-    return np.maximum(mean + x @ weights, 0.02)
+    return np.asarray(np.maximum(mean + x @ weights, 0.02))
 
 
 def nas_experiments(data: Path) -> Iterator[Experiment]:

@@ -139,7 +139,7 @@ def main() -> None:
             }
         )
     predicted = [n["predicted_ms"] for n in networks]
-    document = {"target": str(target), "networks": networks}
+    document: dict[str, Any] = {"target": str(target), "networks": networks}
     lines = []
     for title, key in (
         ("as measured", "measured_ms"),

@@ -73,7 +73,7 @@ MODELS = {
 def offset(x: NDArray[Any], per: str) -> NDArray[Any]:
     """Return the logarithm of what the time is divided by."""
     padding = x[:, features.NAMES.index("log_padding")]
-    return {"work": x[:, 0], "madds": x[:, 0] - padding, "time": np.zeros(len(x))}[per]
+    return np.asarray({"work": x[:, 0], "madds": x[:, 0] - padding, "time": np.zeros(len(x))}[per])
 
 
 def errors(seen: Observations, model: Model, seed: int) -> tuple[list[float], list[float]]:

@@ -25,6 +25,7 @@ from latlas.profiler.benchmark_model.phone_runner import PhoneRunner
 from latlas.profiler.campaign import Campaign
 from latlas.profiler.jobs import interleave
 from latlas.profiler.litert.local import LocalRunner
+from latlas.profiler.runner import Runner
 
 SLICE = 20
 
@@ -44,7 +45,8 @@ def main() -> None:
             LocalRunner("cpu", 1, core) as here,
         ):
             for end in range(SLICE, len(jobs) + SLICE, SLICE):
-                for runner, folder in zip((there, here), folders, strict=True):
+                runners: tuple[Runner, Runner] = (there, here)
+                for runner, folder in zip(runners, folders, strict=True):
                     if Campaign(runner, folder, jobs[:end]).run().interrupted:
                         raise KeyboardInterrupt
         medians = [

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def operators(graphs: Sequence[Graph]) -> float:
     return sum(len(graph.nodes) for graph in graphs) / len(graphs)
 
 
-def naive(predictor: LatencyPredictor, graphs: Sequence[Graph]) -> None:
+def naive(predictor: LatencyPredictor, graphs: Iterable[Graph]) -> None:
     """Predict one network after the other, kernel by kernel."""
     rules = predictor.rules
     for graph in graphs:
@@ -154,7 +154,7 @@ def main() -> None:
             len(paths), lambda: [predictor.predict([load_tflite(path)]) for path in paths]
         )
         rates["naive_files_per_s"] = per_second(
-            len(paths), lambda: [naive(predictor, [load_tflite(path)]) for path in paths]
+            len(paths), lambda: naive(predictor, map(load_tflite, paths))
         )
         loaded = {
             "this": loading(predictor, folder),

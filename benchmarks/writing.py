@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -70,7 +71,7 @@ def main() -> None:
         converter(*kernel)  # TensorFlow's start is not what is compared
         ours(*kernel)
         pairs = [
-            (milliseconds(lambda k=kernel: ours(*k)), milliseconds(lambda k=kernel: converter(*k)))
+            (milliseconds(partial(ours, *kernel)), milliseconds(partial(converter, *kernel)))
             for _ in range(arguments.repeats)
         ]
         kernels.append(
@@ -84,7 +85,7 @@ def main() -> None:
     networks = []
     for name in NETWORKS:
         graph: Graph = fold(zoo.build(name))
-        times = [milliseconds(lambda g=graph: to_tflite(g)) for _ in range(2 * arguments.repeats)]
+        times = [milliseconds(partial(to_tflite, graph)) for _ in range(2 * arguments.repeats)]
         networks.append(
             {"network": name, "latlas_ms": statistics.median(times), "max_ms": max(times)}
         )
