@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import pytest
 from shown import PAGES, ROOT, blocks, inline_commands, shell_commands
 
 from latlas.cli import group
+from latlas.profiler.device_config_file import parse_config, to_toml
 
 
 def commands(page: Path) -> Iterator[str]:
@@ -53,11 +55,32 @@ def test_commands_and_their_options_exist(page: Path) -> None:
         require_options(line)
 
 
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """Return the anchors that a page's headings get where it is shown as HTML."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return frozenset(
+        re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+        if "://" in target:
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_configurations_that_are_shown_can_be_read(page: Path) -> None:
+    for shown in blocks(page):
+        if shown.language == "toml" and re.search(r"^models = ", shown.text, re.M):
+            config = parse_config(shown.text, "shown")
+            assert parse_config(to_toml(config), "shown") == config
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
