@@ -77,8 +77,8 @@ def measure(
         if unsteady > 1:
             time.sleep(REST_S)
     best = sorted(found)[:RUNS]
-    whole_us, level_us = (statistics.median(column) for column in list(zip(*best, strict=True))[1:])
-    return whole_us, level_us, steady
+    _, whole_us, around_us = (statistics.median(column) for column in zip(*best, strict=True))
+    return whole_us, around_us, steady
 
 
 def main() -> None:

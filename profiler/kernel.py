@@ -79,6 +79,18 @@ class Kernel:
         return self.graph.to_text()
 
     @staticmethod
+    def single(
+        op: Op,
+        inputs: tuple[Shape, ...],
+        input_types: tuple[DataType, ...] = (),
+        *,
+        first_shape: Shape | None = None,
+    ) -> Kernel:
+        """Return the kernel of one operator that reads the inputs in order; else as `Kernel`."""
+        node = Node(op, tuple(range(len(inputs))), _first_name(op.name))
+        return Kernel(inputs, (node,), input_types, first_shape)
+
+    @staticmethod
     def from_text(text: str) -> Kernel:
         """Read what `Kernel.text` gave.
 
@@ -171,9 +183,9 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
         op, spelled = canonical(*(_squared(node, shapes) if graph.is_float else (op, shapes)))
         known = graph.shapes[first + group[0]] if op is node.op and spelled is shapes else None
         if graph.is_float:
-            return _single(op, spelled, known)
+            return Kernel.single(op, spelled, first_shape=known)
         types = plain_types([graph.types[value] for value in node.inputs])
-        return _single(op, spelled, known, types)
+        return Kernel.single(op, spelled, types, first_shape=known)
     if _turns_operand(graph, group):
         return _product(graph, *group)
     inside = {first + position: index for index, position in enumerate(group)}
@@ -193,16 +205,6 @@ def _kernel(graph: Graph, group: Sequence[int]) -> Kernel:
     )
     types = plain_types([graph.types[value] for value in outside])
     return Kernel(tuple([graph.shapes[value] for value in outside]), nodes, types)
-
-
-def _single(
-    op: Op,
-    shapes: tuple[Shape, ...],
-    output: Shape | None = None,
-    types: tuple[DataType, ...] = (),
-) -> Kernel:
-    node = Node(op, tuple(range(len(shapes))), _first_name(op.name))
-    return Kernel(shapes, (node,), types, output)
 
 
 @cache
@@ -231,4 +233,4 @@ def _product(graph: Graph, transpose: int, position: int) -> Kernel:
     assert isinstance(node.op, BatchMatmul)
     shapes = graph.shapes[node.inputs[0]], *graph.input_shapes(graph.nodes[transpose])
     op, shapes = canonical(replace(node.op, adj_y=not node.op.adj_y), shapes)
-    return _single(op, shapes)
+    return Kernel.single(op, shapes)

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from latlas.profiler.canonical import canonical
-from latlas.profiler.graph import Node
 from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.op_text import from_text
@@ -176,7 +175,7 @@ def _rare(size: int, channels: int) -> list[Kernel]:
 def _alone(text: str, *inputs: Shape) -> Kernel:
     """Return the kernel that an operator is, in the spelling of its work."""
     op, shapes = canonical(from_text(text), inputs)
-    return Kernel(shapes, (Node(op, tuple(range(len(shapes))), f"{op.name}_0"),))
+    return Kernel.single(op, shapes)
 
 
 def _convolutions(rng: np.random.Generator) -> list[Kernel]:

@@ -210,3 +210,17 @@ def test_what_is_no_kernel_is_refused(text: str) -> None:
         Kernel.from_text(text)
     with pytest.raises(GraphError, match="not a kernel"):
         Kernel.of(Graph.from_text(text))
+
+
+@given(graph=graphs(most=10))
+def test_a_shape_that_is_known_is_the_one_that_the_first_node_infers(graph: Graph) -> None:
+    for kernel in split(fold(graph), rules_for("cpu")):
+        first = kernel.nodes[0]
+        inferred = first.op.infer(tuple([kernel.inputs[value] for value in first.inputs]))
+        assert kernel.first_shape in (None, inferred)
+        assert Kernel.from_text(kernel.text) == kernel
+
+
+def test_the_shape_of_a_convolution_is_known() -> None:
+    b = GraphBuilder(MAP)
+    assert last(b.build(b.conv(b.input, 8, 3, stride=2))).first_shape == (1, 4, 4, 8)

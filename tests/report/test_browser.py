@@ -116,7 +116,7 @@ def test_nothing_is_wider_than_the_window(tab: Page, path: Path, width: int) -> 
     tab.open(path, width=width)
     assert tab.evaluate("innerWidth") == width
     assert tab.evaluate("document.documentElement.scrollWidth") == width
-    # Text in charts stays readable, be it a few CSS pixels high.
+    # Text in charts stays readable: no smaller than 6 CSS pixels.
     smallest = tab.evaluate(
         "Math.min(...[...document.querySelectorAll('svg.chart text')]"
         ".map((one) => one.getBoundingClientRect()).map((b) => Math.max(b.width, b.height)))"
