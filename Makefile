@@ -18,10 +18,12 @@ lint: $(VENV)/installed-for-tests
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml ../examples/*.py ../benchmarks/*.py
 
-# Reads the modules as they are installed, as a user has them.
+# The guides, and the reference of the modules as they are installed, as a user has them.
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/python docs/reference.py build/docs
+	$(BIN)/sphinx-build -qW --keep-going -c docs -d build/doctrees . build/docs
+	cp build/docs/README.html build/docs/index.html
+	$(BIN)/python docs/reference.py build/docs/reference
 
 install: $(VENV)/installed
 

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from latlas.console import emit, table
+from latlas.console import emit, say, table
 from latlas.predictor import architectures
 from latlas.predictor.transfer import Prior, Sources, prepare
 
@@ -127,9 +127,10 @@ def help_experiments(data: Path) -> Iterator[Experiment]:
     names, columns = read_columns(data / "nb201_help.csv")
     cells = np.stack([columns[f"edge{i}"] for i in range(6)], axis=1).astype(int)[:1900]
     latency = {name: columns[name][:1900] for name in names if not name.startswith("edge")}
+    pool_size = min(900, len(cells) // 2)
     training = [name for name in TRAINING if name in latency]
     fixed = len(training) >= 2 and len(training) < len(latency)
-    pool, others = np.arange(900), np.arange(900, len(cells))
+    pool, others = np.arange(pool_size), np.arange(pool_size, len(cells))
     features = architectures.features(cells)
     predicted = {name: ridge(features, latency[name], pool) for name in latency}
     for target in latency:
@@ -220,11 +221,14 @@ def _splits(target: str, sources: Sources, latency: Array) -> Iterator[Experimen
 
 
 def read_columns(path: Path) -> tuple[list[str], dict[str, Array]]:
-    """Return the numeric columns of a CSV file."""
+    """Return the numeric columns of a CSV file, without rows in which a figure is missing."""
     with path.open(newline="") as file:
         head, *rows = csv.reader(file)
     kept = [i for i, name in enumerate(head) if name != "model"]
-    values = np.array([[float(row[i]) for i in kept] for row in rows])
+    whole = [row for row in rows if len(row) == len(head) and {"", "-"}.isdisjoint(row)]
+    if len(whole) < len(rows):
+        say(f"{path.name}: {len(rows) - len(whole)} rows left out, in which a figure is missing")
+    values = np.array([[float(row[i]) for i in kept] for row in whole])
     return [head[i] for i in kept], {head[i]: values[:, j] for j, i in enumerate(kept)}
 
 

@@ -1,10 +1,10 @@
-"""Convert Keras' applications and a small ViT to .tflite, in float32 and in int8.
+"""Convert Keras' applications, a ViT and a MobileViT to .tflite, in float32 and in int8.
 
     python benchmarks/keras_files.py FOLDER [--only TEXT]
 
 The networks have random weights, which is enough for latencies. A file that is there already is
 kept. int8 is post-training full-integer quantisation with two random images; inputs and outputs
-stay float, as the converter leaves them by default. Takes about 20 minutes and TensorFlow.
+stay float, as the converter leaves them by default. Takes 5 to 20 minutes and TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,31 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras_transformers import mobilevit, vit
 
 from latlas.profiler.errors import ModelFileError
 from latlas.profiler.files import write_atomically
-
-
-def vit(resolution: int, patch: int, width: int, heads: int, blocks: int) -> Any:
-    """Build a vision transformer (Dosovitskiy et al. 2021) with mean pooling."""
-    import keras
-    from keras import layers
-
-    image = keras.Input((resolution, resolution, 3), batch_size=1)
-    x = layers.Conv2D(width, patch, strides=patch)(image)
-    x = layers.Reshape((-1, width))(x)
-    tokens = x.shape[1]
-    positions = layers.Embedding(tokens, width)(keras.ops.arange(tokens))
-    x = x + keras.ops.expand_dims(positions, 0)
-    for _ in range(blocks):
-        y = layers.LayerNormalization(epsilon=1e-6)(x)
-        x = x + layers.MultiHeadAttention(heads, width // heads)(y, y)
-        y = layers.LayerNormalization(epsilon=1e-6)(x)
-        y = layers.Dense(4 * width, activation="gelu")(y)
-        x = x + layers.Dense(width)(y)
-    x = layers.LayerNormalization(epsilon=1e-6)(x)
-    x = layers.GlobalAveragePooling1D()(x)
-    return keras.Model(image, layers.Dense(1000, activation="softmax")(x))
 
 
 def networks() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -71,7 +50,8 @@ def networks() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "nasnet_mobile", application("NASNetMobile")
     yield "xception", application("Xception", 299)
     yield "inception_v3", application("InceptionV3", 299)
-    yield "vit_small", lambda: vit(224, 16, 192, 3, 6)
+    yield "vit_small", lambda: vit(224, 16, 192, 3, 6, 4, 1000, class_token=False, batch_size=1)
+    yield "mobilevit_small", lambda: mobilevit(256, 1000, width=2, batch_size=1)
 
 
 def convert(model: Any, *, int8: bool, seed: int = 0) -> bytes:

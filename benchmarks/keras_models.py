@@ -1,4 +1,4 @@
-"""Predicted against measured, on Keras' applications and a small ViT, read from .tflite files.
+"""Predicted against measured: Keras' applications, a ViT and a MobileViT, from .tflite files.
 
     python benchmarks/keras_files.py FOLDER
     latlas profile --space general --table TABLE
@@ -24,7 +24,7 @@ from typing import Any
 from latlas.console import emit, table
 from latlas.predictor.fit import fit
 from latlas.predictor.metrics import metrics
-from latlas.predictor.observations import observe
+from latlas.predictor.observations import observe, usual_reference_us
 from latlas.profiler.fold import fold
 from latlas.profiler.reference import reference_graph
 from latlas.profiler.runner import Effort, Job, Runner
@@ -92,9 +92,9 @@ def main() -> None:
     arguments = parser.parse_args()
     source = Table.open(arguments.table)
     target = source.target
-    level_us = statistics.median(
-        one.reference_us for one in source.measurements if one.verdict == "stable"
-    )
+    level_us = usual_reference_us(source)
+    if not level_us:
+        parser.error(f"{arguments.table} does not say what the reference kernel took")
     predictor = fit(observe(source))
 
     int8 = target.precision == "int8"

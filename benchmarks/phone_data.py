@@ -7,8 +7,8 @@ or files of the same form; devices are discovered from their columns. Every fami
 left out in turn, and predicted by a predictor that was fitted on the others: ``measured`` sums the
 listed times of its kernels and calibrates, ``predicted`` looks up no kernel at all, not even those
 that other families share. What has no figures, a file, a device, a family or a network, is told
-with the reason. With --json every key is a device, except that ``absent`` has the reasons where no
-device has figures.
+with the reason. With --json every key is a device with the figures of both methods, in percent;
+where no device has figures, ``absent`` has the reasons.
 """
 
 from __future__ import annotations

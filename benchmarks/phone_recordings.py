@@ -114,7 +114,7 @@ def _number(text: str | None) -> float:
 
 def _target(kernels: list[Row], device: str) -> Target:
     names = [row.get(f"{device}_kernel") or "" for row in kernels]
-    guess = "Mali" if any("winograd" in name for name in names) else "Adreno (TM) 6xx"
+    guess = "Mali" if any("winograd" in name for name in names) else "Adreno (TM) 640"
     adapter = ADAPTERS.get(device, guess)
     return Target(device, "tflite 2.10", "gpu", "opencl", adapter, precision="fp16")
 

@@ -6,7 +6,7 @@ Every graph and every file is another network: MnasNet-like ones of random width
 their kernels have to be predicted and no result serves twice. Graphs are predicted 100 at a time,
 in the training form and in the inference form, files one by one. Beside them, in the same run, a
 naive loop predicts the same graphs one kernel at a time, as predictors of models usually do. TABLE
-is a latency table of the MoGA space on the CPU. Chromosomes are predicted through what the
+is a latency table of ``--space general`` on the CPU. Chromosomes are predicted through what the
 predictor is compiled to for their space. Loading is timed with a full set, too: 12 kernel types,
 each fitted on 2,000 kernels, whose texts and latencies the file holds.
 """
@@ -92,6 +92,7 @@ def full_set(predictor: LatencyPredictor) -> LatencyPredictor:
     """Return a predictor as large as one of everything: forests, and the kernels they saw."""
     rng = np.random.default_rng(0)
     kinds = list(predictor.forests)[:KINDS]
+    assert len(kinds) == KINDS, f"the table has {len(kinds)} kernel types: give a larger one"
     forests = {}
     for kind in kinds:
         x = rng.standard_normal((ROWS, len(features.NAMES))).astype(np.float32)

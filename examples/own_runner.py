@@ -7,14 +7,14 @@ measured; a predictor needs five at least, so give `workload` more before `latla
 """
 
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from timeit import repeat
 
 from ai_edge_litert.interpreter import Interpreter
 
 from latlas.profiler.campaign import Campaign, CampaignReport
-from latlas.profiler.runner import Effort, Job, Result
+from latlas.profiler.runner import Job, Result
 from latlas.profiler.target import Target
 from latlas.profiler.workload import workload
 from latlas.search.spaces import open_space
@@ -29,30 +29,23 @@ class OwnRunner:
         self.fresh_process = self.lists_operators = False
 
     def unwell(self) -> str:
-        """Say why the board should rest now, for instance that it is hot."""
-        return ""
+        return ""  # or why the board should rest now, for instance that it is hot
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Result]:
         """Measure one job after the other; one that fails says so and stops no other."""
         for job in jobs:
             try:
-                yield Result(job.id, _times_us(job.model, job.effort))
+                model = Interpreter(model_content=job.model, num_threads=1)
+                model.allocate_tensors()
+                *_, once_s = repeat(model.invoke, number=1, repeat=3)  # the first run is slow
+                runs = max(job.effort.min_runs, round(job.effort.min_ms / 1e3 / once_s))
+                times_s = repeat(model.invoke, number=1, repeat=runs)
+                yield Result(job.id, tuple(1e6 * time_s for time_s in times_s))
             except (RuntimeError, ValueError) as problem:
                 yield Result(job.id, error=str(problem), kind="failed")
 
     def close(self) -> None:
         """Give the board back."""
-
-
-def _times_us(file: bytes, effort: Effort) -> tuple[float, ...]:
-    model = Interpreter(model_content=file, num_threads=1)
-    model.allocate_tensors()
-    times: list[float] = []
-    while len(times) < effort.min_runs or sum(times) < effort.min_ms * 1e3:
-        start = time.perf_counter_ns()
-        model.invoke()
-        times.append((time.perf_counter_ns() - start) / 1e3)
-    return tuple(times)
 
 
 def main(folder: Path, kernels: int | None = None) -> CampaignReport:

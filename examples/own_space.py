@@ -1,15 +1,10 @@
 """A search space of your own: a class with `choices` and `decode`.
 
-On the command line it is named package.module:Name:
-
     PYTHONPATH=examples latlas search --space own_space:TwoBranches --resolution 32 --classes 10 \
         --latency device:local/cpu --accuracy train:digits -o studies/own-space
     PYTHONPATH=examples latlas verify studies/own-space --space own_space:TwoBranches
 
-In Python, here with made-up latencies and accuracies:
-
-    python examples/own_space.py FOLDER
-
+In Python (python examples/own_space.py FOLDER), here with made-up latencies and accuracies.
 A space of blocks needs no Python: write it in TOML (docs/spaces.md). This one has two branches.
 """
 
@@ -21,13 +16,12 @@ from latlas.profiler.graph import Graph
 from latlas.profiler.graph_builder import GraphBuilder
 from latlas.search.evaluation import Evaluator, InProcess, measure_with
 from latlas.search.nsga2 import WeightedNSGA2
-from latlas.search.protocols import Genes, Trial
+from latlas.search.protocols import Trial
 from latlas.search.sizes import sizes_of
 from latlas.search.spaces import Space
 from latlas.search.study import Study, run
 
-WIDTHS = (8, 16, 24, 32)
-KERNELS = (3, 5, 7)
+WIDTHS, KERNELS = (8, 16, 24, 32), (3, 5, 7)
 
 
 class TwoBranches(Space):
@@ -37,11 +31,11 @@ class TwoBranches(Space):
 
     def decode(self, genes: Sequence[int]) -> Graph:
         """Return the network of a chromosome."""
-        left_width, left_kernel, right_width, right_kernel, add = genes
+        *branches, add = genes
         b = GraphBuilder((1, self.resolution, self.resolution, self.channels))
         stem = b.conv(b.input, 16, 3, stride=2, activation="relu6")
         ends = []
-        for width, kernel in ((left_width, left_kernel), (right_width, right_kernel)):
+        for width, kernel in (branches[:2], branches[2:]):
             x = b.depthwise(stem, KERNELS[kernel], activation="relu6")
             ends.append(b.conv(x, int(WIDTHS[width] * self.width), 1, activation="relu6"))
         x = b.add(*(b.conv(end, 32, 1) for end in ends)) if add else b.concat(ends)
@@ -51,13 +45,9 @@ class TwoBranches(Space):
 def main(folder: Path, evaluations: int = 80) -> list[Trial]:
     """Search it."""
     space = TwoBranches(resolution=32, classes=10)
-
-    def total(genes: Sequence[Genes]) -> list[float]:
-        return [float(sum(one)) for one in genes]
-
     measures = {
-        "latency_ms": measure_with(total, "latency_ms"),
-        "accuracy": measure_with(lambda genes: [x / (x + 5) for x in total(genes)], "accuracy"),
+        name: measure_with(lambda batch: [(1 + sum(genes)) / 20 for genes in batch], name)
+        for name in ("latency_ms", "accuracy")
     }
     evaluator = Evaluator(space, InProcess(measures), list(measures), sizes_of(space))
     study = Study.create(folder, {"space": space.identity, "seed": 0})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from latlas.predictor.kernel_texts import KernelTexts
 from latlas.predictor.mixture import Mixture
 from latlas.predictor.predictor import LatencyPredictor
 from latlas.predictor.residency import Residency
+from latlas.profiler.arrays import read_arrays
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.fusion import rules_named
@@ -166,24 +165,13 @@ def load(path: Path, target: Target | None = None) -> LatencyPredictor:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise PredictorError(f"{path} is not a file: {_WRITE_IT}")
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-                raise PredictorError(f"{path} is larger than {MAX_BYTES >> 20} MB unpacked")
-        with warnings.catch_warnings(action="error"), np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        if not all(isinstance(each, np.ndarray) for each in found.values()):
-            raise ValueError("it holds what is no array")  # of another file, numpy returns bytes
-        return found
+        return read_arrays(path, MAX_BYTES)
     except OSError as problem:
         reason = problem.strerror or problem
         raise PredictorError(
             f"cannot read the predictor {path}: {reason}; {_WRITE_IT}"
         ) from problem
-    except PredictorError:
-        raise
-    except Exception as problem:  # zipfile, zlib and numpy raise nearly anything at damaged files
+    except ValueError as problem:
         raise PredictorError(
             f"{path} is damaged or not a predictor of latlas ({problem}): {_WRITE_IT}"
         ) from problem

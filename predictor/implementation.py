@@ -33,7 +33,7 @@ others."""
 
 _OLD_ADRENO = re.compile(r"adreno\D*[345]\d\d\b")
 
-_NO_CONSTANTS = re.compile("mali|powervr|amd|radeon|xclipse|apple")
+_NO_CONSTANTS = re.compile("mali|powervr|amd|radeon|xclipse|apple|intel")
 _X86 = re.compile("intel|amd|xeon|epyc|core|x86")
 _MAX_TAPS = 25
 _TILE_PIXELS = 6

@@ -4,7 +4,8 @@ A kernel is known from up to two sources. In context, it was one operator of a p
 what it costs there is what counts. Alone, it ran in a hot loop: a convolution takes about as long
 as in context, a fully connected layer finds its weights in the cache and takes a third. Kernels
 known only alone are therefore corrected by the ratio between the two, type by type, that the others
-show. A GPU's kernels are listed through OpenCL only: elsewhere, all are known alone.
+show. A GPU's kernels are listed through OpenCL only: elsewhere, all are known alone, and pay for
+copies that kernels of a network do not (`latlas.predictor.copies`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latlas.predictor.copies import fit_copies, without_copies
 from latlas.predictor.observations import Observations
 from latlas.predictor.residency import Residency, fit_residency, nominal
 from latlas.profiler.kernel import Kernel
@@ -56,16 +58,17 @@ def kernel_latencies(
     if residency is None:
         residency = fit_residency(observations)
     observations = nominal(observations, residency)
+    price_us = fit_copies(observations)
     context: dict[Kernel, list[float]] = defaultdict(list)
     for network in observations.networks:
         if network.listed_us is not None:
             for kernel, time_us in zip(network.kernels, network.listed_us, strict=True):
                 if not math.isnan(time_us):
                     context[kernel].append(time_us)
-    alone = {
-        kernel: max(time_us - observations.fixed_us, FLOOR * time_us)
-        for kernel, time_us in observations.alone_us.items()
-    }
+    alone = {}
+    for kernel, time_us in observations.alone_us.items():
+        own_us = max(time_us - observations.fixed_us, FLOOR * time_us)
+        alone[kernel] = without_copies(own_us, kernel, price_us)
     ratio = _context_ratio(context, alone)
     usual = ratio.get("", 1.0)
     latency = {k: time_us * ratio.get(k.type, usual) for k, time_us in alone.items()}

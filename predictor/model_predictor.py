@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,21 @@ class ModelPredictor:
         Args:
             model: the path of a model (.tflite, .keras, SavedModel; .onnx and .pt2 with their
                 extras), a `Graph`, or a Keras model.
-            accept_unknown: estimate kernels that nothing is known about, instead of raising.
+            accept_unknown: estimate kernels that nothing is known about, instead of raising; a
+                warning tells of each such model, and `explain` of its kernels.
 
         Raises:
             UnknownKernelError: the model has kernels that nothing is known about.
             ModelFileError: the model cannot be read.
             UsageError: it is no model, or its converter is not installed.
         """
-        return self.explain(model, accept_unknown=accept_unknown).latency_ms
+        found = self.explain(model, accept_unknown=accept_unknown)
+        if found.unknown:
+            warnings.warn(
+                f"an estimate: nothing is known about {len(found.unknown)} of the model's kernels",
+                stacklevel=2,
+            )
+        return found.latency_ms
 
     def explain(
         self, model: str | Path | Graph | Any, *, accept_unknown: bool = False

@@ -154,13 +154,9 @@ def at_usual_speed(table: Table) -> list[Measurement]:
     A noisy median is better than none. What was measured while the device was throttled is scaled
     by how much slower the reference kernel was, and left out where that is not known.
     """
-    sampled = [m for m in table.measurements if m.summary is not None]
-    steady = [m for m in sampled if m.verdict != "throttled"]
-    some = steady if len(steady) >= MIN_NETWORKS else sampled
-    levels = [m.reference_us for m in some if m.reference_us >= LEAST_US]
-    usual_us = float(np.median(levels)) if levels else 0.0
+    usual_us = usual_reference_us(table)
     found = []
-    for measurement in sampled:
+    for measurement in _sampled(table):
         if measurement.verdict in ("stable", "noisy"):
             found.append(measurement)
         elif (
@@ -169,6 +165,19 @@ def at_usual_speed(table: Table) -> list[Measurement]:
         ):
             found.append(_scaled(measurement, usual_us / measurement.reference_us))
     return found
+
+
+def usual_reference_us(table: Table) -> float:
+    """Return what the reference kernel took in what a table has at usual speed; 0 if unknown."""
+    sampled = _sampled(table)
+    steady = [m for m in sampled if m.verdict != "throttled"]
+    some = steady if len(steady) >= MIN_NETWORKS else sampled
+    levels = [m.reference_us for m in some if m.reference_us >= LEAST_US]
+    return float(np.median(levels)) if levels else 0.0
+
+
+def _sampled(table: Table) -> list[Measurement]:
+    return [m for m in table.measurements if m.summary is not None]
 
 
 def _scaled(measurement: Measurement, factor: float) -> Measurement:

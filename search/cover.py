@@ -17,16 +17,16 @@ def covering_genes(choices: Sequence[int], networks: int, seed: int) -> list[Gen
 
     Args:
         choices: number of choices of every gene.
-        networks: number of chromosomes.
+        networks: number of chromosomes. More of them begin with the same ones.
         seed: of the permutations.
 
     >>> genes = covering_genes((3, 3), 3, seed=0)
     >>> [sorted(column) for column in zip(*genes)]
     [[0, 1, 2], [0, 1, 2]]
     """
-    rng = np.random.default_rng(seed)
     columns = []
-    for count in choices:
+    for gene, count in enumerate(choices):
+        rng = np.random.default_rng((seed, gene))
         rounds = max(1, -(-networks // count))
         column = np.concatenate([rng.permutation(count) for _ in range(rounds)])
         columns.append(column[:networks].tolist())

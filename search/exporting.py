@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from latlas.profiler.arrays import read_arrays
 from latlas.profiler.errors import SearchError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.graph import Array, Graph, Weights
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 REPRESENTATIVE_IMAGES = 200
 """Training images that the ranges of an int8 network are taken from."""
+
+_OTHER_BYTES = 16 << 20
+"""For the names of weights and what the archive itself takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +124,18 @@ def read_weights(path: Path, graph: Graph) -> tuple[Weights, float]:
     Raises:
         SearchError: the file is damaged, or of another network.
     """
+    shapes = graph.weight_shapes()
+    size = 4 * sum(map(math.prod, shapes.values()))
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            names = file["names"].tolist()
-            found = {name: file[f"weight{number}"] for number, name in enumerate(names)}
-            accuracy = float(file["accuracy"])
-    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+        arrays = read_arrays(path, size + _OTHER_BYTES)
+        names = arrays["names"].tolist()
+        found = {name: arrays[f"weight{number}"] for number, name in enumerate(names)}
+        accuracy = float(arrays["accuracy"])
+        if not all(array.dtype == np.float32 for array in found.values()):
+            raise ValueError("its weights are not float32")
+    except (OSError, TypeError, ValueError, KeyError) as problem:
         raise SearchError(f"cannot read {path} ({problem}): delete it to train anew") from problem
-    if {name: array.shape for name, array in found.items()} != graph.weight_shapes():
+    if {name: array.shape for name, array in found.items()} != shapes:
         raise SearchError(f"{path} holds the weights of another network: delete it to train anew")
     return found, accuracy
 

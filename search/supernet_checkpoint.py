@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.profiler.arrays import read_arrays
 from latlas.profiler.errors import SearchError
 from latlas.profiler.files import write_atomically
 
 FloatArray = NDArray[np.float32]
+
+_OTHER_BYTES = 16 << 20
+"""For the identity, the losses and what the archive itself takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class Checkpoint:
             np.savez(
                 file,
                 identity=np.array(identity),
-                losses=np.array(self.losses),
+                losses=np.array(self.losses, np.float64),
                 uses=self.uses,
                 **arrays,
             )
@@ -65,15 +68,14 @@ class Checkpoint:
             SearchError: the file is no checkpoint, or of another supernet.
         """
         try:
-            # Opened here, since numpy leaves a file open that turns out not to be one of its own.
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                found = str(file["identity"])
-                if found != identity:
-                    raise SearchError(
-                        f"{path} is the checkpoint of another supernet ({found[:1000]}), not of "
-                        f"{identity}: use another folder"
-                    )
-                arrays = {name: file[name] for name in file.files}
+            size = 2 * sum(value.nbytes for value in like.parameters.values()) + like.uses.nbytes
+            arrays = read_arrays(path, size + _OTHER_BYTES)
+            found = str(arrays["identity"])
+            if found != identity:
+                raise SearchError(
+                    f"{path} is the checkpoint of another supernet ({found[:1000]}), not of "
+                    f"{identity}: use another folder"
+                )
             parts: list[dict[str, FloatArray]] = []
             for kind, wanted in (("parameter", like.parameters), ("velocity", like.velocity)):
                 part = {name: arrays[f"{kind}/{name}"] for name in wanted}
@@ -82,10 +84,12 @@ class Checkpoint:
                         raise ValueError(f"{name} is {part[name].shape}, expected {value.shape}")
                 parts.append(part)
             uses, losses = arrays["uses"], arrays["losses"]
-            if uses.shape != like.uses.shape or losses.ndim != 1:
+            if uses.shape != like.uses.shape or uses.dtype != like.uses.dtype:
                 raise ValueError("its counts have the wrong shape")
-            return Checkpoint(parts[0], parts[1], uses.astype(np.int64), losses.tolist())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+            if losses.ndim != 1 or losses.dtype != np.float64:
+                raise ValueError("its losses are no list of numbers")
+            return Checkpoint(parts[0], parts[1], uses, losses.tolist())
+        except (OSError, ValueError, KeyError) as problem:
             raise SearchError(
                 f"{path} is not a supernet's checkpoint ({problem}): delete it to start anew"
             ) from problem

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -10,8 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from latlas.profiler.arrays import read_arrays
 from latlas.profiler.errors import CheckpointError
 from latlas.profiler.files import write_atomically
+
+_OTHER_BYTES = 16 << 20
+"""For the identity, the losses and what the archive itself takes."""
 
 
 class Variable(Protocol):
@@ -57,20 +60,24 @@ def load_state(path: Path, identity: str, variables: Mapping[str, Variable]) -> 
         CheckpointError: the file is of another training, or damaged.
     """
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if str(file["identity"]) != identity:
-                raise CheckpointError(
-                    f"{path} is the checkpoint of another training: use another file, or delete it"
-                )
-            arrays = {name: file[f"variable/{name}"] for name in variables}
-            losses = [float(loss) for loss in file["losses"].tolist()]
-        for name, one in variables.items():
-            if arrays[name].shape != tuple(one.shape):
-                raise ValueError(f"{name} has the shape {arrays[name].shape}")
+        values = {name: np.asarray(one.numpy()) for name, one in variables.items()}
+        size = sum(value.nbytes for value in values.values())
+        found = read_arrays(path, size + _OTHER_BYTES)
+        if str(found["identity"]) != identity:
+            raise CheckpointError(
+                f"{path} is the checkpoint of another training: use another file, or delete it"
+            )
+        arrays = {name: found[f"variable/{name}"] for name in variables}
+        for name, value in values.items():
+            if (arrays[name].shape, arrays[name].dtype) != (value.shape, value.dtype):
+                raise ValueError(f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}")
+        losses = found["losses"]
+        if losses.ndim != 1 or losses.dtype != np.float64:
+            raise ValueError("its losses are no list of numbers")
         for name, one in variables.items():
             one.assign(arrays[name])
-    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+    except (OSError, ValueError, KeyError) as problem:
         raise CheckpointError(
             f"{path} is not a training's checkpoint ({problem}): delete it to start anew"
         ) from problem
-    return losses
+    return [float(loss) for loss in losses.tolist()]

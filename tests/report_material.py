@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from latlas.profiler.runner import OpTime, Result
 from latlas.profiler.statistics import NoiseGate, judge
 from latlas.profiler.table import Table, TableWriter
 from latlas.profiler.target import Target
+from latlas.profiler.temperature import Temperature
 from latlas.search.protocols import Genes, Trial
 from latlas.search.spaces import open_space
 from latlas.search.study import Study, record_of
@@ -73,12 +75,17 @@ def measured(
     )
 
 
-def write_table(folder: Path, target: Target = TARGET, factor: float = 1.0) -> Table:
+def write_table(
+    folder: Path, target: Target = TARGET, factor: float = 1.0, *, sensors: Sequence[str] = ()
+) -> Table:
     """Write a table of small networks, their kernels, the reference, and a failure."""
     environment = {"cpu": HOSTILE}
     with TableWriter(folder, target, fusion_rules=RULES.version, environment=environment) as writer:
         found = [
-            measured(reference_graph(), "reference", f"r{i}", factor=1 + i / 100, at_s=i * 9.0)
+            replace(
+                measured(reference_graph(), "reference", f"r{i}", factor=1 + i / 100, at_s=i * 9.0),
+                temperatures_c=tuple(Temperature(sensor, 25.0 + i) for sensor in sensors),
+            )
             for i in range(12)
         ]
         kernels: dict[Kernel, None] = {}

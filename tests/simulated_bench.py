@@ -22,6 +22,8 @@ class SimulatedBench:
         kept: share of its time that an operator keeps when it is merged.
         cache: share of the time for reading a value that is saved where it was just written.
         refused: types that cannot be run.
+        level: by how much more everything takes in half of the rounds, where somebody else's
+            work comes and goes.
     """
 
     target = TARGET
@@ -34,6 +36,7 @@ class SimulatedBench:
         kept: float = 0.05,
         cache: float = 0.0,
         refused: str = "",
+        level: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.rules = rules
@@ -41,6 +44,7 @@ class SimulatedBench:
         self.kept = kept
         self.cache = cache
         self.refused = refused
+        self.level = level
         self.rng = random.Random(seed)
         self.found: dict[str, list[float]] = {}
         self.asked: list[tuple[int, int]] = []
@@ -52,8 +56,13 @@ class SimulatedBench:
             if self.problem(graph):
                 continue
             exact = self.exact_us(graph)
-            times = [exact * math.exp(self.rng.gauss(0, self.noise)) for _ in range(rounds)]
+            times = [exact * self.disturbance() for _ in range(rounds)]
             self.found.setdefault(graph.to_text(), []).extend(times)
+
+    def disturbance(self) -> float:
+        """Return by what factor a round is off."""
+        level = self.level if self.level and self.rng.random() < 0.5 else 0.0
+        return math.exp(self.rng.gauss(0, self.noise)) * (1 + level)
 
     def times_us(self, graph: Graph) -> Sequence[float]:
         """Return what was measured."""

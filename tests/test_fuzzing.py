@@ -19,12 +19,15 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tables import TARGET, kernel, network, references, write
 
 from latlas.predictor import file
@@ -33,9 +36,10 @@ from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.comparison import compare
 from latlas.profiler.device_config_file import known_configs, parse_config, to_toml
-from latlas.profiler.errors import LatlasError, PredictorError
+from latlas.profiler.errors import LatlasError
 from latlas.profiler.fold import fold
 from latlas.profiler.fusion import rules_for
+from latlas.profiler.graph import Graph
 from latlas.profiler.graph_builder import GraphBuilder
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.merging import merge
@@ -45,10 +49,16 @@ from latlas.profiler.table import JOURNAL, Table, TableWriter
 from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.profiler.warmup import Warmup
+from latlas.search.evaluation import InProcess, Task, measure_with
+from latlas.search.exporting import read_weights, write_weights
+from latlas.search.memory import FILE as FINISHED
+from latlas.search.memory import Remembering
 from latlas.search.protocols import Trial
 from latlas.search.recipe import parse_recipe
 from latlas.search.spaces.definition_file import parse_definition
 from latlas.search.study import Study, record_of
+from latlas.search.supernet_checkpoint import Checkpoint
+from latlas.search.training_state import load_state, save_state
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 5.0
@@ -147,9 +157,7 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
 @cache
 def journal() -> tuple[Any, ...]:
     """Return the records of a small table."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         where = Path(folder) / "t"
         write(where, [kernel(1, 10.0), network("n", 90.0), *references(5.0)])
         with TableWriter(where, TARGET, fusion_rules="xnnpack-1") as table:
@@ -213,11 +221,140 @@ def test_predictors(tmp_path: Path, data: st.DataObject) -> None:
         found.predict([next(iter(found.table_us)).graph], accept_unknown=True)
 
 
-def test_a_predictor_that_holds_no_arrays(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "p.latlas", "w") as archive:
-        archive.writestr("header.npy", b"no array")
-    with pytest.raises(PredictorError, match="no array"):
-        file.load(tmp_path / "p.latlas")
+IDENTITY = "what it was trained on"
+
+
+@cache
+def small() -> Graph:
+    """Return a network with few weights."""
+    b = GraphBuilder((1, 4, 4, 3))
+    return b.build(b.conv(b.input, 2, 1))
+
+
+def variables() -> dict[str, tf.Variable]:
+    return {"kernel": tf.Variable(np.ones((2, 3), np.float32)), "step": tf.Variable(7)}
+
+
+def supernet() -> Checkpoint:
+    one = {"kernel": np.ones((2, 3), np.float32)}
+    return Checkpoint(one, one, np.ones((2, 4), np.int64), [0.5, 0.25])
+
+
+def save_predictor(path: Path) -> None:
+    header, arrays = predictor()
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with path.open("wb") as written:
+        np.savez(written, header=text, **arrays)
+
+
+def load_predictor(path: Path) -> None:
+    found = file.load(path)
+    found.predict([next(iter(found.table_us)).graph], accept_unknown=True)
+
+
+def save_weights(path: Path) -> None:
+    weights = {name: np.ones(s, np.float32) for name, s in small().weight_shapes().items()}
+    write_weights(path, weights, 0.5)
+
+
+ARCHIVES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
+    "predictor": (save_predictor, load_predictor),
+    "training": (
+        lambda path: save_state(path, IDENTITY, [0.5], variables()),
+        lambda path: load_state(path, IDENTITY, variables()),
+    ),
+    "supernet": (
+        lambda path: supernet().save(path, IDENTITY),
+        lambda path: Checkpoint.load(path, IDENTITY, supernet()),
+    ),
+    "weights": (save_weights, lambda path: read_weights(path, small())),
+}
+"""What writes an archive of arrays, and what reads it."""
+
+
+def as_npy(array: NDArray[Any]) -> bytes:
+    """Return an array's file, a pickle if it has to be one."""
+    written = io.BytesIO()
+    np.lib.format.write_array(written, array, allow_pickle=True)
+    return written.getvalue()
+
+
+def claiming(shape: tuple[int, ...]) -> bytes:
+    """Return the file of an array that holds less than it says."""
+    written = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(written, header)
+    return written.getvalue() + bytes(64)
+
+
+MEMBERS = [
+    *map(as_npy, (np.array("x"), np.array(["9" * 1000]), np.zeros(0), np.zeros((1,) * 10))),
+    *map(as_npy, (np.array([np.nan]), np.array(1j), np.full(3, 1e308), np.array([{}], object))),
+    *map(as_npy, (np.zeros(3, "V8"), np.array(0, "M8[s]"), np.full((2, 3), np.inf, np.float32))),
+    *map(claiming, ((1 << 40,), (1 << 62, 1 << 62), (1 << 28,), (-1,), (0, 1 << 60))),
+    b"",
+    b"no array",
+    bytes(1 << 12),
+    b"\x93NUMPY\x01\x00\xff\xff{",
+]
+"""Files of arrays that a reader does not expect."""
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+@FEW
+@given(data=st.data())
+@example(data=None)
+def test_archives(kind: str, data: st.DataObject | None) -> None:
+    save, load = ARCHIVES[kind]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.npz"
+        save(path)
+        if data is None:
+            load(path)
+            return
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        name = data.draw(st.sampled_from(sorted(members)))
+        match data.draw(st.sampled_from(("replace", "replace", "remove", "damage"))):
+            case "replace":
+                members[name] = data.draw(st.sampled_from(MEMBERS))
+            case "remove":
+                del members[name]
+            case _:
+                members[name] = data.draw(damaged(members[name]))
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, raw in members.items():
+                archive.writestr(name, raw)
+        with refusing():
+            load(path)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+@settings(FEW, max_examples=30)
+@given(data=st.data())
+def test_bytes_of_archives(kind: str, data: st.DataObject) -> None:
+    save, load = ARCHIVES[kind]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.npz"
+        save(path)
+        path.write_bytes(data.draw(damaged(path.read_bytes())))
+        with refusing():
+            load(path)
+
+
+@FEW
+@given(st.data())
+def test_what_was_finished(tmp_path: Path, data: st.DataObject) -> None:
+    record = {"metric": "accuracy", "genes": [1, 2], "value": 0.5, "note": "", "seconds": 0.1}
+    records = data.draw(changed([record, record | {"metric": "latency_ms"}]))
+    text = "".join(json.dumps(each) + "\n" for each in records)
+    raw = data.draw(st.one_of(st.just(text.encode()), damaged(text.encode() or b"{}")))
+    (tmp_path / FINISHED).write_bytes(raw)
+    asked = Task("accuracy", (1, 2))
+    measures = {"accuracy": measure_with(lambda batch: [0.75 for _ in batch], "accuracy")}
+    with refusing(), Remembering(InProcess(measures), tmp_path / FINISHED) as pool:
+        pool.submit([asked])
+        assert all(isinstance(outcome.value, float) for _, outcome in pool.finished())
 
 
 @FEW

@@ -25,7 +25,7 @@ from latlas.profiler.fusion.evidence import Case, Evidence, FusionEvidence
 from latlas.profiler.fusion.probes import TYPES, Sample, alone, ending, joined, reader, writer
 from latlas.profiler.graph import Graph
 from latlas.profiler.ops import Activation, Binary
-from latlas.profiler.statistics import MAD_TO_SIGMA, MEDIAN_ERROR, robust_cv
+from latlas.profiler.statistics import fast_level
 from latlas.profiler.target import Target
 
 LOWEST, HIGHEST = 0.25, 0.85
@@ -93,20 +93,17 @@ class Estimate:
 
 
 def estimate(times_us: Sequence[float], noise: float = 0.0) -> Estimate:
-    """Return the median of repeated times.
+    """Return the fast level of repeated times: what disturbs a round makes it slower.
 
     Args:
         times_us: at least one.
-        noise: relative standard deviation that single times have at least: few times may agree
-            by chance.
+        noise: relative standard error that one time has at least: few times may agree by chance.
 
     >>> estimate([10.0, 10.1, 9.9, 10.0, 14.0]).us
-    10.0
+    9.9
     """
-    middle = median(times_us)
-    spread = median([abs(time - middle) for time in times_us])
-    deviation = max(MAD_TO_SIGMA * spread, noise * middle)
-    return Estimate(middle, MEDIAN_ERROR * deviation / math.sqrt(len(times_us)))
+    us, error_us = fast_level(times_us)
+    return Estimate(us, max(error_us, noise * us / math.sqrt(len(times_us))))
 
 
 def gap(shares: Sequence[tuple[float, float]]) -> float:
@@ -288,9 +285,13 @@ class Detection:
         return self.decide(self.weigh(probe, self.noise([probe])), threshold)
 
     def noise(self, probes: Iterable[Probe]) -> float:
-        """Return by how much, relatively, the times of one model typically differ."""
+        """Return the relative standard error that one time of a model typically has."""
         graphs = {graph.to_text(): graph for probe in probes for graph in probe.graphs}
-        found = [robust_cv(t) for g in graphs.values() if (t := self.bench.times_us(g))]
+        found = []
+        for graph in graphs.values():
+            if times_us := self.bench.times_us(graph):
+                known = estimate(times_us)
+                found.append(known.error_us / known.us * math.sqrt(len(times_us)))
         return median(found) if found else 0.0
 
     def weigh(self, probe: Probe, noise: float) -> Evidence:

@@ -37,12 +37,17 @@ def describe(predictor: LatencyPredictor) -> dict[str, Any]:
 
     from latlas.predictor.sizes import kernel_class
 
+    mixed = predictor.mixture.weights if predictor.mixture is not None else {}
     kernels = Counter(kernel_class(kernel) for kernel in predictor.table_us)
     return {
         "target": predictor.target.to_json(),
         "fusion_rules": predictor.rules_version,
         "types": {
-            kind: {"kernels": count, "error": predictor.type_error.get(kind)}
+            kind: {
+                "kernels": count,
+                "learned": kind in predictor.forests or kind in mixed,
+                "error": predictor.type_error.get(kind),
+            }
             for kind, count in sorted(kernels.items())
         },
         "calibration": asdict(predictor.calibration),

@@ -156,6 +156,8 @@ def run_rounds(
         nonlocal complete
         complete = measure([jobs[candidate.id] for candidate in chosen])
 
+    # Where operators are not listed, only the whole can be off.
+    parts = "kernels of " if plan.unit == "network" else ""
     found = []
     for number, each in enumerate(
         active_rounds(
@@ -179,7 +181,7 @@ def run_rounds(
         )
         what = each.why_last or f"measuring {len(each.chosen)} more"
         say(
-            f"round {number}: {each.measured} {plan.unit}s measured, kernels of "
+            f"round {number}: {each.measured} {plan.unit}s measured, {parts}"
             f"{len(plan.held_out)} networks set aside off by {each.error:.1%}: {what}"
         )
         if not complete:

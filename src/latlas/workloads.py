@@ -25,6 +25,9 @@ GENERAL = "general"
 
 GENERAL_NETWORKS = 60
 
+MOST_KERNELS = 2000
+"""Kernels of a space's networks, or of a user's models, that are measured alone."""
+
 LISTED_SAMPLES, UNLISTED_SAMPLES = 100, 600
 """Kernels of general networks that are measured alone, where networks show the others too, and
 where they do not."""
@@ -38,7 +41,7 @@ def space_networks(space: Space, networks: int, seed: int) -> dict[str, Graph]:
     # Whole rounds: every choice of every gene is then in equally many networks.
     most = max(space.choices)
     rounds = -(-networks // most) * most
-    genes = covering_genes(space.choices, rounds, seed)
+    genes = dict.fromkeys(covering_genes(space.choices, rounds, seed))  # few repeat in small spaces
     label = label_of(space)
     return {f"{label}-{seed}-{i:03d}": space.decode(each) for i, each in enumerate(genes)}
 

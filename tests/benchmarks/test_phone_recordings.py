@@ -144,7 +144,7 @@ def test_models_without_a_whole_time_are_left_out() -> None:
     assert [network.name for network in found.networks] == ["resnet10"]
     assert (found.networks[0].latency_us, found.networks[0].listed_us) == (50, (20,))
     assert found.left_out.keys() == {"a", "b"}
-    assert found.target.adapter == "Adreno (TM) 6xx"
+    assert found.target.adapter == "Adreno (TM) 640"
 
 
 def test_a_file_is_fitted_as_a_table_is(tmp_path: Path) -> None:

@@ -412,7 +412,7 @@ def test_what_is_no_binary_is_not_kept(mirror: Path, cache: Path, page: bytes | 
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"latlas: {url}/android_aarch64_benchmark_model ")
-    assert ("404" in line) == (page is None)
+    assert ("server answers 404" in line) == (page is None)
     assert line.endswith("by hand and give it with --runner-binary PATH")
     assert not (cache / "runners").exists() or not list(cache.rglob("benchmark_model"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,14 @@ def test_words_for_people(table: Path, tmp_path: Path) -> None:
     assert "none of its kernels known" in done.stdout
     assert "refused: pooled has 1 unknown kernel(s)" in done.stdout
     assert "conv2d" in done.stdout
+    assert "~" not in done.stdout
+    done = latlas(
+        *("evaluate", table, "--leave-out", "network", "--models", tmp_path, "--worst", 2),
+        *("--kernels", "predicted", "--accept-unknown"),
+    )
+    assert re.search(r"^pooled +\S+ +\S+ +~", done.stdout, re.MULTILINE)
+    assert not re.search(r"^wide_v2_4 .*~", done.stdout, re.MULTILINE)
+    assert "kernels of 1 network(s)" in done.stdout
 
 
 def test_a_predictor_and_models(table: Path, tmp_path: Path) -> None:

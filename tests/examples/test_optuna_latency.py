@@ -49,13 +49,15 @@ def test_the_front_is_fast_enough(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = example.main(str(predictor), trials=30)
+    with pytest.warns(UserWarning, match="an estimate"):  # that predictor knows one kernel
+        study = example.main(str(predictor), trials=30)
     assert len(study.trials) == 30
     latencies = {trial.values[1] for trial in study.best_trials}
     assert latencies
     assert max(latencies) <= example.LIMIT_MS
     monkeypatch.setattr(example, "LIMIT_MS", -1.0)  # nothing is that fast
-    assert not example.main(str(predictor), trials=5).best_trials
+    with pytest.warns(UserWarning, match="an estimate"):
+        assert not example.main(str(predictor), trials=5).best_trials
 
 
 def test_it_is_short() -> None:

@@ -117,6 +117,13 @@ def test_an_error_that_no_longer_falls_ends_the_rounds(device: Device) -> None:
     assert last.why_last == "the error no longer falls"
 
 
+def test_two_networks_set_aside_cannot_tell_chance_but_a_fall() -> None:
+    falling = [{"a": 0.5 - 0.1 * i, "b": 0.4 - 0.1 * i} for i in range(4)]
+    assert not no_longer_falls(falling)
+    assert no_longer_falls(falling[::-1])
+    assert no_longer_falls(falling[:1] * 4)
+
+
 def test_nothing_set_aside_is_refused(device: Device) -> None:
     parts = (device.observe, device.measure, device.candidates, [], device.uses)
     with pytest.raises(UsageError, match="set aside"):

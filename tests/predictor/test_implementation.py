@@ -52,6 +52,7 @@ DEPTH = "1x8x8x8 | depthwise_conv2d kernel=3x3 padding=1x1x1x1 @0 | @1"
         (SMALL, "Adreno (TM) 506", "fp16", CONSTANTS),
         (SMALL, "another GPU", "fp16", GENERIC),
         ("1x8x8x8 | conv2d filters=16 kernel=1x1 @0 | @1", "another GPU", "fp16", CONSTANTS),
+        ("1x8x8x8 | conv2d filters=16 kernel=1x1 @0 | @1", "Intel(R) UHD", "fp16", GENERIC),
         (DEPTH, "Mali-G78", "fp16", DEPTHWISE_3X3),
         (DEPTH.replace("padding=1x1x1x1 ", ""), "Mali-G78", "fp16", GENERIC),
         (DEPTH.replace("padding", "stride=1x2 padding"), "Mali-G78", "fp16", GENERIC),

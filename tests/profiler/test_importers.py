@@ -50,9 +50,10 @@ def test_a_keras_model_in_memory(keras_model: Any) -> None:
     assert graph.inputs == ((1, 32, 32, 3),)
 
 
-def test_a_keras_file(keras_model: Any, tmp_path: Path) -> None:
-    keras_model.save(tmp_path / "model.keras")
-    graph = load_model(tmp_path / "model.keras")
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_keras_file(keras_model: Any, tmp_path: Path, suffix: str) -> None:
+    keras_model.save(tmp_path / f"model.{suffix}")
+    graph = load_model(tmp_path / f"model.{suffix}")
     assert fold(graph).to_text() == fold(graph_of(keras_model)).to_text()
 
 

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import statistics
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latlas.profiler.runner import Result
 from latlas.profiler.statistics import (
     NoiseGate,
     check_samples,
+    fast_level,
     judge,
     robust_cv,
     summarise,
@@ -148,3 +151,28 @@ def test_verdicts(result: Result, verdict: str, reason: str) -> None:
     assert judgement.verdict == verdict
     assert reason in judgement.reason
     assert bool(judgement.reason) == (verdict != "stable")
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(1, 100), min_size=1, max_size=5))
+def test_the_error_of_a_fast_level_is_that_of_all_resamples(values: list[float]) -> None:
+    found, error = fast_level(values)
+    rank = math.ceil(len(values) / 8)
+    assert found == sorted(values)[rank - 1]
+    drawn = [sorted(each)[rank - 1] for each in itertools.product(values, repeat=len(values))]
+    assert error == pytest.approx(statistics.pstdev(drawn), abs=1e-9)
+
+
+def test_the_error_of_a_fast_level_of_many() -> None:
+    values = np.random.default_rng(0).normal(50, 2, 5001)
+    found, error = fast_level(values.tolist())
+    assert found == pytest.approx(50 - 1.1503 * 2, abs=0.1)
+    assert error == pytest.approx(1.605 * 2 / 5001**0.5, rel=0.3)
+
+
+def test_times_on_two_levels() -> None:
+    """Few times do not show which level is the faster one, and the error tells; more times do."""
+    few = [10.0, 13.1, 13.0, 13.2, 13.1]
+    assert fast_level(few)[1] > 1.0
+    value, error = fast_level([10.0, 10.1, 13.0] * 10)
+    assert value == 10.0 and error < 0.1

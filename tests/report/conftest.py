@@ -1,7 +1,14 @@
 from pathlib import Path
 
 import pytest
-from report_material import NETWORKS, OTHER, trials, write_study, write_table, write_verified
+from report_material import (
+    NETWORKS,
+    OTHER,
+    trials,
+    write_study,
+    write_table,
+    write_verified,
+)
 
 from latlas.predictor import file
 from latlas.predictor.fit import fit
@@ -21,7 +28,7 @@ def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "other"
-    write_table(folder, OTHER, 0.6)
+    write_table(folder, OTHER, 0.6, sensors=("battery", "cpu-0-0"))
     return folder
 
 

@@ -32,7 +32,8 @@ def path(
 ) -> Path:
     paths = [table_folder, other_folder, predictor_path, study_folder]
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(page(*report(open_sources(paths, models=[model_path]))))
+    sources = open_sources(paths, evaluated=[table_folder], models=[model_path])
+    file.write_text(page(*report(sources)))
     return file
 
 
@@ -64,7 +65,9 @@ MARK = """
     ("figure", "mark", "said"),
     [
         ("Accuracy against latency", -1, "MB"),
-        ("Networks", 0, "plain_"),
+        ("Networks", 0, "bounds "),
+        ("Errors over latency", 0, "measured "),
+        ("Temperature", 3, "°C"),
         ("Time per operator type", 0, "%"),
         ("The reference kernel", 3, "reference "),
         ("Rank ", 2, "output "),

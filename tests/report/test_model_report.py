@@ -59,6 +59,13 @@ def test_a_model_that_was_not_measured(table_folder: Path, predictor_path: Path)
     assert any(isinstance(b, Drawing) for section in sections for b in section.blocks)
 
 
+def test_a_model_with_kernels_that_nothing_is_known_about(predictor_path: Path) -> None:
+    sections = model_report(network(9, pool=True), "m", {}, {"p": file.load(predictor_path)})
+    overview = next(b for b in sections[0].blocks if isinstance(b, Grid))
+    (cells,) = [dict(zip(overview.header, row, strict=True)) for row in overview.rows]
+    assert cells["latency"].endswith("an estimate: it has unknown kernels")
+
+
 def transferred(source: LatencyPredictor) -> LatencyPredictor:
     """Return a predictor of another device, on which every kernel takes twice as long."""
     weights = {kind: np.array([2.0]) for kind in source.forests}

@@ -19,6 +19,7 @@ def test_choices_are_balanced(choices: list[int], networks: int, seed: int) -> N
         assert set(uses) <= set(range(count))
         assert max(uses.values()) - min(uses[choice] for choice in range(count)) <= 1
     assert genes == covering_genes(choices, networks, seed)
+    assert covering_genes(choices, networks + 7, seed)[:networks] == genes
 
 
 def test_the_seed_matters_and_genes_are_not_coupled() -> None:

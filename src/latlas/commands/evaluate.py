@@ -193,6 +193,7 @@ def describe(evaluation: Evaluation, family: Callable[[str], str], worst: int) -
         "overall": _figures(evaluation.networks) if evaluation.networks else None,
         "families": {name: _figures(networks) for name, networks in by_family.items()},
         "kernel_types": types,
+        "estimates": sum(bool(network.prediction.unknown) for network in evaluation.networks),
         "networks": [_network(network, family) for network in evaluation.networks],
         "worst": [_network(network, family) for network in evaluation.worst(worst)],
         "refused": [
@@ -215,6 +216,7 @@ def _network(network: NetworkResult, family: Callable[[str], str]) -> dict[str, 
         "measured_ms": network.measured_ms,
         "error": network.error,
         "within_bounds": network.within_bounds,
+        "estimate": bool(network.prediction.unknown),
         "coverage": {kind: asdict(each) for kind, each in network.coverage.items()},
         "least_known": network.least_known,
     } | asdict(network.prediction)
@@ -278,7 +280,7 @@ def _footnotes(document: dict[str, Any]) -> list[str]:
                 n["name"],
                 n["family"],
                 f"{n['measured_ms']:.3f}",
-                f"{n['latency_ms']:.3f}",
+                f"{'~' if n['estimate'] else ''}{n['latency_ms']:.3f}",
                 f"{n['error']:+.1%}",
                 f"{n['low_ms']:.3f}-{n['high_ms']:.3f}",
                 f"{n['measured_share']:.0%}",
@@ -287,6 +289,10 @@ def _footnotes(document: dict[str, Any]) -> list[str]:
             for n in document["worst"]
         ]
         lines += ["", table((*header, "measured", "most of the rest"), rows)]
+    if guessed := document["estimates"]:
+        lines.append(
+            f"~ estimates: nothing was known about some kernels of {guessed} network(s) predicted"
+        )
     for refused in document["refused"]:
         unknown = refused["unknown"]
         lines.append(

@@ -225,10 +225,16 @@ def _fit(
     emit(document, as_json, _text(predictor, few, document))
 
 
+def _error(learned: bool, error: float | None) -> str:
+    if error is None:
+        return "not known" if learned else "look-up only"
+    return f"{error:.1%}"
+
+
 def _text(predictor: LatencyPredictor, few: FewShotFit | None, document: dict[str, Any]) -> str:
     calibration = predictor.calibration
     rows = [
-        (kind, n["kernels"], f"{n['error']:.1%}" if n["error"] is not None else "look-up only")
+        (kind, n["kernels"], _error(n["learned"], n["error"]))
         for kind, n in document["types"].items()
     ]
     rules = predictor.rules_version.split(" ")[0]

@@ -38,6 +38,7 @@ from latlas.workloads import (
     GENERAL_NETWORKS,
     LISTED_SAMPLES,
     MIN_NETWORKS,
+    MOST_KERNELS,
     UNLISTED_SAMPLES,
     load_rules,
     make_block_workload,
@@ -77,9 +78,9 @@ if TYPE_CHECKING:
 @click.option(
     "--samples",
     type=click.IntRange(1, 1_000_000),
-    help="Kernels that are measured alone at most: a designed sample where there are more; by "
-    f"default every distinct one, of general networks {LISTED_SAMPLES}, or {UNLISTED_SAMPLES} "
-    "where the target does not list operators.",
+    help="Kernels that are measured alone at most: every distinct one, or a designed sample where "
+    f"there are more. [default: {MOST_KERNELS}; of --space general {LISTED_SAMPLES}, or "
+    f"{UNLISTED_SAMPLES} where the target does not list operators]",
 )
 @click.option(
     "--vocabulary/--no-vocabulary",
@@ -251,8 +252,10 @@ def main(
         return delegate == "cpu" if listed is None else listed
 
     def most(delegate: Delegate, listed: bool | None) -> int | None:
-        if samples is not None or space != GENERAL:
+        if samples is not None:
             return samples
+        if space != GENERAL:
+            return MOST_KERNELS
         return LISTED_SAMPLES if lists(delegate, listed) else UNLISTED_SAMPLES
 
     def in_rounds(delegate: Delegate, listed: bool | None, adapter: str = "") -> RoundsPlan:

@@ -145,8 +145,9 @@ def _predicted(graph: Graph, predictor: LatencyPredictor, name: str) -> Breakdow
     kernels = split(for_precision(graph, predictor.target.precision), predictor.rules)
     prediction = predictor.predict_kernels([kernels], accept_unknown=True)[0]
     times, source = predictor.network_us(kernels)
+    how = "an estimate: it has unknown kernels" if prediction.unknown else "predicted"
     facts = [
-        ("latency", f"{latency(prediction.latency_ms)}, predicted"),
+        ("latency", f"{latency(prediction.latency_ms)}, {how}"),
         ("90% bounds", f"{latency(prediction.low_ms)} to {latency(prediction.high_ms)}"),
         ("from kernels", _shares(prediction, predictor.mixture is not None)),
     ]

@@ -154,6 +154,9 @@ def evaluation_report(evaluation: Evaluation, left_out: Grouping, name: str) -> 
     blocks: list[Block] = [Text(f"On {name}: {left_out.text}.")]
     if evaluation.refused:
         blocks.append(Text(f"{len(evaluation.refused)} networks were refused.", warning=True))
+    if guessed := sum(bool(n.prediction.unknown) for n in networks):
+        text = f"{guessed} predictions are estimates: nothing was known about some of the kernels."
+        blocks.append(Text(text, warning=True))
     if not networks:
         return [Section("Predicted against measured", [*blocks, Text("Nothing was predicted.")])]
     found = network_metrics(networks)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import keras_models
 import numpy as np
 import pytest
+from scripts import benchmark
 
 from latlas.profiler.count import count
 from latlas.profiler.errors import LatlasError, ModelFileError
@@ -25,6 +25,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RULES = rules_for("cpu")
+keras_models = benchmark("keras_transformers")
 
 
 def moving() -> Any:

@@ -1,7 +1,7 @@
 """Small transformers in Keras, as its examples and the papers spell them.
 
 The vision transformer is Dosovitskiy et al. 2021 (arXiv:2010.11929), MobileViT is Mehta and
-Rastegari 2022 (arXiv:2110.02178); both thin, since conversion takes its time.
+Rastegari 2022 (arXiv:2110.02178); both thin by default, since conversion takes its time.
 """
 
 from __future__ import annotations
@@ -124,10 +124,11 @@ def mobilevit(
     size: int = 64,
     classes: int = 10,
     *,
+    width: int = 1,
     everywhere: bool = False,
     batch_size: int | None = None,
 ) -> Any:
-    """Return a network of MobileViT's parts.
+    """Return a network of MobileViT's parts; `width` multiplies all channels.
 
     `everywhere` is attention among all pixels, as Keras' example has it: its layer then has two
     axes to attend to, and spells their softmax out.
@@ -136,11 +137,11 @@ def mobilevit(
 
     layers = keras.layers
     image = keras.Input((size, size, 3), batch_size=batch_size)
-    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="silu")(image)
-    x = _inverted_residual(x, 16, 2)
-    x = _inverted_residual(x, 16, 1)
-    x = _mobilevit_block(_inverted_residual(x, 24, 2), 32, 4, everywhere)
-    x = _mobilevit_block(_inverted_residual(x, 32, 2), 48, 4, everywhere)
-    x = layers.Conv2D(64, 1, activation="silu")(x)
+    x = layers.Conv2D(8 * width, 3, strides=2, padding="same", activation="silu")(image)
+    x = _inverted_residual(x, 16 * width, 2)
+    x = _inverted_residual(x, 16 * width, 1)
+    x = _mobilevit_block(_inverted_residual(x, 24 * width, 2), 32 * width, 4, everywhere)
+    x = _mobilevit_block(_inverted_residual(x, 32 * width, 2), 48 * width, 4, everywhere)
+    x = layers.Conv2D(64 * width, 1, activation="silu")(x)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(image, layers.Dense(classes)(x))
