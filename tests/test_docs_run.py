@@ -51,16 +51,24 @@ EXCUSES: tuple[tuple[str, str], ...] = (
     (r"package\.module:Name", "the reader's own module: tests/cli/test_search_compare.py"),
     (r"^latlas search export", "trains networks: tests/cli/test_search_export.py"),
     (r"--rounds", "measures for minutes: tests/cli/test_rounds.py"),
-    (r"^latlas report \S+ --table", "leaves families out, the small table has one: tests/report"),
-    (r"--accuracy supernet", "trains a supernet: tests/cli/test_search.py"),
+    (
+        r"--accuracy supernet(?! --dataset digits --ev)",
+        "trains a supernet, as README's does, which runs",
+    ),
     (r"^latlas quickstart", "takes minutes: tests/cli/test_search.py walks the same path"),
     (r"^make|^\.ci/", "what CI itself runs"),
-    (r"^(\S+=\S+ )?python benchmarks/", "takes minutes to hours: gives the figures of the docs"),
+    (
+        r"^(\S+=\S+ )?python benchmarks/(?!startup|writing)",
+        "takes minutes to hours: gives the figures of the docs",
+    ),
     (r"^(pip|apt-get) ", "installs"),
     (r"train_and_validate", "the reader's own function"),
     (r"torch\.export", "PyTorch is an extra: tests/profiler/test_importers.py"),
 )
 """What does not run here, in one place."""
+
+HALVES = ("--family", "[0-4]$=half", "--family", "[5-9]$=rest")
+"""Families of a table of one space: no network of small ones would be left else."""
 
 SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"^latlas profile (?!.*--plan)", ("--budget", "3s", "--runs", "3", "--min-ms", "0.2")),
@@ -69,8 +77,9 @@ SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"^latlas verify ", ("--most", "2")),
     (
         r"^latlas evaluate tables/(any|myphone)",
-        (*("--leave-out", "family"), *("--family", "[0-4]$=half", "--family", "[5-9]$=rest")),
+        (*("--leave-out", "family"), *HALVES),
     ),
+    (r"^latlas report \S+ --table", HALVES),
     (r"^latlas search (?!compare|export)", ("--evaluations", "8", "--resolution", "32")),
     (r"^latlas search (?!compare|export|.*--searcher (ppo|random))", ("--population", "4")),
     (r"^latlas search --searcher (?!.*--accuracy)", ("--accuracy", "my_module:accuracy")),
@@ -81,11 +90,15 @@ SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """Options that make a command short; of two, the last counts."""
 
+FOLDERS = ("examples/", "benchmarks/")
+"""Folders of the repository that are there whole."""
+
 WRITTEN = ("studies/own",)
 """What snippets write though it looks like what others read."""
 
 _NAMES = re.compile(
-    r"(?<![\w./-])(tables/[\w./-]*\w|studies/[\w-]+|examples/[\w.]+|my_models|my_module"
+    r"(?<![\w./-])(tables/[\w./-]*\w|studies/[\w-]+|(?:examples|benchmarks)/[\w.]+"
+    r"|my_models|my_module"
     r"|[\w./-]+\.(?:latlas|tflite|toml))\b"
 )
 _OUTPUTS = {"-o", "--output", "--tflite", "--plot", "--png"}
@@ -109,8 +122,8 @@ class Prototypes:
 
     def of(self, name: str) -> Path:
         """Return what stands for a name that a page uses."""
-        if name.startswith("examples/"):
-            return ROOT / "examples"
+        if name.startswith(FOLDERS):
+            return ROOT / name.partition("/")[0]
         if name == "my_module":
             return self.folder / "my_module.py"
         if name.endswith(".toml"):
@@ -125,7 +138,7 @@ class Prototypes:
         """Copy what stands for names to where a command or snippet will look for them."""
         for name in names:
             # Whole folders, as they are; a folder of models holds one.
-            to = folder / (name if not name.startswith("examples/") else "examples")
+            to = folder / (name if not name.startswith(FOLDERS) else name.partition("/")[0])
             to = to / "model.tflite" if name == "my_models" else to
             to = to.with_suffix(".py") if name == "my_module" else to
             if to.exists():
