@@ -69,8 +69,8 @@ def detect(
     """Measure pairs of operators alone and joined, decide, and write a rule file.
 
     `latlas fusion show FILE` explains it, `latlas profile --fusion-rules FILE` splits networks by
-    it. Every model is compiled once for each round: with all types that is 450 models, and under
-    the default about 3,000 runs of a second or less.
+    it. Every model is compiled once for each round: with all types that is 450 models, and by
+    default 2,200 runs of a second or less; three times as many where the device is not quiet.
 
     \b
     latlas fusion detect --device SERIAL --delegate gpu --table tables/fusion -o rules.toml

@@ -23,7 +23,7 @@ from latlas.profiler.fusion.detect import (
     probe_pair,
 )
 from latlas.profiler.fusion.detected import DetectedRules
-from latlas.profiler.fusion.evidence import Evidence, FusionEvidence
+from latlas.profiler.fusion.evidence import VERDICTS, Evidence, FusionEvidence
 from latlas.profiler.fusion.probes import TYPES
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import FusionRules
@@ -122,6 +122,16 @@ def test_noise_is_answered_by_more_rounds_and_larger_values() -> None:
     (all_models, rounds), (again, more), (open_, most), *_ = bench.asked
     assert again < all_models and most > more > rounds
     assert open_ <= again
+
+
+def test_models_that_take_no_time_at_all() -> None:
+    """A phone prints whole microseconds."""
+
+    class Coarse(SimulatedBench):
+        def times_us(self, graph: Graph) -> Sequence[float]:
+            return [max(time - 60, 0) // 1 for time in super().times_us(graph)]
+
+    assert {e.verdict for e in detect(Coarse(GpuDelegateRules())).of("pair")} <= set(VERDICTS)
 
 
 def test_all_noise_is_left_open() -> None:
