@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from latlas.console import emit, table
+from latlas.console import emit, say, table
 from latlas.predictor.fit import fit
 from latlas.predictor.metrics import metrics
 from latlas.predictor.observations import observe, usual_reference_us
@@ -30,7 +30,7 @@ from latlas.profiler.reference import reference_graph
 from latlas.profiler.runner import Effort, Job, Runner
 from latlas.profiler.statistics import summary_of
 from latlas.profiler.table import Table
-from latlas.profiler.tflite.reader import load_tflite
+from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.targets import DeviceChoice, open_runner
 
@@ -81,6 +81,15 @@ def measure(
     return whole_us, around_us, steady
 
 
+def taken(runner: Runner, models: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the models of which the delegate takes every operator; say which it does not."""
+    jobs = [Job(name, model, Effort(min_runs=1, min_ms=0.0)) for name, model in models.items()]
+    refused = {job.id: job.error for job in runner.run(jobs) if job.kind == "not_delegated"}
+    for name, why in refused.items():
+        say(f"{name} is left out: {why:.200}")
+    return {name: model for name, model in models.items() if name not in refused}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
@@ -103,16 +112,18 @@ def main() -> None:
         for path in sorted(arguments.folder.glob("*.tflite"))
         if path.name.endswith(".int8.tflite") == int8 and arguments.only in path.name
     ]
-    predictions = predictor.predict([fold(load_tflite(path)) for path in paths])
     models = {path.name.partition(".tflite")[0]: path.read_bytes() for path in paths}
     reference = to_tflite(fold(reference_graph()))
-    measured: dict[str, list[tuple[float, float, int]]] = {name: [] for name in models}
     choice = DeviceChoice(
         delegates=(target.delegate,),
         precision="int8" if target.precision == "int8" else "",
         threads=target.threads,
         cores=target.cores,
     )
+    with open_runner(choice) as runner:
+        models = taken(runner, models)
+    predictions = predictor.predict([fold(read_tflite(model)) for model in models.values()])
+    measured: dict[str, list[tuple[float, float, int]]] = {name: [] for name in models}
     for process in range(arguments.processes):
         with open_runner(choice) as runner:
             for name in random.Random(process).sample(list(models), len(models)):
