@@ -65,7 +65,14 @@ _CLIPPING = (Conv2D, DepthwiseConv2D, FullyConnected, Pool, TransposeConv2D)
 MAX_LOOKUP = 10
 """Operators that one table may stand for."""
 
-_OWN_ACTIVATIONS = frozenset({"relu", "relu6", "hard_swish"})
+_LEFT_OF_INT8 = frozenset(
+    {
+        *("relu", "relu6", "hard_swish", "gelu", "gelu_tanh"),
+        *("exp", "log", "neg", "abs", "sqrt", "rsqrt"),
+        *("maximum", "minimum", "squared_difference"),
+    }
+)
+"""Kinds of activations and of operators on two values that it does not take where all is int8."""
 
 
 class XnnpackRules:
@@ -127,13 +134,12 @@ def _is_taken(graph: Graph, node: Node) -> bool:
         return False
     if graph.is_float or isinstance(op, Constant) or graph.types[node.inputs[0]] == "float32":
         return True
-    if isinstance(op, Activation):
-        return op.kind not in _OWN_ACTIVATIONS
-    if isinstance(op, BatchMatmul) and op.adj_x:
+    if isinstance(op, Activation | Binary):
+        return op.kind not in _LEFT_OF_INT8
+    # It takes products whose right operand has the zero point 0, which is chance, and not known.
+    if isinstance(op, BatchMatmul | Softmax):
         return False
-    if isinstance(op, Binary) and op.kind in ("maximum", "minimum"):
-        return False
-    return not (isinstance(op, Softmax) or (isinstance(op, Pool) and op.kind == "average"))
+    return not (isinstance(op, Pool) and op.kind == "average")
 
 
 def _execution_order(graph: Graph, taken: list[bool]) -> list[int]:

@@ -31,6 +31,7 @@ from latlas.profiler.ops import (
 )
 from latlas.profiler.quantise import quantise
 from latlas.profiler.runner import Effort, Job
+from latlas.profiler.samples.networks import designed_networks
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 
@@ -200,22 +201,31 @@ def test_reshapes_are_no_kernels() -> None:
 LISTED = {
     "add": "Add (ND)",
     "average_pool": "kernel:AVERAGE_POOL_2D",
+    "batch_matmul": "kernel:BATCH_MATMUL",
     "concat": ("Copy (NC, X8)", "kernel:CONCATENATION"),  # of up to five, and of more
     "conv2d": ("Convolution (NHWC, QC8)", "Fully Connected (NC, QS8"),
     "depthwise_conv2d": "Convolution (NHWC, QC8)",
     "dequantize": "Convert (NC)",
     "fully_connected": "Fully Connected (NC, QS8",
+    "gelu": "kernel:GELU",
+    "gelu_tanh": "kernel:GELU",
     "hard_swish": "kernel:HARD_SWISH",
     "logistic": "Sigmoid (NC)",
     "lookup": "Invalid Unary Op",  # XNNPACK has no name for its tables
     "max_pool": "Max Pooling (NHWC, S8)",
     "mean": "Mean (ND)",
     "mul": "Multiply (ND)",
+    "neg": "kernel:NEG",
     "pad": "Constant Pad (ND",
     "slice": "Slice (ND",
     "quantize": "Convert (NC)",
+    "reduce_mean": "Mean (ND)",
     "relu": "kernel:RELU",
+    "rsqrt": "kernel:RSQRT",
     "softmax": "kernel:SOFTMAX",
+    "squared_difference": "kernel:SQUARED_DIFFERENCE",
+    "sub": "Subtract (ND)",
+    "transpose": "Transpose (ND",
 }
 
 
@@ -243,6 +253,15 @@ NOT_OF_INT8 = {
 @pytest.mark.parametrize("name", [name for name in ALONE if name not in NOT_OF_INT8])
 def test_every_operator_of_int8(name: str, runner: LocalRunner) -> None:
     check(runner, quantise(ALONE[name], int8_ends=True))
+
+
+ATTENTION = designed_networks(6, seed=1, families=("transformer", "hybrid"))
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_of_int8(name: str, runner: LocalRunner) -> None:
+    """TFLite runs half of its operators itself, which changes the order of all."""
+    check_order(runner, quantise(ATTENTION[name]))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
