@@ -84,7 +84,8 @@ def measure(
 def taken(runner: Runner, models: dict[str, bytes]) -> dict[str, bytes]:
     """Return the models of which the delegate takes every operator; say which it does not."""
     jobs = [Job(name, model, Effort(min_runs=1, min_ms=0.0)) for name, model in models.items()]
-    refused = {job.id: job.error for job in runner.run(jobs) if job.kind == "not_delegated"}
+    found = list(runner.run(jobs))
+    refused = {each.job_id: each.error for each in found if each.kind == "not_delegated"}
     for name, why in refused.items():
         say(f"{name} is left out: {why:.200}")
     return {name: model for name, model in models.items() if name not in refused}
