@@ -11,6 +11,9 @@ from typing import Any
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+ROOM_BYTES = 16 << 20
+"""For what an archive holds beside arrays of known sizes: names, losses, its own index."""
+
 _SUFFIX = ".npy"
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latlas.profiler.arrays import read_arrays
+from latlas.profiler.arrays import ROOM_BYTES, read_arrays
 from latlas.profiler.errors import SearchError
 from latlas.profiler.files import write_atomically
 from latlas.profiler.graph import Array, Graph, Weights
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 REPRESENTATIVE_IMAGES = 200
 """Training images that the ranges of an int8 network are taken from."""
-
-_OTHER_BYTES = 16 << 20
-"""For the names of weights and what the archive itself takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +124,7 @@ def read_weights(path: Path, graph: Graph) -> tuple[Weights, float]:
     shapes = graph.weight_shapes()
     size = 4 * sum(map(math.prod, shapes.values()))
     try:
-        arrays = read_arrays(path, size + _OTHER_BYTES)
+        arrays = read_arrays(path, size + ROOM_BYTES)
         names = arrays["names"].tolist()
         found = {name: arrays[f"weight{number}"] for number, name in enumerate(names)}
         accuracy = float(arrays["accuracy"])

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.profiler.arrays import read_arrays
+from latlas.profiler.arrays import ROOM_BYTES, read_arrays
 from latlas.profiler.errors import SearchError
 from latlas.profiler.files import write_atomically
 
 FloatArray = NDArray[np.float32]
-
-_OTHER_BYTES = 16 << 20
-"""For the identity, the losses and what the archive itself takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +66,7 @@ class Checkpoint:
         """
         try:
             size = 2 * sum(value.nbytes for value in like.parameters.values()) + like.uses.nbytes
-            arrays = read_arrays(path, size + _OTHER_BYTES)
+            arrays = read_arrays(path, size + ROOM_BYTES)
             found = str(arrays["identity"])
             if found != identity:
                 raise SearchError(

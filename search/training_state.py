@@ -9,12 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from latlas.profiler.arrays import read_arrays
+from latlas.profiler.arrays import ROOM_BYTES, read_arrays
 from latlas.profiler.errors import CheckpointError
 from latlas.profiler.files import write_atomically
-
-_OTHER_BYTES = 16 << 20
-"""For the identity, the losses and what the archive itself takes."""
 
 
 class Variable(Protocol):
@@ -62,7 +59,7 @@ def load_state(path: Path, identity: str, variables: Mapping[str, Variable]) -> 
     try:
         values = {name: np.asarray(one.numpy()) for name, one in variables.items()}
         size = sum(value.nbytes for value in values.values())
-        found = read_arrays(path, size + _OTHER_BYTES)
+        found = read_arrays(path, size + ROOM_BYTES)
         if str(found["identity"]) != identity:
             raise CheckpointError(
                 f"{path} is the checkpoint of another training: use another file, or delete it"

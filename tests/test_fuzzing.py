@@ -7,41 +7,27 @@ right but for one thing reaches what lies behind the parser.
 
 from __future__ import annotations
 
-import copy
-import io
 import json
 import os
-import time
-import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import HealthCheck, example, given, settings
+from hostile import FEW, changed, damaged, refusing
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from tables import TARGET, kernel, network, references, write
 
 from latlas.predictor import file
-from latlas.predictor.calibration import Calibration
-from latlas.predictor.predictor import LatencyPredictor
 from latlas.profiler.benchmark_model.output_parser import parse_output
 from latlas.profiler.comparison import compare
 from latlas.profiler.device_config_file import known_configs, parse_config, to_toml
-from latlas.profiler.errors import LatlasError
 from latlas.profiler.fold import fold
-from latlas.profiler.fusion import rules_for
-from latlas.profiler.graph import Graph
 from latlas.profiler.graph_builder import GraphBuilder
-from latlas.profiler.kernel import Kernel
 from latlas.profiler.merging import merge
 from latlas.profiler.quantise import quantise
 from latlas.profiler.rows import to_csv
@@ -50,108 +36,14 @@ from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.profiler.warmup import Warmup
 from latlas.search.evaluation import InProcess, Task, measure_with
-from latlas.search.exporting import read_weights, write_weights
 from latlas.search.memory import FILE as FINISHED
 from latlas.search.memory import Remembering
 from latlas.search.protocols import Trial
 from latlas.search.recipe import parse_recipe
 from latlas.search.spaces.definition_file import parse_definition
 from latlas.search.study import Study, record_of
-from latlas.search.supernet_checkpoint import Checkpoint
-from latlas.search.training_state import load_state, save_state
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 5.0
-"""No reader may take longer, on any machine: a document here is a few kilobytes."""
-
-MEMORY = 32 << 20
-"""Nor more bytes, whatever sizes a document claims, or has."""
-
-FEW = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-HOSTILE = st.one_of(
-    st.sampled_from(
-        [None, True, 0, -1, 1, 0.5, 1e308, -1e308, 10**400, 2**63, "", "x", "\ud800", "\0", [], {}]
-        + [[[]], [None], {"": None}, "1" * 5000, "9" * 400, [0] * 1000, "../../x", "1x" * 500]
-    ),
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text(max_size=20),
-)
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Let errors of the project pass and nothing else; insist on an early end, in little memory."""
-    # Else what is imported when it is needed would count, which is no reader's.
-    import_module("scipy.special")
-    start = time.monotonic()
-    tracemalloc.start()
-    try:
-        yield
-    except LatlasError as problem:
-        assert len(str(problem)) < 3000
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < MEMORY
-    assert time.monotonic() - start < SECONDS
-
-
-def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value inside a JSON document."""
-    pairs: Any = ()
-    if isinstance(document, dict):
-        pairs = document.items()
-    elif isinstance(document, list):
-        pairs = enumerate(document[:20])
-    for key, value in pairs:
-        yield (*path, key)
-        yield from places(value, (*path, key))
-
-
-@st.composite
-def changed(draw: st.DrawFn, document: Any) -> Any:
-    """Return a document with one or two values replaced, removed or added."""
-    document = copy.deepcopy(document)
-    hostile = HOSTILE.map(copy.deepcopy)  # or the lists that are drawn would end in themselves
-    for _ in range(draw(st.integers(1, 2))):
-        *path, last = draw(st.sampled_from(sorted(places(document), key=repr)))
-        inside = document
-        for key in path:
-            inside = inside[key]
-        match draw(st.sampled_from(("replace", "replace", "remove", "add"))):
-            case "replace":
-                inside[last] = draw(hostile)
-            case "remove":
-                del inside[last]
-            case _ if isinstance(inside, dict):
-                inside[draw(st.text(max_size=5))] = draw(hostile)
-            case _:
-                inside.append(draw(hostile))
-        if not document:
-            break
-    return document
-
-
-@st.composite
-def damaged(draw: st.DrawFn, data: bytes) -> bytes:
-    """Return bytes with a few overwritten, a piece cut out, and a piece repeated."""
-    raw = bytearray(data)
-    for _ in range(draw(st.integers(0, 4))):
-        raw[draw(st.integers(0, len(raw) - 1))] = draw(st.integers(0, 255))
-    start, length = draw(st.integers(0, len(raw))), draw(st.integers(0, 40))
-    piece = bytes(raw[start : start + length])
-    match draw(st.sampled_from(("keep", "cut", "repeat"))):
-        case "cut":
-            del raw[start : start + length]
-        case "repeat":
-            raw[start:start] = piece * draw(st.integers(1, 50))
-    return bytes(raw)
 
 
 @cache
@@ -188,158 +80,6 @@ def test_bytes_of_tables(tmp_path: Path, data: st.DataObject) -> None:
     (tmp_path / JOURNAL).write_bytes(data.draw(damaged(text.encode())))
     with refusing():
         to_csv(Table.open(tmp_path))
-
-
-@cache
-def predictor() -> tuple[Any, dict[str, Any]]:
-    """Return the header and the arrays of a small predictor's file."""
-    import tempfile
-
-    known = Kernel.from_text("1x8x8x4 | conv2d filters=8 kernel=1x1 @0 | @1")
-    learned = LatencyPredictor(
-        TARGET, rules_for("cpu").version, {known: 10.0}, {}, {}, Calibration(1, 0, 5, 0.1, 9)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        file.save(learned, Path(folder) / "p.latlas")
-        with np.load(Path(folder) / "p.latlas") as archive:
-            arrays = dict(archive)
-    return json.loads(arrays.pop("header").tobytes()), arrays
-
-
-@FEW
-@given(st.data())
-def test_predictors(tmp_path: Path, data: st.DataObject) -> None:
-    header, arrays = predictor()
-    text = json.dumps(data.draw(changed(header)))
-    path = tmp_path / "p.latlas"
-    written = io.BytesIO()
-    np.savez(written, header=np.frombuffer(text.encode(), np.uint8), **arrays)
-    path.write_bytes(written.getvalue())
-    with refusing():
-        found = file.load(path)
-        assert np.isfinite(list(found.table_us.values())).all()
-        found.predict([next(iter(found.table_us)).graph], accept_unknown=True)
-
-
-IDENTITY = "what it was trained on"
-
-
-@cache
-def small() -> Graph:
-    """Return a network with few weights."""
-    b = GraphBuilder((1, 4, 4, 3))
-    return b.build(b.conv(b.input, 2, 1))
-
-
-def variables() -> dict[str, tf.Variable]:
-    return {"kernel": tf.Variable(np.ones((2, 3), np.float32)), "step": tf.Variable(7)}
-
-
-def supernet() -> Checkpoint:
-    one = {"kernel": np.ones((2, 3), np.float32)}
-    return Checkpoint(one, one, np.ones((2, 4), np.int64), [0.5, 0.25])
-
-
-def save_predictor(path: Path) -> None:
-    header, arrays = predictor()
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with path.open("wb") as written:
-        np.savez(written, header=text, **arrays)
-
-
-def load_predictor(path: Path) -> None:
-    found = file.load(path)
-    found.predict([next(iter(found.table_us)).graph], accept_unknown=True)
-
-
-def save_weights(path: Path) -> None:
-    weights = {name: np.ones(s, np.float32) for name, s in small().weight_shapes().items()}
-    write_weights(path, weights, 0.5)
-
-
-ARCHIVES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
-    "predictor": (save_predictor, load_predictor),
-    "training": (
-        lambda path: save_state(path, IDENTITY, [0.5], variables()),
-        lambda path: load_state(path, IDENTITY, variables()),
-    ),
-    "supernet": (
-        lambda path: supernet().save(path, IDENTITY),
-        lambda path: Checkpoint.load(path, IDENTITY, supernet()),
-    ),
-    "weights": (save_weights, lambda path: read_weights(path, small())),
-}
-"""What writes an archive of arrays, and what reads it."""
-
-
-def as_npy(array: NDArray[Any]) -> bytes:
-    """Return an array's file, a pickle if it has to be one."""
-    written = io.BytesIO()
-    np.lib.format.write_array(written, array, allow_pickle=True)
-    return written.getvalue()
-
-
-def claiming(shape: tuple[int, ...]) -> bytes:
-    """Return the file of an array that holds less than it says."""
-    written = io.BytesIO()
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(written, header)
-    return written.getvalue() + bytes(64)
-
-
-MEMBERS = [
-    *map(as_npy, (np.array("x"), np.array(["9" * 1000]), np.zeros(0), np.zeros((1,) * 10))),
-    *map(as_npy, (np.array([np.nan]), np.array(1j), np.full(3, 1e308), np.array([{}], object))),
-    *map(as_npy, (np.zeros(3, "V8"), np.array(0, "M8[s]"), np.full((2, 3), np.inf, np.float32))),
-    *map(claiming, ((1 << 40,), (1 << 62, 1 << 62), (1 << 28,), (-1,), (0, 1 << 60))),
-    b"",
-    b"no array",
-    bytes(1 << 12),
-    b"\x93NUMPY\x01\x00\xff\xff{",
-]
-"""Files of arrays that a reader does not expect."""
-
-
-@pytest.mark.parametrize("kind", ARCHIVES)
-@FEW
-@given(data=st.data())
-@example(data=None)
-def test_archives(kind: str, data: st.DataObject | None) -> None:
-    save, load = ARCHIVES[kind]
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "a.npz"
-        save(path)
-        if data is None:
-            load(path)
-            return
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        name = data.draw(st.sampled_from(sorted(members)))
-        match data.draw(st.sampled_from(("replace", "replace", "remove", "damage"))):
-            case "replace":
-                members[name] = data.draw(st.sampled_from(MEMBERS))
-            case "remove":
-                del members[name]
-            case _:
-                members[name] = data.draw(damaged(members[name]))
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, raw in members.items():
-                archive.writestr(name, raw)
-        with refusing():
-            load(path)
-
-
-@pytest.mark.parametrize("kind", ARCHIVES)
-@settings(FEW, max_examples=30)
-@given(data=st.data())
-def test_bytes_of_archives(kind: str, data: st.DataObject) -> None:
-    save, load = ARCHIVES[kind]
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "a.npz"
-        save(path)
-        path.write_bytes(data.draw(damaged(path.read_bytes())))
-        with refusing():
-            load(path)
 
 
 @FEW
