@@ -17,7 +17,7 @@ from latlas.predictor.intervals import Intervals
 from latlas.predictor.kernel_texts import KernelTexts
 from latlas.predictor.mixture import Mixture
 from latlas.predictor.predictor import LatencyPredictor
-from latlas.predictor.residency import Residency
+from latlas.predictor.residency import COLUMNS, Residency
 from latlas.profiler.arrays import read_arrays
 from latlas.profiler.errors import GraphError, PredictorError, TableError
 from latlas.profiler.files import write_atomically
@@ -26,7 +26,7 @@ from latlas.profiler.statistics import MAX_US
 from latlas.profiler.target import Target
 
 FORMAT = "latlas predictor"
-VERSION = 5
+VERSION = 6
 MAX_BYTES = 256 << 20
 """Larger predictor files, unpacked, are refused."""
 
@@ -94,8 +94,9 @@ def _to_parts(predictor: LatencyPredictor) -> tuple[dict[str, Any], dict[str, ND
             name: getattr(predictor.intervals, name) for name in ("measured", "doubt", "networks")
         },
         "residency": {
-            name: getattr(predictor.residency, name)
-            for name in ("capacity_mb", "weights_us", "maps_us", "others_mb_per_ms")
+            "capacity_mb": predictor.residency.capacity_mb,
+            "others_mb_per_ms": predictor.residency.others_mb_per_ms,
+            "prices_us": dict(zip(COLUMNS, predictor.residency.prices_us, strict=True)),
         },
         "ranged": sorted(predictor.ranges),
         "kernels": [kernel.text for kernel in predictor.table_us],
@@ -213,10 +214,9 @@ def _from_parts(
     numbers = *errors.values(), a, b_us, c_us, error, calibration.networks
     numbers += measured, doubt, intervals.networks
     terms = header["residency"]
-    capacity_mb, weights_us, maps_us, others = (
-        float(terms[name]) for name in ("capacity_mb", "weights_us", "maps_us", "others_mb_per_ms")
-    )
-    numbers += weights_us, maps_us, others
+    capacity_mb, others = (float(terms[name]) for name in ("capacity_mb", "others_mb_per_ms"))
+    prices_us = tuple(float(terms["prices_us"][name]) for name in COLUMNS)
+    numbers += others, *prices_us
     if not all(0 <= number <= MAX_US for number in numbers):
         raise PredictorError(f"{path} is damaged: a coefficient is out of bounds")
     if not 1e-3 <= capacity_mb <= 1e6:
@@ -231,7 +231,7 @@ def _from_parts(
         intervals,
         _ranges([str(kind) for kind in header["ranged"]], arrays["ranges"], path),
         _similar(arrays["similar"], path),
-        Residency(capacity_mb, weights_us, maps_us, others),
+        Residency(capacity_mb, others, prices_us),
         mixture,
     )
 

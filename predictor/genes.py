@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from latlas.predictor.calibration import Calibration
 from latlas.predictor.predictor import LatencyPredictor
-from latlas.predictor.residency import NO_SAVING, Residency
+from latlas.predictor.residency import COLUMNS, NO_SAVING, Residency, footprints_mb
 from latlas.profiler.errors import SearchError
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import Kernel, split
@@ -94,10 +94,10 @@ class GeneLatency:
     Args:
         choices: number of choices of every gene.
         groups: for every part, the genes that decide it.
-        tables: for every part, the sum of its kernels in microseconds, their number, their
-            weights and what they read and write in MB, and the most that one of them reads and
-            writes, shape (tuples, 5), of which those in MB are needed where something is saved;
-            tuples of values in the order of `itertools.product`.
+        tables: for every part, the sum of its kernels in microseconds, their traffic, which begins
+            with their number, and the most that one of them reads and writes in MB, shape
+            (tuples, 7), of which those in MB are needed where something is saved; tuples of values
+            in the order of `itertools.product`.
         calibration: from the sum to the whole network.
         residency: what networks save that stay in the cache.
     """
@@ -128,7 +128,7 @@ class GeneLatency:
             SearchError: a gene has no such choice.
         """
         chosen = as_genes(genes, self._choices)
-        columns = 4 if self._residency.saves else 2
+        columns = 1 + (len(COLUMNS) if self._residency.saves else 1)
         total, largest_mb = np.zeros((len(chosen), columns)), np.zeros(len(chosen))
         for group, table in zip(self._groups, self._tables, strict=True):
             index = np.zeros(len(chosen), np.intp)
@@ -137,10 +137,11 @@ class GeneLatency:
             found = table.take(index, axis=0)
             total += found[:, :columns]
             if self._residency.saves:
-                np.maximum(largest_mb, found[:, 4], out=largest_mb)
-        sums_us = total[:, 0]
+                np.maximum(largest_mb, found[:, -1], out=largest_mb)
+        sums_us, traffic = total[:, 0], total[:, 1:]
         if self._residency.saves:
-            sums_us = self._residency.within_us(sums_us, total[:, 2:], total[:, 2] + largest_mb)
+            footprint_mb = footprints_mb(traffic, largest_mb)
+            sums_us = self._residency.within_us(sums_us, traffic, footprint_mb)
         return self._calibration.apply(sums_us, total[:, 1]) / 1e3
 
 
@@ -337,11 +338,12 @@ def _table(
     new = [k for k in dict.fromkeys(itertools.chain(*counts)) if k not in known]
     found = predictor.estimate(new)
     predictor.require_known(new, found.source)
-    columns = (found.latency_us, np.ones(len(new)), *found.traffic_mb.T)
-    known.update(zip(new, map(tuple, np.stack(columns, axis=1).tolist()), strict=True))
-    table = np.zeros((len(counts), 5))
+    found.traffic[:, 0] = 1.0  # counted also where nothing is saved
+    rows = np.column_stack([found.latency_us, found.traffic])
+    known.update(zip(new, map(tuple, rows.tolist()), strict=True))
+    table = np.zeros((len(counts), 2 + len(COLUMNS)))
     for row, each in zip(table, counts, strict=True):
         for kernel, count in each.items():
-            row[:4] += count * np.array(known[kernel])
-            row[4] = max(row[4], known[kernel][3] * (count > 0))
+            row[:-1] += count * np.array(known[kernel])
+            row[-1] = max(row[-1], known[kernel][-1] * (count > 0))
     return table

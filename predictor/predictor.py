@@ -16,7 +16,14 @@ from latlas.predictor.calibration import Calibration
 from latlas.predictor.forest import Forest
 from latlas.predictor.grove import NO_FOREST, Grove
 from latlas.predictor.intervals import NO_INTERVALS, Intervals, interval_ms
-from latlas.predictor.residency import NO_SAVING, Residency, remaining_us, traffic_mb
+from latlas.predictor.residency import (
+    COLUMNS,
+    NO_SAVING,
+    Residency,
+    footprints_mb,
+    remaining_us,
+    traffic,
+)
 from latlas.predictor.sizes import kernel_class, sizes
 from latlas.profiler.errors import UnknownKernelError
 from latlas.profiler.fusion import rules_named
@@ -82,14 +89,14 @@ class KernelEstimates:
         source: `MEASURED`, `PREDICTED`, `UNKNOWN` or `TRANSFERRED`.
         spread: standard deviation between trees of the logarithm of the time; 0 where measured.
         extrapolated: whether the kernel was predicted outside the range of those learned from.
-        traffic_mb: weights, and bytes read and written, in MB, shape (kernels, 2).
+        traffic: what they may find in the cache, shape (kernels, 5); zeros where nothing is saved.
     """
 
     latency_us: NDArray[np.float64]
     source: NDArray[np.int8]
     spread: NDArray[np.float64]
     extrapolated: NDArray[np.bool_]
-    traffic_mb: NDArray[np.float64]
+    traffic: NDArray[np.float64]
 
     def __getitem__(self, part: slice | NDArray[np.intp]) -> KernelEstimates:
         """Return some of them."""
@@ -98,7 +105,7 @@ class KernelEstimates:
             self.source[part],
             self.spread[part],
             self.extrapolated[part],
-            self.traffic_mb[part],
+            self.traffic[part],
         )
 
 
@@ -225,9 +232,10 @@ class LatencyPredictor:
         """
         if not self.residency.saves:
             return found.latency_us
+        _, footprint_mb = _traffic_of_networks(found, lengths)
         saved_us = self.residency.saved_us(
-            found.traffic_mb,
-            np.repeat(_footprints_mb(found, lengths), lengths),
+            found.traffic,
+            np.repeat(footprint_mb, lengths),
             np.repeat(self.sums_us(found, lengths), lengths),
         )
         return remaining_us(found.latency_us, saved_us)
@@ -241,8 +249,7 @@ class LatencyPredictor:
         sums_us = _added(found.latency_us, lengths)
         if not self.residency.saves:
             return sums_us
-        traffic = np.stack([_added(column, lengths) for column in found.traffic_mb.T], axis=1)
-        return self.residency.within_us(sums_us, traffic, _footprints_mb(found, lengths))
+        return self.residency.within_us(sums_us, *_traffic_of_networks(found, lengths))
 
     def estimate(self, kernels: Sequence[Kernel]) -> KernelEstimates:
         """Return all that is known about kernels."""
@@ -251,7 +258,7 @@ class LatencyPredictor:
             np.full(len(kernels), MEASURED, np.int8),
             np.zeros(len(kernels)),
             np.zeros(len(kernels), bool),
-            np.zeros((len(kernels), 2)),
+            np.zeros((len(kernels), len(COLUMNS))),
         )
         times_us = list(map(self.table_us.get, kernels))
         found.latency_us[:] = [0.0 if known is None else known for known in times_us]
@@ -260,7 +267,7 @@ class LatencyPredictor:
         c = None
         if self.residency.saves:
             everything = sizes(kernels)
-            found.traffic_mb[:] = traffic_mb(everything)
+            found.traffic[:] = traffic(everything)
             c = {column: values[wanted] for column, values in everything.items()}
         if rest:
             self._predict(found, wanted, rest, features.matrix(rest, self.target, c))
@@ -400,11 +407,14 @@ def _added(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[n
     return np.bincount(network, values, len(lengths)).astype(np.float64)
 
 
-def _footprints_mb(found: KernelEstimates, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    weights, maps = found.traffic_mb.T
-    largest = np.zeros(len(lengths))
-    np.maximum.at(largest, np.repeat(np.arange(len(lengths)), lengths), maps)
-    return _added(weights, lengths) + largest
+def _traffic_of_networks(
+    found: KernelEstimates, lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the traffic of networks, shape (networks, 5), and their footprints in MB."""
+    summed = np.stack([_added(column, lengths) for column in found.traffic.T], axis=1)
+    largest_mb = np.zeros(len(lengths))
+    np.maximum.at(largest_mb, np.repeat(np.arange(len(lengths)), lengths), found.traffic[:, 4])
+    return summed, footprints_mb(summed, largest_mb)
 
 
 def _named(

@@ -1,19 +1,23 @@
 """What a CPU's kernel saves where its network stays in the cache from one invocation to the next.
 
-Weights and maps of a small network are still in the last-level cache when the next invocation asks
-for them; those of a large one come from memory. A fully connected layer takes half as long in the
-first case or less, so that no single latency is right for it. Every byte saves the same:
+What a small network needs is still in the last-level cache when the next invocation asks for it;
+what a large one needs comes from memory. A fully connected layer takes half as long in the first
+case or less, so that no single latency is right for it. Every byte of a kind saves the same:
 
-    saved = resident * (w * bytes of weights + v * bytes read and written)
+    saved = resident * (prices of `COLUMNS` * what they hold)
     resident = 1 / (1 + ((footprint + others * latency) / capacity)^4)
 
-A network's footprint is its weights and the largest maps that one kernel reads and writes. Where
-the cache is shared, as by the other tenants of a host or the other cores of a phone, those bring in
-data of their own meanwhile: what counts is how long the network takes to come round.
+Weights come from memory once in every invocation, and so do the pointers to pixels that XNNPACK
+looks windows up by (its indirection buffer), and the image, the one map that no kernel has just
+written. Other maps cost little, and a launch finds the code and the parameters of its operator.
 
-The four numbers are learned from networks whose kernels are listed in context: the same kinds of
-kernels in small networks and in large ones. Everywhere else a kernel's latency is the one from
-memory, the saving is taken off per network.
+A network's footprint is its weights and pointers, and the largest maps that one kernel reads and
+writes. Where the cache is shared, as by the other tenants of a host or the other cores of a phone,
+those bring in data of their own meanwhile: what counts is how long the network takes to come round.
+
+The prices and the capacity are learned from networks whose kernels are listed in context: the same
+kinds of kernels in small networks and in large ones. Everywhere else a kernel's latency is the one
+from memory, the saving is taken off per network.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ MIN_NETWORKS = 20
 
 _MIN_KERNELS = 20  # the same of kernels
 
-MAX_ROWS = 2000
+MAX_ROWS = 10_000
 """So many kernels in context, drawn at random, are learned from."""
 
 SHARPNESS = 4
@@ -47,9 +51,6 @@ LEAST = 0.3
 
 _CAPACITIES_MB = (1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64, 96, 128)
 _OTHERS_MB_PER_MS = (0, 1, 2, 4, 8, 16, 32)
-GAIN = 0.01
-"""A saving must explain at least this share of what forests leave."""
-
 _FEW = 5  # per cent
 _ROUNDS = 3
 _STEPS = 5  # to a latency that agrees with what is saved
@@ -59,7 +60,16 @@ _STEADY = 0.05
 _LISTED_US = 0.3
 """What is off of a listed time at least: relative, and in microseconds."""
 _VISIBLE = 0.03
-_USUAL = np.array([15.0, 2.0])  # savings per MB at which a kernel counts as one that may show them
+_USUAL = np.array([0.0, 15.0, 6.0, 50.0, 2.0])
+"""Prices at which a kernel counts as one that may show them."""
+
+COLUMNS = ("launches", "weights", "pointers", "images", "maps")
+"""What a kernel may find in the cache: its launch, and MB of all else."""
+
+IMAGE_CHANNELS = 4
+"""A map of so many channels at most is an image: no kernel has just written it."""
+
+_POINTER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +79,23 @@ class Residency:
     Attributes:
         capacity_mb: half is saved where so many MB (10^6 bytes), the network's own and those of
             others, pass through the cache before it comes round.
-        weights_us: microseconds saved per MB of weights.
-        maps_us: microseconds saved per MB read or written.
         others_mb_per_ms: what others bring into the cache, in MB per millisecond.
+        prices_us: microseconds saved per launch and per MB, in the order of `COLUMNS`.
 
-    >>> cache = Residency(16.0, 12.0, 2.0, 4.0)
-    >>> traffic_mb, footprint_mb = np.array([[5.0, 0.1]] * 2), np.array([5.0, 5.0])
-    >>> cache.saved_us(traffic_mb, footprint_mb, np.array([500.0, 4000.0])).round(1).tolist()
-    [58.1, 15.2]
+    >>> cache = Residency(16.0, 4.0, (0.5, 12.0, 6.0, 20.0, 2.0))
+    >>> traffic, footprint_mb = np.array([[1.0, 5.0, 0.0, 0.0, 0.1]] * 2), np.array([5.0, 5.0])
+    >>> cache.saved_us(traffic, footprint_mb, np.array([500.0, 4000.0])).round(1).tolist()
+    [58.6, 15.3]
     """
 
     capacity_mb: float
-    weights_us: float
-    maps_us: float
-    others_mb_per_ms: float = 0.0
+    others_mb_per_ms: float
+    prices_us: tuple[float, ...]
 
     @property
     def saves(self) -> bool:
         """Whether anything is ever saved."""
-        return self.weights_us > 0 or self.maps_us > 0
+        return any(self.prices_us)
 
     def resident(
         self, footprint_mb: NDArray[np.float64], latency_us: NDArray[np.float64]
@@ -98,25 +106,24 @@ class Residency:
 
     def saved_us(
         self,
-        traffic_mb: NDArray[np.float64],
+        traffic: NDArray[np.float64],
         footprint_mb: NDArray[np.float64],
         latency_us: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return what is saved, in microseconds.
 
         Args:
-            traffic_mb: weights, and bytes read and written, in MB, shape (rows, 2): of kernels,
-                or summed over networks.
+            traffic: as from `traffic`, of kernels, or summed over networks, shape (rows, 5).
             footprint_mb: of the network of every row, shape (rows,).
             latency_us: of the network of every row, shape (rows,).
         """
-        each = traffic_mb @ np.array([self.weights_us, self.maps_us])
+        each = traffic @ np.array(self.prices_us)
         return np.asarray(each * self.resident(footprint_mb, latency_us), np.float64)
 
     def within_us(
         self,
         sums_us: NDArray[np.float64],
-        traffic_mb: NDArray[np.float64],
+        traffic: NDArray[np.float64],
         footprint_mb: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return what the kernels of networks take in them, summed, shape (networks,).
@@ -126,28 +133,45 @@ class Residency:
 
         Args:
             sums_us: what they take from memory, shape (networks,).
-            traffic_mb: their weights, and bytes read and written, shape (networks, 2).
+            traffic: of their kernels, summed, shape (networks, 5).
             footprint_mb: of the networks, shape (networks,).
         """
         found_us = sums_us
         for _ in range(_STEPS if self.others_mb_per_ms else 1):
-            found_us = remaining_us(sums_us, self.saved_us(traffic_mb, footprint_mb, found_us))
+            found_us = remaining_us(sums_us, self.saved_us(traffic, footprint_mb, found_us))
         return found_us
 
 
-NO_SAVING = Residency(1.0, 0.0, 0.0)
+NO_SAVING = Residency(1.0, 0.0, (0.0,) * len(COLUMNS))
 """Of targets of which nothing is known."""
 
 
-def traffic_mb(c: Sizes) -> NDArray[np.float64]:
-    """Return weights, and bytes read and written, of kernels in MB, shape (kernels, 2)."""
+def traffic(c: Sizes) -> NDArray[np.float64]:
+    """Return what kernels may find in the cache, shape (kernels, len(COLUMNS))."""
     mb = c["element_bytes"] / 1e6
-    return np.stack([mb * c["weights"], mb * (c["read"] + c["written"])], axis=1)
+    taps = c["kernel_height"] * c["kernel_width"]
+    windows = np.where(taps > 1, c["batch"] * c["out_height"] * c["out_width"] * taps, 0)
+    image = (c["in_channels"] <= IMAGE_CHANNELS) & (c["in_height"] > 1)
+    columns = (
+        np.ones(len(mb)),
+        mb * c["weights"],
+        _POINTER_BYTES / 1e6 * windows,
+        np.where(image, mb * c["read"], 0.0),
+        mb * (c["read"] + c["written"]),
+    )
+    return np.stack(columns, axis=1)
 
 
-def footprint_mb(traffic: NDArray[np.float64]) -> float:
-    """Return the footprint of a network in MB, from the traffic of its kernels."""
-    return float(traffic[:, 0].sum() + traffic[:, 1].max(initial=0.0))
+def footprints_mb(
+    summed: NDArray[np.float64], largest_maps_mb: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the footprints of networks in MB, shape (networks,).
+
+    Args:
+        summed: traffic of their kernels, summed, shape (networks, 5).
+        largest_maps_mb: the most that one of their kernels reads and writes, shape (networks,).
+    """
+    return np.asarray(summed[:, 1] + summed[:, 2] + largest_maps_mb)
 
 
 def remaining_us(
@@ -185,8 +209,8 @@ class _Rows:
 
     x: NDArray[np.float32]
     classes: NDArray[np.str_]
-    network: NDArray[np.int64]
     listed_us: NDArray[np.float64]
+    network: NDArray[np.int64]
     traffic: NDArray[np.float64]
     footprint: NDArray[np.float64]
     latency_us: NDArray[np.float64]
@@ -199,18 +223,19 @@ def _rows(observations: Observations, seed: int) -> _Rows | None:
     kernels: list[Kernel] = []
     columns: list[NDArray[np.float64]] = []
     for number, network in enumerate(listed):
-        traffic = traffic_mb(sizes(network.kernels))
-        everywhere = np.full((len(traffic), 3), [number, footprint_mb(traffic), network.latency_us])
-        columns.append(np.column_stack([np.array(network.listed_us), traffic, everywhere]))
+        own = traffic(sizes(network.kernels))
+        of_network = [number, _footprint_mb(own), network.latency_us]
+        listed_us = np.array(network.listed_us)
+        columns.append(np.column_stack([listed_us, np.tile(of_network, (len(own), 1)), own]))
         kernels += network.kernels
     table = np.concatenate(columns)
     times = table[:, 0]
-    shows = np.isfinite(times) & (table[:, 1:3] @ _USUAL > _VISIBLE * times)
+    shows = np.isfinite(times) & (table[:, 4:] @ _USUAL > _VISIBLE * times)
     chosen = np.flatnonzero(shows & (times > 10 * _LISTED_US))
     if len(chosen) < _MIN_KERNELS:
         return None
     if len(chosen) > MAX_ROWS:  # those that weigh most in their networks, large or small
-        share = times[chosen] / table[chosen, 5]
+        share = times[chosen] / table[chosen, 3]
         rng = np.random.default_rng(seed)
         chosen = rng.choice(chosen, MAX_ROWS, replace=False, p=share / share.sum())
     chosen = np.sort(chosen)
@@ -219,12 +244,17 @@ def _rows(observations: Observations, seed: int) -> _Rows | None:
     return _Rows(
         features.matrix(some, observations.target),
         np.array([kernel_class(kernel) for kernel in some]),
-        table[:, 3].astype(np.int64),
         table[:, 0],
-        table[:, 1:3],
-        table[:, 4],
-        table[:, 5],
+        table[:, 1].astype(np.int64),
+        footprint=table[:, 2],
+        latency_us=table[:, 3],
+        traffic=table[:, 4:],
     )
+
+
+def _footprint_mb(own: NDArray[np.float64]) -> float:
+    """Return the footprint of one network, from the traffic of its kernels."""
+    return float(footprints_mb(own.sum(axis=0)[None], own[:, 4].max(initial=0.0))[0])
 
 
 def _predicted_us(rows: _Rows, nominal_us: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
@@ -245,6 +275,7 @@ def _predicted_us(rows: _Rows, nominal_us: NDArray[np.float64], seed: int) -> ND
 def _saving(rows: _Rows, left_us: NDArray[np.float64]) -> Residency:
     """Return the saving that explains best what forests leave, over all caches."""
     known = np.isfinite(left_us)
+    seen = rows.traffic[known].any(axis=0)  # nothing is said of the others' prices
     scale = 1 / (_STEADY * rows.listed_us[known] + _LISTED_US)
     left, traffic = left_us[known], rows.traffic[known]
     footprint, latency_us = rows.footprint[known], rows.latency_us[known]
@@ -253,26 +284,29 @@ def _saving(rows: _Rows, left_us: NDArray[np.float64]) -> Residency:
     # Forests lie between the two cases: where they do, is learned beside what is saved.
     between = traffic * scale[:, None]
     _, least = _robust(np.hstack([0 * between, between]), left * scale)
-    best, least = NO_SAVING, (1 - GAIN) * least
+    # Schwarz's criterion: so much must be explained for the prices and the cache to be worth it.
+    least *= np.exp(-(len(COLUMNS) + 2) * np.log(len(left)) / len(left))
+    best = NO_SAVING
     for others, capacity in itertools.product(_OTHERS_MB_PER_MS, _CAPACITIES_MB):
-        cache = Residency(float(capacity), 1.0, 1.0, float(others))
+        cache = replace(NO_SAVING, capacity_mb=float(capacity), others_mb_per_ms=float(others))
         share = cache.resident(footprint, latency_us)[:, None]
         if not _FEW <= 100 * np.mean(share > 0.5) <= 100 - _FEW:
             continue  # hardly a network on one side of it
-        (weights_us, maps_us), loss = _robust(np.hstack([-share * between, between]), left * scale)
+        prices_us, loss = _robust(np.hstack([-share * between, between]), left * scale)
         if loss < least:
-            best, least = replace(cache, weights_us=weights_us, maps_us=maps_us), loss
+            best, least = replace(cache, prices_us=tuple((prices_us * seen).tolist())), loss
     return best
 
 
 def _robust(
     columns: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[tuple[float, float], float]:
-    """Return the first two coefficients of a fit by Huber's loss, not negative, and the loss."""
+) -> tuple[NDArray[np.float64], float]:
+    """Return the first half of a fit's coefficients by Huber's loss, not negative, and the loss."""
     from scipy.optimize import lsq_linear
 
     weight = np.ones(len(values))
-    bounds = ([0.0, 0.0, -np.inf, -np.inf], np.inf)
+    half = columns.shape[1] // 2
+    bounds = ([0.0] * half + [-np.inf] * half, np.inf)
     for _ in range(4):
         # The triangle has the same solution as the many rows, and is solved at once.
         rows = np.column_stack([columns, values]) * weight[:, None]
@@ -281,8 +315,7 @@ def _robust(
         off = np.abs(columns @ fitted.x - values)
         weight = 1 / np.sqrt(np.maximum(off, 1.0))
     loss = float(np.where(off < 1, off**2, 2 * off - 1).mean())
-    first, second = (max(float(value), 0.0) for value in fitted.x[:2])
-    return (first, second), loss
+    return np.maximum(fitted.x[:half], 0.0), loss
 
 
 def nominal(observations: Observations, residency: Residency) -> Observations:
@@ -302,6 +335,6 @@ def saved_in(
     kernels: Sequence[Kernel], residency: Residency, latency_us: float
 ) -> NDArray[np.float64]:
     """Return what each of the kernels of a network saves in it, in microseconds."""
-    traffic = traffic_mb(sizes(kernels))
-    everywhere = np.full(len(traffic), footprint_mb(traffic))
-    return residency.saved_us(traffic, everywhere, np.full(len(traffic), latency_us))
+    own = traffic(sizes(kernels))
+    everywhere = np.full(len(own), _footprint_mb(own))
+    return residency.saved_us(own, everywhere, np.full(len(own), latency_us))

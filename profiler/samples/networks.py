@@ -194,9 +194,12 @@ def _resolution(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _stem(s: Sketch, x: int) -> int:
-    if s.chance(0.15):  # pixels are normalised inside the network
+    if s.chance(0.15):  # pixels are normalised inside the network, by channel or all alike
         x = s.b.apply(Binary("mul", value=1 / 255), x)
-        x = s.b.apply(Binary("sub", constant=(3,)), x)
+        if s.chance(0.5):
+            x = s.b.apply(Binary("sub", constant=(3,)), x)
+        else:
+            x = s.b.apply(Binary("add", value=-1.0), x)
     padding = s.pick(("same", "same", "same", "valid"))
     kind = s.pick(("small", "small", "large", "large", "deep", "patch"))
     width = s.round(s.between(12, 64) * min(max(s.scale, 0.4), 1.5))

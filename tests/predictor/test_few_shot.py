@@ -383,7 +383,7 @@ def test_weights_below_nothing_do_not_make_times_negative(
 def test_sources_say_of_networks_what_they_predict() -> None:
     query = networks(12, 0)
     source = fit(Device(TARGET, 4.0).observe(query, listed=True), trees=4)
-    source = replace(source, residency=Residency(10.0, 20.0, 1.0))
+    source = replace(source, residency=Residency(10.0, 0.0, (0.1, 20.0, 5.0, 20.0, 1.0)))
     common = _Common.of([source], query)
     predictions = source.predict_kernels(list(query.values()))
     np.testing.assert_allclose(

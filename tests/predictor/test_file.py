@@ -199,7 +199,7 @@ CHANGES: dict[str, Any] = {
     "type_error": {"conv2d": float("nan")},
     "calibration": {"a": 1},
     "intervals": {"measured": 1},
-    "residency": {"capacity_mb": 0, "weights_us": 1, "maps_us": 1, "others_mb_per_ms": 1},
+    "residency": {"capacity_mb": 0, "others_mb_per_ms": 1, "prices_us": {}},
     "ranged": ["conv2d"],
     "kernels": ["hello"],
 }

@@ -198,7 +198,7 @@ def test_blocks_that_may_be_left_out(predictor: LatencyPredictor, precision: str
 def test_what_the_cache_saves_is_not_told_by_changes_of_a_network(
     predictor: LatencyPredictor,
 ) -> None:
-    saving = replace(predictor, residency=Residency(1.0, 20.0, 20.0))
+    saving = replace(predictor, residency=Residency(1.0, 0.0, (0.0, 20.0, 0.0, 0.0, 20.0)))
     with pytest.raises(SearchError, match="the cache saves"):
         compile_genes(Depth(), saving)
     found = gene_latency(Depth(), saving).latency_ms([(2, 0)])

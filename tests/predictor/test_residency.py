@@ -19,11 +19,11 @@ from latlas.predictor.residency import (
     NO_SAVING,
     Residency,
     fit_residency,
-    footprint_mb,
+    footprints_mb,
     nominal,
     remaining_us,
     saved_in,
-    traffic_mb,
+    traffic,
 )
 from latlas.predictor.sizes import sizes
 from latlas.profiler.fold import fold
@@ -31,10 +31,12 @@ from latlas.profiler.kernel import Kernel, split
 from latlas.profiler.target import Target
 from latlas.search.spaces import MogaSpace
 
-CACHE = Residency(capacity_mb=12.0, weights_us=12.0, maps_us=1.0)
-SHARED = Residency(capacity_mb=24.0, weights_us=12.0, maps_us=1.0, others_mb_per_ms=4.0)
+PRICES_US = (0.2, 12.0, 6.0, 20.0, 1.0)
+CACHE = Residency(12.0, 0.0, PRICES_US)
+SHARED = Residency(24.0, 4.0, PRICES_US)
 CPU = Target("a machine", "litert 2.3.0", "cpu", "xnnpack")
 MB = st.floats(0.0, 1e3)
+TRAFFIC = st.tuples(MB, MB, MB, MB, MB)
 US = st.floats(0.0, 1e5)
 
 
@@ -50,7 +52,7 @@ def convolution(side: int, channels: int, filters: int) -> Kernel:
 
 def from_memory_us(kernel: Kernel) -> float:
     c = sizes([kernel])
-    return float(25 * traffic_mb(c)[0, 0] + 2 + c["madds"][0] / 6e4)
+    return float(25e-6 * 4 * c["weights"][0] + 2 + c["madds"][0] / 6e4)
 
 
 def in_a_network_us(kernels: list[Kernel], cache: Residency) -> NDArray[np.float64]:
@@ -80,35 +82,35 @@ def observed(cache: Residency, target: Target = CPU, networks: int = 60) -> Obse
     return Observations(target, tuple(found), {})
 
 
-@given(traffic=st.tuples(MB, MB), footprint=MB, more=MB, latency_us=US, longer=US)
+@given(moved=TRAFFIC, footprint=MB, more=MB, latency_us=US, longer=US)
 def test_the_larger_or_slower_the_network_the_less_is_saved(
-    traffic: tuple[float, float], footprint: float, more: float, latency_us: float, longer: float
+    moved: tuple[float, ...], footprint: float, more: float, latency_us: float, longer: float
 ) -> None:
     small, large, slow = SHARED.saved_us(
-        np.array([traffic] * 3),
+        np.array([moved] * 3),
         np.array([footprint, footprint + more, footprint]),
         np.array([latency_us, latency_us, latency_us + longer]),
     )
-    assert 0 <= large <= small <= (12.0 * traffic[0] + traffic[1]) * (1 + 1e-12)
+    assert 0 <= large <= small <= np.dot(moved, PRICES_US) * (1 + 1e-12)
     assert 0 <= slow <= small
 
 
 def test_half_is_saved_at_the_capacity() -> None:
-    traffic, footprint = np.array([[2.0, 4.0]] * 3), np.array([0.0, 12.0, 1e300])
-    saved = CACHE.saved_us(traffic, footprint, np.array([1e9] * 3))
+    moved, footprint = np.array([[0.0, 2.0, 0.0, 0.0, 4.0]] * 3), np.array([0.0, 12.0, 1e300])
+    saved = CACHE.saved_us(moved, footprint, np.array([1e9] * 3))
     assert saved[:2] == pytest.approx([28.0, 14.0])
     assert saved[2] == pytest.approx(0.0, abs=1e-9)
     # 12 MB of one's own and 12 MB that others bring in the meantime.
-    assert SHARED.saved_us(traffic, footprint, np.array([0, 3000.0, 0])) == pytest.approx(
+    assert SHARED.saved_us(moved, footprint, np.array([0, 3000.0, 0])) == pytest.approx(
         [28.0, 14.0, 0.0], abs=1e-9
     )
 
 
-@given(sum_us=US, traffic=st.tuples(MB, MB), footprint=MB)
+@given(sum_us=US, moved=TRAFFIC, footprint=MB)
 def test_saving_and_latency_agree(
-    sum_us: float, traffic: tuple[float, float], footprint: float
+    sum_us: float, moved: tuple[float, ...], footprint: float
 ) -> None:
-    arrays = np.array([sum_us]), np.array([traffic]), np.array([footprint])
+    arrays = np.array([sum_us]), np.array([moved]), np.array([footprint])
     (found,) = SHARED.within_us(*arrays)
     assert sum_us * LEAST <= found <= sum_us
     # Never less than where what is saved would be consistent.
@@ -120,23 +122,31 @@ def test_a_saving_never_undercuts_a_share() -> None:
     assert remaining_us(np.array([10.0, 10.0]), np.array([4.0, 1e9])).tolist() == [6.0, 10 * LEAST]
 
 
-def test_traffic_and_footprint() -> None:
-    weights, maps = traffic_mb(sizes([layer(1000, 500)]))[0]
-    assert weights == pytest.approx(4 * 0.5005)
-    assert maps == pytest.approx(4 * 0.0015)
-    assert footprint_mb(np.array([[1.0, 3.0], [2.0, 5.0]])) == 8.0
+def test_traffic_and_footprints() -> None:
+    stem = Kernel.from_text(
+        "1x32x32x3 | conv2d filters=8 kernel=3x3 stride=2x2 padding=0x1x0x1 @0 | @1"
+    )
+    kernels = [layer(1000, 500), stem, convolution(16, 4, 8), convolution(16, 8, 8)]
+    dense, image, still_an_image, inner = traffic(sizes(kernels)).tolist()
+    assert dense == pytest.approx([1, 4 * 0.5005, 0, 0, 4 * 0.0015])
+    pixels, windows = 4e-6 * 32 * 32 * 3, 8e-6 * 16 * 16 * 9
+    assert image == pytest.approx([1, 4e-6 * 224, windows, pixels, pixels + 4e-6 * 16 * 16 * 8])
+    assert still_an_image[3] == pytest.approx(4e-6 * 16 * 16 * 4)
+    assert inner[2:4] == [0, 0]  # a window of one pixel needs no pointers
+    summed = np.array([[9.0, 1.0, 2.0, 7.0, 20.0], [1.0, 0.0, 0.0, 0.0, 3.0]])
+    assert footprints_mb(summed, np.array([5.0, 3.0])).tolist() == [8.0, 3.0]
 
 
 def test_it_is_learned_from_networks_of_all_sizes() -> None:
     found = fit_residency(observed(CACHE))
-    assert found.weights_us == pytest.approx(12.0, rel=0.3)
+    assert found.prices_us[1] == pytest.approx(12.0, rel=0.3)
     assert 8 <= found.capacity_mb <= 18
     assert found.others_mb_per_ms <= 1
 
 
 def test_what_others_bring_into_the_cache_is_learned() -> None:
     found = fit_residency(observed(SHARED))
-    assert found.weights_us == pytest.approx(12.0, rel=0.1)
+    assert found.prices_us[1] == pytest.approx(12.0, rel=0.1)
     assert found.capacity_mb == pytest.approx(24.0, rel=0.2)
     assert found.others_mb_per_ms == 4.0
 
@@ -178,7 +188,7 @@ def test_networks_of_other_sizes_are_predicted() -> None:
 def test_chromosomes_and_graphs_save_alike(predictor: LatencyPredictor) -> None:
     space = MogaSpace(resolution=64, classes=10)
     genes = space.sample(5, seed=0)
-    saving = replace(predictor, residency=Residency(10.0, 5.0, 1.0, 2.0))
+    saving = replace(predictor, residency=Residency(10.0, 2.0, (0.1, 5.0, 3.0, 8.0, 1.0)))
     found = compile_genes(space, saving).latency_ms(genes)
     graphs = [space.decode(each) for each in genes]
     np.testing.assert_allclose(found, [p.latency_ms for p in saving.predict(graphs)], rtol=1e-9)
@@ -204,7 +214,7 @@ def test_measured_kernels_of_networks_left_out_are_those_of_the_predictor_s_cach
 def test_networks_that_stand_one_after_the_other_save_each_by_itself(
     predictor: LatencyPredictor,
 ) -> None:
-    saving = replace(predictor, residency=Residency(10.0, 5.0, 1.0, 2.0))
+    saving = replace(predictor, residency=Residency(10.0, 2.0, (0.1, 5.0, 3.0, 8.0, 1.0)))
     graphs = [MogaSpace(resolution=side, classes=10).decode((0,) * 14) for side in (32, 64, 32)]
     networks = [split(fold(graph), saving.rules) for graph in graphs]
     networks.insert(1, ())
