@@ -16,6 +16,7 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.kernel import Kernel
 from latlas.profiler.ops import (
     Activation,
+    BatchMatmul,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
@@ -64,8 +65,8 @@ def kernel_class(kernel: Kernel) -> str:
     """Return which kernels a kernel is learned with: its type, with few exceptions.
 
     A 1x1 convolution of a 1x1 map runs as a fully connected layer, and an average over the whole
-    map as a mean. Grouped convolutions run by code of their own. Networks have few pools, which
-    are alike: they are learned together.
+    map as a mean. Grouped convolutions run by code of their own, and so do symmetric products of
+    int8. Networks have few pools, which are alike: they are learned together.
 
     >>> kernel_class(Kernel.from_text("1x1x1x8 | conv2d filters=4 kernel=1x1 @0 | @1"))
     'fully_connected'
@@ -80,6 +81,8 @@ def kernel_class(kernel: Kernel) -> str:
     elif isinstance(op, Pool):
         whole = op.kind == "average" and op.kernel == kernel.inputs[0][1:3]
         kind = "mean" if whole else "pool"
+    elif isinstance(op, BatchMatmul) and op.symmetric:
+        kind = "symmetric_batch_matmul"
     return kind + colon + element
 
 

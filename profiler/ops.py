@@ -246,13 +246,15 @@ class BatchMatmul(Op):
     """Matrix products over the last two axes; the axes before them broadcast.
 
     `adj_x` and `adj_y` transpose the matrices of the left and the right operand first. `constant`
-    is the shape of a right operand among the weights.
+    is the shape of a right operand among the weights. `symmetric` says of int8 that the right
+    operand's zero point is 0: a CPU then multiplies many times as fast.
     """
 
     name: ClassVar[str] = "batch_matmul"
     adj_x: bool = False
     adj_y: bool = False
     constant: Shape | None = None
+    symmetric: bool = False
 
     def infer(self, inputs: tuple[Shape, ...]) -> Shape:
         _arity(self, inputs, 2 if self.constant is None else 1)

@@ -80,7 +80,11 @@ def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
 
 
 def _int8_only() -> list[Kernel]:
-    """Return what only int8 networks have: conversions, of which one reads float32, and tables."""
+    """Return what only int8 networks have.
+
+    That are conversions, of which one reads float32, tables, and products whose right operand has
+    the zero point 0.
+    """
     kernels = []
     for size, channels in (*MAPS, (224, 3), *SQUEEZED):
         shape = (1, size, size, channels)
@@ -89,6 +93,11 @@ def _int8_only() -> list[Kernel]:
         for append in _ON_INT8:
             b = GraphBuilder(shape, types=["int8"])
             kernels.append(_only(b, append(b)))
+    for tokens, width, heads in TOKENS:
+        merged, scores = (1, heads, tokens, width // heads), (1, heads, tokens, tokens)
+        turned = (1, heads, width // heads, tokens)
+        for operands in ((merged, turned), (scores, merged)):
+            kernels.append(quantise_kernel(_alone("batch_matmul symmetric=1", *operands)))
     return kernels
 
 

@@ -103,7 +103,7 @@ class XnnpackRules:
         """
         op = kernel.op
         if isinstance(op, BatchMatmul):
-            return 2 if op.adj_x and kernel.dtype != "int8" else 1
+            return 2 if op.adj_x and (kernel.dtype != "int8" or op.symmetric) else 1
         if isinstance(op, Select):
             return 2
         if not isinstance(op, Binary) or op.activation == "none" or len(kernel.nodes) > 1:
@@ -136,8 +136,9 @@ def _is_taken(graph: Graph, node: Node) -> bool:
         return True
     if isinstance(op, Activation | Binary):
         return op.kind not in _LEFT_OF_INT8
-    # It takes products whose right operand has the zero point 0, which is chance, and not known.
-    if isinstance(op, BatchMatmul | Softmax):
+    if isinstance(op, BatchMatmul):
+        return op.symmetric
+    if isinstance(op, Softmax):
         return False
     return not (isinstance(op, Pool) and op.kind == "average")
 

@@ -99,11 +99,15 @@ ATTEMPTS = 50
 _RESOLUTIONS = (96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 331)
 _DIVISORS = (32, 16, 8, 8, 8, 4, 2, 1)
 _ACTIVATIONS = ("relu", "relu", "relu", "relu6", "relu6", "hard_swish", "swish")
+SYMMETRIC = 0.3
+"""Share of int8 products whose right operand has the zero point 0; a converter finds fewer, but
+they are to be learned."""
+
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def designed_networks(
-    count: int, seed: int = 0, families: Sequence[str] = tuple(FAMILIES)
+    count: int, seed: int = 0, families: Sequence[str] = tuple(FAMILIES), *, int8: bool = False
 ) -> dict[str, Graph]:
     """Return random networks in the inference form, by name; no two are alike.
 
@@ -111,6 +115,7 @@ def designed_networks(
         count: how many; the families take turns.
         seed: of everything.
         families: names in `FAMILIES`.
+        int8: whether they will be quantised: some products of theirs are then `symmetric`.
 
     >>> list(designed_networks(2, seed=4))
     ['general-4-000-inverted', 'general-4-001-bottleneck']
@@ -125,13 +130,13 @@ def designed_networks(
     seen: set[str] = set()
     for index in range(count):
         family = families[index % len(families)]
-        graph = _network(family, seed, index, seen)
+        graph = _network(family, seed, index, seen, SYMMETRIC if int8 else 0.0)
         seen.add(graph.to_text())
         networks[f"general-{seed}-{index:03d}-{family}"] = graph
     return networks
 
 
-def _network(family: str, seed: int, index: int, seen: set[str]) -> Graph:
+def _network(family: str, seed: int, index: int, seen: set[str], symmetric: float) -> Graph:
     """Return one network, near the multiply-adds that are its turn."""
     start = np.random.default_rng((seed, 0)).random()
     place = (start + index * _GOLDEN) % 1.0  # evenly spread, however many networks follow
@@ -139,7 +144,7 @@ def _network(family: str, seed: int, index: int, seen: set[str]) -> Graph:
     target = low * (high / low) ** place**SMALL
     best: tuple[float, Graph] | None = None
     for attempt in range(ATTEMPTS):
-        found = _meeting(family, (seed, index, attempt), target)
+        found = _meeting(family, (seed, index, attempt), target, symmetric)
         if found is None or found[1].to_text() in seen:
             continue
         if best is None or found[0] < best[0]:
@@ -150,13 +155,15 @@ def _network(family: str, seed: int, index: int, seen: set[str]) -> Graph:
     return best[1]
 
 
-def _meeting(family: str, seed: tuple[int, ...], target: float) -> tuple[float, Graph] | None:
+def _meeting(
+    family: str, seed: tuple[int, ...], target: float, symmetric: float
+) -> tuple[float, Graph] | None:
     """Return a structure in the width that meets the target best, and how far it is off (in ln)."""
     low, high = FAMILIES[family].madds
     scale = 1.0
     best: tuple[float, Graph] | None = None
     for _ in range(TRIALS):
-        graph = _draw(FAMILIES[family], np.random.default_rng(seed), scale)
+        graph = _draw(FAMILIES[family], np.random.default_rng(seed), scale, symmetric)
         size = count_graph(graph)
         madds = size.madds + size.se_madds
         if low <= madds <= high and size.params <= MAX_WEIGHTS and len(graph.nodes) <= MAX_NODES:
@@ -171,9 +178,9 @@ def _meeting(family: str, seed: tuple[int, ...], target: float) -> tuple[float, 
     return best
 
 
-def _draw(family: Family, rng: np.random.Generator, scale: float) -> Graph:
+def _draw(family: Family, rng: np.random.Generator, scale: float, symmetric: float) -> Graph:
     b = GraphBuilder((1, *_resolution(rng), 3))
-    s = Sketch(b, rng, scale, 8, "relu", 0)
+    s = Sketch(b, rng, scale, 8, "relu", 0, symmetric)
     s.divisor, s.act = s.pick(_DIVISORS), s.pick(_ACTIVATIONS)
     s.operators = s.between(MIN_OPERATORS, MAX_OPERATORS)
     x = family.draw(s, _stem(s, b.input) if family.stem else b.input)

@@ -47,6 +47,7 @@ class Sketch:
         divisor: what widths are multiples of.
         act: activation behind convolutions: ``relu``, ``relu6``, ``hard_swish`` or ``swish``.
         operators: about how many operators the network shall have.
+        symmetric: share of products whose right operand has the zero point 0, in int8.
     """
 
     b: GraphBuilder
@@ -55,6 +56,7 @@ class Sketch:
     divisor: int
     act: str
     operators: int
+    symmetric: float = 0.0
 
     def chance(self, probability: float) -> bool:
         """Return True as often as asked."""

@@ -84,11 +84,15 @@ def _attention(s: Sketch, x: int, heads: int) -> int:
     query = s.b.apply(Transpose((*outer, b, a, c)), query)
     key = s.b.apply(Transpose((*outer, b, c, a)), key)
     value = s.b.apply(Transpose((*outer, b, a, c)), value)
-    scores = s.b.apply(BatchMatmul(), query, key)
+    scores = s.b.apply(_product(s), query, key)
     scores = s.b.apply(Binary("mul", value=(width // heads) ** -0.5), scores)
-    seen = s.b.apply(BatchMatmul(), s.b.apply(Softmax(), scores), value)
+    seen = s.b.apply(_product(s), s.b.apply(Softmax(), scores), value)
     seen = s.b.apply(Transpose((*outer, b, a, c)), seen)
     return _dense(s, s.b.reshape(seen, (*rest, tokens, width)), width)
+
+
+def _product(s: Sketch) -> BatchMatmul:
+    return BatchMatmul(symmetric=s.symmetric > 0 and s.chance(s.symmetric))
 
 
 def _dense(s: Sketch, x: int, units: int) -> int:

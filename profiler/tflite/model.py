@@ -217,15 +217,20 @@ class Model:
         """
         quantisation = self._tensor(index).table(4)
         scales = quantisation.vector(2, 4) if quantisation else (0, 0)
-        zeros = quantisation.vector(3, 8) if quantisation else (0, 0)
-        if scales[1] != 1 or zeros[1] != 1:
+        zeros = self.zero_points(index)
+        if scales[1] != 1 or len(zeros) != 1:
             raise DamagedError(f"tensor {index} of int8 does not have one scale and zero point")
         scale = np.frombuffer(self.data, "<f4", 1, scales[0])[0]
-        zero = np.frombuffer(self.data, "<i8", 1, zeros[0])[0]
-        if not -128 <= zero <= 127:
-            raise DamagedError(f"tensor {index} of int8 has the zero point {zero}")
-        real: Array = (array.astype(np.float32) - np.float32(zero)) * scale
+        if not -128 <= zeros[0] <= 127:
+            raise DamagedError(f"tensor {index} of int8 has the zero point {zeros[0]}")
+        real: Array = (array.astype(np.float32) - np.float32(zeros[0])) * scale
         return real
+
+    def zero_points(self, index: int) -> Array:
+        """Return the zero points of a tensor: none, one, or one for each channel."""
+        quantisation = self._tensor(index).table(4)
+        start, count = quantisation.vector(3, 8) if quantisation else (0, 0)
+        return np.frombuffer(self.data, "<i8", count, start)
 
     def spend(self, array: Array) -> None:
         """Account for a copy of an array: a small file may refer to one buffer very often."""

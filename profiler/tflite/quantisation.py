@@ -21,6 +21,7 @@ from latlas.profiler.errors import GraphError
 from latlas.profiler.graph import Array, Graph, Node
 from latlas.profiler.ops import (
     Activation,
+    BatchMatmul,
     Binary,
     Broadcast,
     Concat,
@@ -84,6 +85,7 @@ class Scale:
 
 _POSITIVE = Scale(LIMIT / 255, -128)
 _SIGNED = Scale(LIMIT / 128, -1)
+_EVEN = Scale(LIMIT / 128, 0)
 
 
 def fixed_scale(op: Op) -> Scale | None:
@@ -112,6 +114,11 @@ def scales(graph: Graph) -> tuple[Scale | None, ...]:
     first = len(graph.inputs)
     found: dict[int, Scale] = {}
     signed: dict[int, bool] = {}
+    even = {
+        root[node.inputs[1]]
+        for node in graph.nodes
+        if isinstance(node.op, BatchMatmul) and node.op.symmetric and len(node.inputs) == 2
+    }
     for value, node in enumerate(graph.nodes, first):
         if types[value] != "int8":
             continue
@@ -123,10 +130,14 @@ def scales(graph: Graph) -> tuple[Scale | None, ...]:
             )
         if not isinstance(node.op, MOVES):
             signed[root[value]] = signed.get(root[value], False) or not _is_positive(node.op)
+    if any(value in found and found[value].zero_point for value in even):
+        raise GraphError("the right operand of a symmetric product has another prescribed scale")
     for value in range(first + len(graph.nodes)):
         if types[value] != "int8" or root[value] in found:
             continue
         usual = _SIGNED if signed.get(root[value], True) else _POSITIVE
+        if root[value] in even:
+            usual = _EVEN
         if value < first:
             found[root[value]] = usual
             continue
@@ -190,11 +201,19 @@ def quantise_bias(bias: Array, size: Array) -> Array:
     return np.clip(whole, -(2**31), 2**31 - 1).astype("<i4")
 
 
-def quantise_constant(values: Array, least: float) -> tuple[Array, Scale]:
-    """Return a constant operand as int8, with a scale of `least` or more."""
+def quantise_constant(
+    values: Array, least: float, *, symmetric: bool = False
+) -> tuple[Array, Scale]:
+    """Return a constant operand as int8, with a scale of `least` or more.
+
+    Where it shall be `symmetric`, its zero point is 0.
+    """
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if not math.isfinite(high - low):
         raise GraphError("a constant that is not finite cannot be quantised")
+    if symmetric:
+        high = max(high, -low)
+        low = -high * 128 / 127
     size = max((high - low) / 255, least)
     zero = int(np.clip(round(-128 - low / size), -128, 127))
     whole = np.clip(np.rint(values / size) + zero, -128, 127)

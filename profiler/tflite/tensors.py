@@ -86,13 +86,17 @@ def batch_matmul(t: Translator, operator: Operator) -> None:
     adj = bool(options["adj_x"]), bool(options["adj_y"])
     left, right = operator.inputs
     x = t.activation(left)
+    zeros = t.model.zero_points(right)
+    symmetric = t.types[x] == "int8" and len(zeros) > 0 and not zeros.any()
     if t.constant(right) is None:
-        t.emit(BatchMatmul(*adj), [x, t.activation(right)], operator.output)
+        op = BatchMatmul(*adj, symmetric=symmetric)
+        t.emit(op, [x, t.activation(right)], operator.output)
         return
     array = t.parameter(operator, 1, x)
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
-    t.emit(BatchMatmul(*adj, array.shape), [x], operator.output, {"constant": array})
+    op = BatchMatmul(*adj, array.shape, symmetric)
+    t.emit(op, [x], operator.output, {"constant": array})
 
 
 def transpose(t: Translator, operator: Operator) -> None:

@@ -212,13 +212,13 @@ class _Writer:
         self.file.operator(Code.EQUAL, [inputs[0], value], mask)
         self.add(node, Code.SELECT_V2, [mask, inputs[1], other])
 
-    def operand(self, node: Node, values: Array, name: str) -> int:
+    def operand(self, node: Node, values: Array, name: str, *, symmetric: bool = False) -> int:
         """Add a constant operand, of the type of the activation that it goes with."""
         if self.scales[node.inputs[0]] is None:
             return self.file.constant(values, name)
         assert self.scale is not None
         # XNNPACK adds integers that are at most 1024 times finer than the result.
-        whole, scale = quantise_constant(values, self.scale.scale / 256)
+        whole, scale = quantise_constant(values, self.scale.scale / 256, symmetric=symmetric)
         where = self.file.scale(np.array([scale.scale]), scale.zero_point)
         return self.file.array(whole, name, Type.INT8, where)
 
@@ -247,7 +247,8 @@ class _Writer:
             case BatchMatmul(adj_x, adj_y, constant):
                 if constant is not None:
                     values = self.weight(node, "constant", constant)
-                    inputs.append(self.operand(node, values, f"{node.name}/constant"))
+                    name, even = f"{node.name}/constant", node.op.symmetric
+                    inputs.append(self.operand(node, values, name, symmetric=even))
                 self.add(node, Code.BATCH_MATMUL, inputs, adj_x=adj_x, adj_y=adj_y)
             case Binary() as op:
                 self.binary(node, op, inputs)

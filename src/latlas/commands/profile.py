@@ -234,7 +234,7 @@ def main(
     if space is not None:
         count = POOL * wanted if rounds else wanted
         drawn = (
-            designed_networks(count, seed)
+            designed_networks(count, seed, int8=choice.precision == "int8")
             if opened is None
             else space_networks(opened, count, seed)
         )

@@ -32,6 +32,7 @@ from latlas.profiler.ops import (
 from latlas.profiler.quantise import quantise
 from latlas.profiler.runner import Effort, Job
 from latlas.profiler.samples.networks import designed_networks
+from latlas.profiler.tflite.reader import read_tflite
 from latlas.profiler.tflite.writer import to_tflite
 from latlas.search import zoo
 
@@ -225,6 +226,7 @@ LISTED = {
     "softmax": "kernel:SOFTMAX",
     "squared_difference": "kernel:SQUARED_DIFFERENCE",
     "sub": "Subtract (ND)",
+    "symmetric batch_matmul": "Batch Matrix Multiply (NC, QS8)",
     "transpose": "Transpose (ND",
 }
 
@@ -235,7 +237,9 @@ def check_order(runner: LocalRunner, graph: Graph) -> None:
     names = iter(listed(runner, graph))
     for kernel in kernels:
         first, *others = [next(names) for _ in range(RULES.operators(kernel))]
-        assert first.startswith(LISTED[kernel.type.partition(":")[0]]), (kernel.text, first)
+        symmetric = "symmetric " if "symmetric=1" in kernel.text else ""
+        name = LISTED[symmetric + kernel.type.partition(":")[0]]
+        assert first.startswith(name), (kernel.text, first)
         assert others in ([], ["Clamp (NC)"])
     assert next(names, None) is None
 
@@ -255,13 +259,31 @@ def test_every_operator_of_int8(name: str, runner: LocalRunner) -> None:
     check(runner, quantise(ALONE[name], int8_ends=True))
 
 
-ATTENTION = designed_networks(6, seed=1, families=("transformer", "hybrid"))
+ATTENTION = designed_networks(6, seed=1, families=("transformer", "hybrid"), int8=True)
 
 
 @pytest.mark.parametrize("name", ATTENTION)
 def test_attention_of_int8(name: str, runner: LocalRunner) -> None:
     """TFLite runs half of its operators itself, which changes the order of all."""
     check_order(runner, quantise(ATTENTION[name]))
+
+
+@pytest.mark.parametrize("constant", [None, (32, 32)])
+@pytest.mark.parametrize("adj_x", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_products_of_int8_whose_right_operand_has_the_zero_point_0(
+    symmetric: bool, adj_x: bool, constant: tuple[int, ...] | None, runner: LocalRunner
+) -> None:
+    shape = (1, 4, 32, 32)
+    operands = 1 if constant else 2
+    product = BatchMatmul(adj_x, False, constant, symmetric)
+    b = GraphBuilder(*[shape] * operands)
+    graph = quantise(b.build(b.apply(product, *range(operands))), int8_ends=True)
+    check(runner, graph)
+    ours = any(name.startswith("Batch Matrix Multiply") for name in listed(runner, graph))
+    assert ours == symmetric
+    (node,) = read_tflite(to_tflite(graph)).nodes
+    assert node.op == product
 
 
 @pytest.mark.parametrize("name", NETWORKS)

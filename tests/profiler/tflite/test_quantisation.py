@@ -15,7 +15,15 @@ from latlas.profiler.errors import GraphError, ModelFileError, UnsupportedOpErro
 from latlas.profiler.fold import fold
 from latlas.profiler.graph import Array, Graph
 from latlas.profiler.graph_builder import GraphBuilder
-from latlas.profiler.ops import Binary, Concat, DepthwiseConv2D, Op, Resize
+from latlas.profiler.ops import (
+    BatchMatmul,
+    Binary,
+    Concat,
+    DepthwiseConv2D,
+    Op,
+    Resize,
+    Softmax,
+)
 from latlas.profiler.quantise import quantise
 from latlas.profiler.random_weights import random_weights
 from latlas.profiler.tflite.quantisation import (
@@ -114,6 +122,20 @@ def test_scales_obey_the_specification(graph: Graph) -> None:
         assert (scale is not None) == (graph.types[value] == "int8")
         assert found[same[value]] == scale
         assert scale is None or scale.low <= 0 <= scale.high
+
+
+def test_the_right_operand_of_a_symmetric_product_has_the_zero_point_0() -> None:
+    b = GraphBuilder((1, 4, 8), (1, 8, 4), types=["int8", "int8"])
+    turned = b.transpose(1, (0, 2, 1))
+    graph = b.build(b.apply(BatchMatmul(adj_y=True, symmetric=True), 0, turned))
+    left, right, moved, product = scales(graph)
+    assert right is not None and right == moved and right.zero_point == 0
+    assert left is not None and product is not None
+    assert left.zero_point and product.zero_point
+    b = GraphBuilder((1, 4, 8), (1, 8, 4), types=["int8", "int8"])
+    graph = b.build(b.apply(BatchMatmul(symmetric=True), 0, b.apply(Softmax(), 1)))
+    with pytest.raises(GraphError, match="symmetric product"):
+        scales(graph)
 
 
 def test_prescribed_scales_that_differ_cannot_be_joined() -> None:

@@ -1,0 +1,76 @@
+"""Every command of the docs that runs a benchmark runs, on little.
+
+It is a process of its own, in a folder where small real things lie under the names that the docs
+use: a table is TABLE or tables/…, a folder of models FOLDER, the recordings of phones DATA.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import dropwhile
+from pathlib import Path
+
+import pytest
+from components import require
+from running import COMMANDS, Prototypes, prototypes_in, read_by
+from shown import ROOT
+
+from latlas.profiler.litert.local import GpuProbe
+
+DATA = ROOT.parent / "shared" / "phone_data"
+LITTLE = {
+    # by benchmark, options that make it short
+    "accuracy": "--processes 1",
+    "active": "--seeds 1 --rounds 1",
+    "analytic": "--seeds 1 --front-seeds 1 --space moga",
+    "campaign": "--kernels 10",
+    "digits": "--space moga --seeds 1 --evaluations 8 --epochs 1",
+    "few_shot": "--draws 1 --samples 10",
+    "fronts": "--architectures 4 --resolution 32 --passes 1",
+    "fusion": "--rounds 1",
+    "granularity": "--resolution 32 --networks 6 --held-out 3 --runs 3 --min-ms 0.2",
+    "keras_files": "--only mobilenet_v1_0.25",
+    "keras_models": "--processes 1 --seconds 1",
+    "kernel_tables": "--draws 1 --samples 10",
+    "nasbench201": "--draws 1 --cells 50",
+    "phone": "--kernels 5 --kills 1",
+    "phone_agreement": "--kernels 5",
+    "prediction": "--graphs 20 --naive 4 --files 2 --genes 2000",
+    "search_overhead": "",
+    "startup": "--repeats 1",
+    "supernet_ranking": "--architectures 2 --seeds 1 --epochs-alone 1 --epochs 1",
+    "writing": "--repeats 1",
+    "zdt": "--seeds 1",
+}
+EXCUSES = {
+    "phone_data": "minutes on all recordings: test_phone_data.py, on a few made up",
+}
+SHOWN = {
+    text: found[1]
+    for text in COMMANDS
+    if (found := re.search(r"python benchmarks/(\w+)\.py", text)) and "SPACE" not in text
+}
+
+
+@pytest.fixture(scope="module")
+def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prototypes]:
+    with prototypes_in(tmp_path_factory.mktemp("prototypes")) as found:
+        yield found
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("text", [text for text, name in SHOWN.items() if name not in EXCUSES])
+def test_command(text: str, prototypes: Prototypes, tmp_path: Path, vulkan: GpuProbe) -> None:
+    words = list(dropwhile(re.compile("[A-Z_]+=").match, COMMANDS[text].words))
+    words += LITTLE[SHOWN[text]].split()
+    if "DATA" in words:
+        require("phone_data", DATA.is_dir(), "put shared/ beside the checkout")
+        words[words.index("DATA")] = str(DATA)
+    prototypes.put(read_by(words[1:]), tmp_path)
+    command = [sys.executable, ROOT / words[1], *words[2:]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout
