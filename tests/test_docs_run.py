@@ -43,8 +43,8 @@ EXCUSES: tuple[tuple[str, str], ...] = (
     (r"^latlas quickstart", "takes minutes: tests/cli/test_search.py walks the same path"),
     (r"^make|^\.ci/", "what CI itself runs"),
     (
-        r"^(\S+=\S+ )?python benchmarks/(?!startup|writing)",
-        "takes minutes to hours: gives the figures of the docs",
+        r"^(\S+=\S+ )?python benchmarks/",
+        "takes minutes to hours: on little, tests/benchmarks/test_commands.py",
     ),
     (r"^(pip|apt-get) ", "installs"),
     (r"train_and_validate", "the reader's own function"),
