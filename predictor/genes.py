@@ -338,7 +338,6 @@ def _table(
     new = [k for k in dict.fromkeys(itertools.chain(*counts)) if k not in known]
     found = predictor.estimate(new)
     predictor.require_known(new, found.source)
-    found.traffic[:, 0] = 1.0  # counted also where nothing is saved
     rows = np.column_stack([found.latency_us, found.traffic])
     known.update(zip(new, map(tuple, rows.tolist()), strict=True))
     table = np.zeros((len(counts), 2 + len(COLUMNS)))

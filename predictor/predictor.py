@@ -89,7 +89,8 @@ class KernelEstimates:
         source: `MEASURED`, `PREDICTED`, `UNKNOWN` or `TRANSFERRED`.
         spread: standard deviation between trees of the logarithm of the time; 0 where measured.
         extrapolated: whether the kernel was predicted outside the range of those learned from.
-        traffic: what they may find in the cache, shape (kernels, 5); zeros where nothing is saved.
+        traffic: what they may find in the cache, shape (kernels, 5); of launches only where nothing
+            is saved.
     """
 
     latency_us: NDArray[np.float64]
@@ -260,6 +261,7 @@ class LatencyPredictor:
             np.zeros(len(kernels), bool),
             np.zeros((len(kernels), len(COLUMNS))),
         )
+        found.traffic[:, 0] = 1.0
         times_us = list(map(self.table_us.get, kernels))
         found.latency_us[:] = [0.0 if known is None else known for known in times_us]
         wanted = np.array([index for index, known in enumerate(times_us) if known is None], np.intp)

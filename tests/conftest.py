@@ -3,7 +3,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,9 @@ from phone_lab.lab import (
 )
 
 from latlas.profiler.litert.local import GpuProbe, probe_gpu
+
+if TYPE_CHECKING:
+    from running import Prototypes
 
 settings.register_profile("latlas", deadline=None)  # a busy machine is no bug
 settings.load_profile("latlas")
@@ -46,6 +49,15 @@ def gpu(vulkan: GpuProbe) -> GpuProbe:
     """The GPU of the tests; without one they are skipped."""
     require("a Vulkan device", bool(vulkan.adapter), vulkan.problem)
     return vulkan
+
+
+@pytest.fixture(scope="module")
+def prototypes(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Prototypes]":
+    """What commands of README and docs/ read."""
+    from running import prototypes_in  # many libraries that few tests need
+
+    with prototypes_in(tmp_path_factory.mktemp("prototypes")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,12 +19,13 @@ from running import (
     WRITTEN,
     Prototypes,
     inside,
-    prototypes_in,
     read_by,
     run,
     short,
 )
 from shown import PAGES, Shown, blocks
+
+from latlas.profiler.litert.local import GpuProbe
 
 EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
@@ -53,12 +53,6 @@ EXCUSES: tuple[tuple[str, str], ...] = (
 """What does not run here, in one place."""
 
 
-@pytest.fixture(scope="module")
-def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prototypes]:
-    with prototypes_in(tmp_path_factory.mktemp("prototypes")) as found:
-        yield found
-
-
 def excuse(text: str) -> str:
     """Return why a command or snippet does not run here; empty if it does."""
     return next((reason for pattern, reason in EXCUSES if re.search(pattern, text, re.M)), "")
@@ -68,7 +62,7 @@ SNIPPETS = {page: [shown for shown in blocks(page) if shown.language == "python"
 
 
 @pytest.mark.parametrize("text", [t for t in reversed(COMMANDS) if not excuse(t)], ids=str)
-def test_command(text: str, prototypes: Prototypes, tmp_path: Path) -> None:
+def test_command(text: str, prototypes: Prototypes, tmp_path: Path, vulkan: GpuProbe) -> None:
     words = [*COMMANDS[text].words, *short(text)]
     prototypes.put(read_by(words), tmp_path)
     try:

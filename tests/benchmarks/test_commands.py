@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import dropwhile
 from pathlib import Path
 
 import pytest
 from components import require
-from running import COMMANDS, Prototypes, prototypes_in, read_by
+from running import COMMANDS, Prototypes, read_by
 from shown import ROOT
 
 from latlas.profiler.litert.local import GpuProbe
@@ -54,12 +53,6 @@ SHOWN = {
     for text in COMMANDS
     if (found := re.search(r"python benchmarks/(\w+)\.py", text)) and "SPACE" not in text
 }
-
-
-@pytest.fixture(scope="module")
-def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prototypes]:
-    with prototypes_in(tmp_path_factory.mktemp("prototypes")) as found:
-        yield found
 
 
 @pytest.mark.timeout(600)

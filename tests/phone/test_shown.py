@@ -18,7 +18,6 @@ from running import (
     NEEDS_A_PHONE,
     Prototypes,
     command_text,
-    prototypes_in,
     read_by,
     run,
     short,
@@ -39,12 +38,6 @@ LITTLE = (
     (r"--fusion-rules", "--samples 8"),
     (r"^latlas fit --few-shot", "--few-shot 6"),
 )
-
-
-@pytest.fixture(scope="module")
-def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prototypes]:
-    with prototypes_in(tmp_path_factory.mktemp("prototypes")) as found:
-        yield found
 
 
 @pytest.fixture(autouse=True)
