@@ -35,6 +35,7 @@ HALVES = ("--family", "[0-4]$=half", "--family", "[5-9]$=rest")
 SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"^latlas profile (?!.*--plan)", ("--budget", "3s", "--runs", "3", "--min-ms", "0.2")),
     (r"^latlas profile (?!.*--plan).*--space general", ("--networks", "4")),
+    (r"^latlas profile .*--rounds", ("--rounds", "1", "--networks", "12", "--budget", "30s")),
     (r"^latlas bench ", ("--runs", "3", "--min-ms", "1")),
     (r"^latlas verify ", ("--most", "2")),
     (
@@ -42,6 +43,7 @@ SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
         (*("--leave-out", "family"), *HALVES),
     ),
     (r"^latlas report \S+ --table", HALVES),
+    (r"^latlas search export", ("--top", "1", "--epochs", "1", "--dataset", "digits")),
     (r"^latlas search (?!compare|export)", ("--evaluations", "8", "--resolution", "32")),
     (r"^latlas search (?!compare|export|.*--searcher (ppo|random))", ("--population", "4")),
     (r"^latlas search --searcher (?!.*--accuracy)", ("--accuracy", "my_module:accuracy")),

@@ -34,8 +34,10 @@ EXCUSES: tuple[tuple[str, str], ...] = (
     (r"--fetch-runner", "downloads: tests/profiler/benchmark_model/test_download.py"),
     (r"…", "shown in part"),
     (r"package\.module:Name", "the reader's own module: tests/cli/test_search_compare.py"),
-    (r"^latlas search export", "trains networks: tests/cli/test_search_export.py"),
-    (r"--rounds", "measures for minutes: tests/cli/test_rounds.py"),
+    (
+        r"^latlas search export (?!studies/ppo)",
+        "needs images, or a study of cells: tests/cli/test_search_export.py",
+    ),
     (
         r"--accuracy supernet(?! --dataset digits --ev)",
         "trains a supernet, as README's does, which runs",

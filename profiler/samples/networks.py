@@ -115,7 +115,7 @@ def designed_networks(
         count: how many; the families take turns.
         seed: of everything.
         families: names in `FAMILIES`.
-        int8: whether they will be quantised: some products of theirs are then `symmetric`.
+        int8: whether they will be quantised: `SYMMETRIC` of their products are then marked.
 
     >>> list(designed_networks(2, seed=4))
     ['general-4-000-inverted', 'general-4-001-bottleneck']
