@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +13,12 @@ from latlas.profiler.fold import is_folded
 from latlas.profiler.fusion import rules_for
 from latlas.profiler.graph import Graph
 from latlas.profiler.kernel import split
-from latlas.profiler.ops import Conv2D, DepthwiseConv2D
+from latlas.profiler.ops import BatchMatmul, Binary, Conv2D, DepthwiseConv2D
 from latlas.profiler.samples.networks import (
     FAMILIES,
     MAX_NODES,
     MAX_WEIGHTS,
+    SYMMETRIC,
     designed_networks,
 )
 from latlas.profiler.tflite.reader import read_tflite
@@ -62,6 +64,23 @@ def test_more_networks_extend_fewer(networks: dict[str, Graph]) -> None:
 def test_seeds_differ() -> None:
     (one,), (other,) = (designed_networks(1, seed=seed).values() for seed in (1, 2))
     assert one != other
+
+
+def test_some_products_of_int8_have_a_symmetric_right_operand() -> None:
+    shares = []
+    for int8 in (False, True):
+        graphs = designed_networks(8, seed=1, families=("transformer", "hybrid"), int8=int8)
+        ops = [node.op for graph in graphs.values() for node in graph.nodes]
+        shares.append(np.mean([op.symmetric for op in ops if isinstance(op, BatchMatmul)]))
+    assert shares[0] == 0
+    assert SYMMETRIC / 2 < shares[1] < 2 * SYMMETRIC
+
+
+def test_pixels_are_normalised_in_either_way() -> None:
+    graphs = designed_networks(60, seed=0, families=("separable", "basic")).values()
+    second = [graph.nodes[1].op for graph in graphs]
+    assert Binary("sub", constant=(3,)) in second
+    assert Binary("add", value=-1.0) in second
 
 
 def test_networks_hold_a_variety_of_kernels(networks: dict[str, Graph]) -> None:
