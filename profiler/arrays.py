@@ -43,10 +43,10 @@ def read_arrays(path: Path, max_bytes: int) -> dict[str, NDArray[Any]]:
             return {
                 member.filename.removesuffix(_SUFFIX): _read(archive, member) for member in members
             }
-    except (OSError, ValueError):
+    except OSError:
         raise
     except Exception as problem:  # zipfile, zlib and numpy raise nearly anything at damaged files
-        raise ValueError(str(problem) or repr(problem)) from problem
+        raise ValueError(f"{str(problem) or repr(problem):.300}") from problem  # a name is endless
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

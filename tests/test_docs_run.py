@@ -29,6 +29,7 @@ from latlas.profiler.litert.local import GpuProbe
 
 EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
+    (r"^latlas (fusion detect .*gpu|.*--fusion-rules)", "minutes: tests/phone/test_fusion.py"),
     (NEEDS_A_PHONE, "tests/phone/test_shown.py"),
     (r"--workers|--ray-address|^ray ", "needs a cluster: tests/search/test_cluster.py"),
     (r"--fetch-runner", "downloads: tests/profiler/benchmark_model/test_download.py"),

@@ -29,13 +29,13 @@ from latlas.profiler.litert.local import GpuProbe
 
 pytestmark = pytest.mark.timeout(900)
 GUIDE = ROOT / "docs" / "first-phone.md"
-NOT_HERE = "--fetch-runner|^adb |…"  # what downloads; a key of the phone; shown in part
+NOT_HERE = r"--fetch-runner|^adb |…|fusion detect .*gpu|--fusion-rules"
+"""What downloads; a phone's key; shown in part; minutes on a GPU in software (test_fusion.py)."""
 LITTLE = (
     # pattern of a command, options that make it short on a phone
     (r" --space moga", "--resolution 32 --classes 10"),
     (r"^latlas profile (?!.*--plan)", "--budget 2m --networks 8 --samples 40 --warmup-ms 0"),
     (r"^latlas profile (?!.*--plan)", "--no-vocabulary"),
-    (r"--fusion-rules", "--samples 8"),
     (r"^latlas fit --few-shot", "--few-shot 6"),
 )
 

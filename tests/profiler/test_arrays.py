@@ -48,6 +48,16 @@ def test_a_checksum_that_is_wrong(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.npz", 1 << 20)
 
 
+def test_a_name_that_is_long_and_wrong_is_told_in_short(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.arange(1000))
+    raw = bytearray((tmp_path / "a.npz").read_bytes())
+    raw[26:28] = (5000).to_bytes(2, "little")  # the length of the name in front of the array
+    (tmp_path / "a.npz").write_bytes(raw)
+    with pytest.raises(ValueError, match="File name in directory") as raised:
+        read_arrays(tmp_path / "a.npz", 1 << 20)
+    assert len(str(raised.value)) <= 300
+
+
 def test_pickles_are_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.array([{}], object))
     with pytest.raises(ValueError):
