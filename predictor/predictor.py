@@ -415,7 +415,8 @@ def _traffic_of_networks(
     """Return the traffic of networks, shape (networks, 5), and their footprints in MB."""
     summed = np.stack([_added(column, lengths) for column in found.traffic.T], axis=1)
     largest_mb = np.zeros(len(lengths))
-    np.maximum.at(largest_mb, np.repeat(np.arange(len(lengths)), lengths), found.traffic[:, 4])
+    maps_mb = found.traffic[:, COLUMNS.index("maps")]
+    np.maximum.at(largest_mb, np.repeat(np.arange(len(lengths)), lengths), maps_mb)
     return summed, footprints_mb(summed, largest_mb)
 
 

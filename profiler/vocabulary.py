@@ -82,7 +82,7 @@ def vocabulary_kernels(seed: int = 0, precision: str = "fp32") -> list[Kernel]:
 def _int8_only() -> list[Kernel]:
     """Return what only int8 networks have.
 
-    That are conversions, of which one reads float32, tables, and products whose right operand has
+    These are conversions, of which one reads float32, tables, and products whose right operand has
     the zero point 0.
     """
     kernels = []

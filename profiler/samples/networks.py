@@ -115,7 +115,7 @@ def designed_networks(
         count: how many; the families take turns.
         seed: of everything.
         families: names in `FAMILIES`.
-        int8: whether they will be quantised: `SYMMETRIC` of their products are then marked.
+        int8: whether they will be quantised: a share `SYMMETRIC` of products is then marked so.
 
     >>> list(designed_networks(2, seed=4))
     ['general-4-000-inverted', 'general-4-001-bottleneck']
