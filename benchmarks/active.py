@@ -131,7 +131,8 @@ def curve(case: Case, method: str, seed: int, rounds: int) -> tuple[list[float],
 def _start(case: Case, seed: int) -> set[str]:
     if any(len(candidate.kernels) > 1 for candidate in case.candidates):
         rng = np.random.default_rng((seed, 1))
-        chosen = rng.choice(len(case.candidates), case.first, replace=False)
+        first = min(case.first, len(case.candidates))
+        chosen = rng.choice(len(case.candidates), first, replace=False)
         return {case.candidates[i].id for i in chosen}
     kernels = [candidate.kernels[0] for candidate in case.candidates]
     weights = {kernel: case.uses[kernel] * rough_us(kernel) for kernel in kernels}

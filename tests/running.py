@@ -18,11 +18,10 @@ from functools import cached_property
 from itertools import dropwhile, pairwise
 from pathlib import Path
 
-import pytest
+from relaxed import relaxed
 from shown import PAGES, ROOT, Shown, shell_commands
 
 from latlas.cli import group
-from latlas.profiler.campaign_settings import CampaignSettings
 from latlas.search.recipe import load_recipe
 from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
@@ -168,14 +167,7 @@ def inside(folder: Path) -> Iterator[None]:
 @contextmanager
 def prototypes_in(folder: Path) -> Iterator[Prototypes]:
     """What pages read; while they are made and read, any measurement is good enough."""
-    settings = CampaignSettings(
-        max_attempts=1, patience_s=0.0, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("campaign", "campaign_settings"):
-            name = f"latlas.profiler.{module}.CampaignSettings"
-            patch.setattr(name, lambda **given: replace(settings, **given))
-        patch.setattr("latlas.predictor.observations.PASSES_AGREE", 1e9)
+    with relaxed() as patch:
         for space in ("moga", "mnasnet"):
             patch.setitem(SETTINGS, space, SupernetConfig(epochs=1))
         recipe = load_recipe
