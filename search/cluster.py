@@ -104,9 +104,19 @@ def _init(options: Mapping[str, Any]) -> None:
             return
         except Exception as problem:  # of many kinds; a busy machine is not up in Ray's 30 s
             ray.shutdown()
-            if attempt == _ATTEMPTS - 1 or options["address"] != "local":
+            local = options["address"] == "local"
+            if attempt == _ATTEMPTS - 1 or not local:
+                # Ray tells a wrong token in its log alone.
+                hint = (
+                    ""
+                    if local
+                    else (
+                        "; machines of a cluster need the same ~/.ray/auth_token and the same "
+                        "RAY_AUTH_MODE (docs/clusters.md)"
+                    )
+                )
                 raise SearchError(
-                    f"cannot use Ray ({options['address']}): {str(problem)[:300]}"
+                    f"cannot use Ray ({options['address']}): {str(problem)[:300]}{hint}"
                 ) from problem
 
 

@@ -18,8 +18,9 @@ from functools import cached_property
 from itertools import dropwhile, pairwise
 from pathlib import Path
 
+from pictures import write_coco, write_imagenet
 from relaxed import relaxed
-from shown import PAGES, ROOT, Shown, shell_commands
+from shown import PAGES, ROOT, Shown, blocks, shell_commands
 
 from latlas.cli import group
 from latlas.search.recipe import load_recipe
@@ -27,6 +28,9 @@ from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
 NEEDS_A_PHONE = r"^latlas (?!profile .*--plan).*(SERIAL|OTHER)"
 """Of the commands, those that ask a phone."""
+
+NEEDS_A_CLUSTER = r"--workers|^ray |^export RAY"
+"""Of the commands, those that evaluate on a cluster."""
 
 HALVES = ("--family", "[0-4]$=half", "--family", "[5-9]$=rest")
 """Families of a table of one space: no network of small ones would be left else."""
@@ -42,9 +46,15 @@ SHORT: tuple[tuple[str, tuple[str, ...]], ...] = (
         (*("--leave-out", "family"), *HALVES),
     ),
     (r"^latlas report \S+ --table", HALVES),
-    (r"^latlas search export", ("--top", "1", "--epochs", "1", "--dataset", "digits")),
+    (r"^latlas search export (?!.*--(dataset|ranks))", ("--dataset", "imagenet:data/imagenet")),
+    (r"^latlas search export ", ("--epochs", "1", "--resolution", "32")),
+    (r"^latlas search export .*--top", ("--top", "1")),
+    (r"^latlas search export .*--ranks", ("--ranks", "1", "--no-train")),
+    (r"--detection", ("--top", "1", "--detection-epochs", "1", "--detection-resolution", "64")),
     (r"^latlas search (?!compare|export)", ("--evaluations", "8", "--resolution", "32")),
     (r"^latlas search (?!compare|export|.*--searcher (ppo|random))", ("--population", "4")),
+    (r"--accuracy train:", ("--evaluations", "2")),
+    (r"--folds", ("--evaluations", "1", "--folds", "2", "--repeats", "1")),
     (r"^latlas search --searcher (?!.*--accuracy)", ("--accuracy", "my_module:accuracy")),
     (
         r"^latlas fusion detect ",
@@ -61,13 +71,21 @@ WRITTEN = ("studies/own",)
 
 NAMES = re.compile(
     r"(?<![\w./-])(tables/[\w./-]*\w|studies/[\w-]+|(?:examples|benchmarks)/[\w.]+"
-    r"|my_models|my_module|TABLE|FOLDER"
+    r"|data/\w+|my_models|my_module|TABLE|FOLDER"
     r"|[\w./-]+\.(?:latlas|tflite|toml))\b"
 )
 _OUTPUTS = {"-o", "--output", "--tflite", "--plot", "--png"}
 _MODULE = """
 def accuracy(genes):
     return sum(genes) / 1000
+
+class Accuracy:
+    identity = {}
+    standard_error = 0.01
+    def __init__(self, space):
+        self.width = space.width
+    def evaluate(self, genes):
+        return [accuracy(one) * self.width for one in genes]
 """
 _SPACE = ("--space", "moga", "--resolution", "32", "--classes", "10")
 
@@ -81,7 +99,10 @@ class Prototypes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "my_module.py").write_text(_MODULE)
+        # The reader's own code: what a page shows of it, and accuracies.
+        page = ROOT / "docs" / "spaces.md"
+        shown = [each.text for each in blocks(page) if "class Columns" in each.text]
+        (folder / "my_module.py").write_text("\n".join([*shown, _MODULE]))
 
     def of(self, name: str) -> Path:
         """Return what stands for a name that a page uses."""
@@ -93,6 +114,12 @@ class Prototypes:
             return self.rules if "rules" in name else ROOT / "examples" / "moga.toml"
         if name.startswith("tables/") or name == "TABLE":
             return self.blocks if "blocks" in name else self.table
+        if name.startswith("data/"):
+            return self.images(name.removeprefix("data/"))
+        if name == "studies/cells":
+            return self.cells
+        if re.search(r"studies/\d+ms", name):
+            return self.targeted
         if name.startswith("studies/"):
             return self.study
         return self.predictor if name.endswith(".latlas") else self.model
@@ -137,11 +164,36 @@ class Prototypes:
         size = ("--resolution", "64", "--classes", "10")
         return self.make("zoo", "mobilenet_v3_large", *size, "--tflite", "model.tflite")
 
+    def searched(self, latency: str, *more: str) -> Path:
+        known = ("--latency", latency, "--resolution", "32", "--classes", "10")
+        return self.make("search", *known, "--evaluations", "12", *more)
+
     @cached_property
     def study(self) -> Path:
-        known = ("--latency", str(self.predictor), "--accuracy", "my_module:accuracy")
-        size = ("--evaluations", "12", "--population", "6")
-        return self.make("search", *_SPACE, *known, *size, "-o", "study")
+        own = ("--accuracy", "my_module:accuracy", "--population", "6")
+        return self.searched(str(self.predictor), *own, "-o", "study")
+
+    @cached_property
+    def targeted(self) -> Path:
+        own = ("--accuracy", "my_module:Accuracy", "--searcher", "ppo")
+        aim = ("--reward", "soft", "--target-ms", "15")
+        return self.searched(str(self.predictor), *own, *aim, "-o", "targeted")
+
+    @cached_property
+    def cells(self) -> Path:
+        own = ("--accuracy", "my_module:accuracy", "--searcher", "random", "--evaluations", "2")
+        space = ("--space", "nasnet", "--set", "N=1", "--set", "F=8")
+        return self.searched("device:local/cpu", *space, *own, "-o", "cells")
+
+    def images(self, kind: str) -> Path:
+        """Return a data set of the kind's layout, of a few images."""
+        folder = self.folder / kind
+        if not folder.exists():
+            if kind == "coco":
+                write_coco(folder)
+            else:
+                write_imagenet(folder, count=4, classes=10)
+        return folder
 
     @cached_property
     def rules(self) -> Path:

@@ -10,7 +10,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = ("latlas", "python", "make", "pip", "ray", "apt-get", "git", r"\.ci/\w+", "adb")
+PROGRAMS = (
+    "latlas",
+    "python",
+    "make",
+    "pip",
+    "ray",
+    "export",
+    "apt-get",
+    "git",
+    r"\.ci/\w+",
+    "adb",
+)
 """What begins a command; other lines of a block are what is printed, or code."""
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.M | re.S)

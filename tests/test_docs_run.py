@@ -15,6 +15,7 @@ import pytest
 from running import (
     COMMANDS,
     NAMES,
+    NEEDS_A_CLUSTER,
     NEEDS_A_PHONE,
     WRITTEN,
     Prototypes,
@@ -31,18 +32,9 @@ EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
     (r"^latlas (fusion detect .*gpu|.*--fusion-rules)", "minutes: tests/phone/test_fusion.py"),
     (NEEDS_A_PHONE, "tests/phone/test_shown.py"),
-    (r"--workers|--ray-address|^ray ", "needs a cluster: tests/search/test_cluster.py"),
+    (NEEDS_A_CLUSTER, "tests/phone/test_shown_clusters.py"),
     (r"--fetch-runner", "downloads: tests/profiler/benchmark_model/test_download.py"),
     (r"…", "shown in part"),
-    (r"package\.module:Name", "the reader's own module: tests/cli/test_search_compare.py"),
-    (
-        r"^latlas search export (?!studies/ppo)",
-        "needs images, or a study of cells: tests/cli/test_search_export.py",
-    ),
-    (
-        r"--accuracy supernet(?! --dataset digits --ev)",
-        "trains a supernet, as README's does, which runs",
-    ),
     (r"^latlas quickstart", "takes minutes: tests/cli/test_search.py walks the same path"),
     (r"^make|^\.ci/", "what CI itself runs"),
     (
@@ -50,7 +42,6 @@ EXCUSES: tuple[tuple[str, str], ...] = (
         "takes minutes to hours: on little, tests/benchmarks/test_commands.py",
     ),
     (r"^(pip|apt-get) ", "installs"),
-    (r"train_and_validate", "the reader's own function"),
     (r"torch\.export", "PyTorch is an extra: tests/profiler/test_importers.py"),
 )
 """What does not run here, in one place."""

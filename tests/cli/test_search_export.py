@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from pictures import write_coco
 
 from latlas import exports
 from latlas.commands import search, search_export
@@ -150,10 +150,10 @@ def test_a_cell_is_exported_larger_without_training(tmp_path: Path) -> None:
 
 
 def test_detectors_begin_with_the_trained_networks(study: Study, tmp_path: Path) -> None:
-    pictures = coco_folder(tmp_path / "coco")
+    write_coco(tmp_path / "coco")
     arguments = [
         *(study.folder, "--epochs", 1, "--formats", "float,int8", "--no-measure", "--json"),
-        *("--detection", f"coco:{pictures}", "--detection-resolution", 64),
+        *("--detection", f"coco:{tmp_path / 'coco'}", "--detection-resolution", 64),
         *("--detection-epochs", 1),
     ]
     document = invoke(*arguments)
@@ -172,29 +172,6 @@ def test_detectors_begin_with_the_trained_networks(study: Study, tmp_path: Path)
     assert untrained["params"] == detector["params"]
     with pytest.raises(UsageError, match="expected coco:FOLDER"):
         invoke(*arguments, "--no-train", "--detection", "voc")
-
-
-def coco_folder(folder: Path) -> Path:
-    """Write four images with a bright square each, and their annotations, twice."""
-    import tensorflow as tf
-
-    images, boxes = [], []
-    for part in ("train1", "val1"):
-        (folder / part).mkdir(parents=True)
-    for number in range(4):
-        pixels = np.zeros((48, 64, 3), np.uint8)
-        pixels[10:30, 8 * number : 8 * number + 24] = 255
-        for part in ("train1", "val1"):
-            (folder / part / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
-        images.append({"id": number, "file_name": f"{number}.png", "height": 48, "width": 64})
-        box = [8 * number, 10, 24, 20]
-        boxes.append({"image_id": number, "category_id": number % 2 + 1, "bbox": box})
-    categories = [{"id": 1, "name": "even"}, {"id": 2, "name": "odd"}]
-    (folder / "annotations").mkdir()
-    document = {"images": images, "annotations": boxes, "categories": categories}
-    for part in ("train1", "val1"):
-        (folder / "annotations" / f"instances_{part}.json").write_text(json.dumps(document))
-    return folder
 
 
 def test_what_is_refused(study: Study, tmp_path: Path) -> None:

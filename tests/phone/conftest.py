@@ -11,7 +11,7 @@ from components import require
 from phone_lab import build
 from phone_lab.lab import AdbServer, LabPhone, adb_server, best_daemon, lab_phone, missing
 
-from latlas.profiler.benchmark_model.binary import RunnerBinary, find_binary
+from latlas.profiler.benchmark_model.binary import RunnerBinary, cached_path, find_binary
 from tests.profiler.litert.conftest import partly_supported
 
 __all__ = ["partly_supported"]  # a fixture of the local runner's tests
@@ -31,6 +31,15 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def binary(tool: Path) -> RunnerBinary:
     return find_binary(ABI, path=tool)
+
+
+@pytest.fixture
+def runner(tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark_model where `latlas doctor --fetch-runner` leaves it."""
+    monkeypatch.setenv("LATLAS_CACHE", str(tmp_path / "cache"))
+    cached = cached_path(ABI, "tflite")
+    cached.parent.mkdir(parents=True)
+    cached.symlink_to(tool)
 
 
 @pytest.fixture(scope="session")

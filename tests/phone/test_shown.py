@@ -24,7 +24,6 @@ from running import (
 )
 from shown import PAGES, ROOT, Shown, shell_commands
 
-from latlas.profiler.benchmark_model.binary import cached_path
 from latlas.profiler.litert.local import GpuProbe
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,15 +37,6 @@ LITTLE = (
     (r"^latlas profile (?!.*--plan)", "--no-vocabulary"),
     (r"^latlas fit --few-shot", "--few-shot 6"),
 )
-
-
-@pytest.fixture(autouse=True)
-def runner(tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A benchmark_model where `latlas doctor --fetch-runner` leaves it."""
-    monkeypatch.setenv("LATLAS_CACHE", str(tmp_path / "cache"))
-    cached = cached_path(ABI, "tflite")
-    cached.parent.mkdir(parents=True)
-    cached.symlink_to(tool)
 
 
 @pytest.fixture
@@ -103,6 +93,7 @@ def test_page(
     host_phone: LabPhone,
     other: LabPhone,
     gpu: GpuProbe,
+    runner: None,
     prototypes: Prototypes,
     tmp_path: Path,
 ) -> None:

@@ -256,6 +256,17 @@ def test_no_cluster_at_the_address(address: str, monkeypatch: pytest.MonkeyPatch
             pass
 
 
+def test_a_cluster_that_refuses(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> None:
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(SearchError, match=r"Failed to connect; .*auth_token"), connect(address):
+        pass
+
+
 HERE = """
 import sys
 from functools import partial

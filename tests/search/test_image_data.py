@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import picture, write_cifar10, write_folder, write_imagenet
 
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.graph import Array
@@ -18,23 +19,6 @@ from latlas.search.augment import augmented, fitted
 from latlas.search.data import digits
 from latlas.search.image_data import ImageData, in_memory, open_images
 from latlas.search.recipe import Augmentation
-
-
-def picture(label: int, number: int, side: int = 12) -> Array:
-    """An image whose brightness tells its class."""
-    rng = np.random.default_rng([label, number])
-    noise = rng.integers(0, 20, (side, side + number % 3, 3))
-    return (noise + 60 * label).astype(np.uint8)
-
-
-def write_folder(folder: Path, count: int = 10, classes: int = 3) -> None:
-    for label in range(classes):
-        (folder / f"class{label}").mkdir(parents=True)
-        for number in range(count):
-            encode = tf.io.encode_png if number % 2 else tf.io.encode_jpeg
-            suffix = "png" if number % 2 else "JPEG"
-            path = folder / f"class{label}" / f"{number}.{suffix}"
-            path.write_bytes(encode(picture(label, number)).numpy())
 
 
 def write_records(path: Path, count: int = 10, classes: int = 3) -> None:
@@ -97,8 +81,7 @@ def test_folders(tmp_path: Path) -> None:
 
 
 def test_imagenet(tmp_path: Path) -> None:
-    write_folder(tmp_path / "train", 20)
-    write_folder(tmp_path / "val", 2)
+    write_imagenet(tmp_path)
     check(open_images(f"imagenet:{tmp_path}", 8), (54, 6, 6))
     (tmp_path / "val" / "other").mkdir()
     with pytest.raises(SearchError, match="'other', which training has not"):
@@ -118,14 +101,7 @@ def test_records(tmp_path: Path) -> None:
 
 
 def test_cifar10(tmp_path: Path) -> None:
-    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
-        rows = []
-        for number in range(2):
-            for label in range(10):
-                planes = np.full((3, 32, 32), 20 * label, np.uint8)
-                planes[0, 0, number] = 255  # red, first row
-                rows.append(np.concatenate([[label], planes.ravel()]).astype(np.uint8))
-        np.concatenate(rows).tofile(tmp_path / f"{name}.bin")
+    write_cifar10(tmp_path)
     data = open_images(f"cifar10:{tmp_path}", 32)
     assert [data.count(part) for part in ("train", "search", "test")] == [90, 10, 20]
     assert data.parts["test"].min() == 100

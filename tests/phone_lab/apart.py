@@ -1,0 +1,58 @@
+"""Runs a shell script in namespaces of its own, where no process or network of others is seen.
+
+A phone is attached there; its serial number stands for SERIAL in the script. All that was started
+ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from phone_lab.lab import adb_server, lab_phone
+
+NAMESPACES = ("unshare", "--pid", "--net", "--fork", "--mount-proc", "--kill-child")
+
+
+def run_apart(script: str, folder: Path, abi: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of bash in a folder, as the namespaces' only one.
+
+    Args:
+        script: any command of it that fails ends it.
+        folder: where it runs; the phone keeps its files there, too.
+        abi: what the phone says that it runs.
+    """
+    program = [sys.executable, "-m", __spec__.name, abi]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [*NAMESPACES, *program],
+        input=script,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+def main(abi: str) -> int:
+    subprocess.run(["toybox", "ifconfig", "lo", "127.0.0.1", "up"], check=True)
+    homes = Path("adb"), Path("phone")
+    for home in homes:
+        home.mkdir()
+    server_home, phone_home = (home.resolve() for home in homes)
+    with (
+        adb_server(server_home) as server,
+        lab_phone(server, phone_home, cores="host") as phone,
+        TemporaryDirectory() as short,  # of sockets whose paths may not be long
+    ):
+        phone.set_property("ro.product.cpu.abi", abi)
+        script = sys.stdin.read().replace("SERIAL", phone.serial)
+        environment = {**os.environ, **server.environment, "TMPDIR": short}
+        return subprocess.run(["bash", "-euxc", script], env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
