@@ -30,11 +30,9 @@ from latlas.profiler.litert.local import GpuProbe
 
 EXCUSES: tuple[tuple[str, str], ...] = (
     # pattern that occurs in a command or a snippet, why it does not run here
-    (r"^latlas (fusion detect .*gpu|.*--fusion-rules)", "minutes: tests/phone/test_fusion.py"),
     (NEEDS_A_PHONE, "tests/phone/test_shown.py"),
     (NEEDS_A_CLUSTER, "tests/phone/test_shown_clusters.py"),
-    (r"--fetch-runner", "downloads: tests/profiler/benchmark_model/test_download.py"),
-    (r"…", "shown in part"),
+    (r"--fetch-runner", "downloads: tests/cli/test_doctor.py, from a server of its own"),
     (r"^latlas quickstart", "takes minutes: tests/cli/test_search.py walks the same path"),
     (r"^make|^\.ci/", "what CI itself runs"),
     (

@@ -28,14 +28,16 @@ from latlas.profiler.litert.local import GpuProbe
 
 pytestmark = pytest.mark.timeout(900)
 GUIDE = ROOT / "docs" / "first-phone.md"
-NOT_HERE = r"--fetch-runner|^adb |…|fusion detect .*gpu|--fusion-rules"
-"""What downloads; a phone's key; shown in part; minutes on a GPU in software (test_fusion.py)."""
+NOT_HERE = r"--fetch-runner|^adb "
+"""What downloads (tests/cli/test_doctor.py); a phone's key."""
 LITTLE = (
     # pattern of a command, options that make it short on a phone
     (r" --space moga", "--resolution 32 --classes 10"),
     (r"^latlas profile (?!.*--plan)", "--budget 2m --networks 8 --samples 40 --warmup-ms 0"),
     (r"^latlas profile (?!.*--plan)", "--no-vocabulary"),
     (r"^latlas fit --few-shot", "--few-shot 6"),
+    (r"^latlas fusion detect .*gpu", "--types relu6"),
+    (r"^latlas search .*device:", "--evaluations 2"),
 )
 
 

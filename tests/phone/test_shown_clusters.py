@@ -31,6 +31,7 @@ LITTLE = (
     ("ray start", RAY),
     ("ray start --head", "--include-dashboard false"),
     ("ray start --address", "--num-gpus 2"),
+    ("ray stop", "--force"),
     ("latlas search", "--workers 2 --evaluations 2 --epochs 1"),
     ("latlas search --ray", "--evaluations 1 --set N=1 --set F=8"),
 )
