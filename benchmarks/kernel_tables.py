@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,16 +77,21 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--samples", type=int, nargs="+", default=[20])
     parser.add_argument("--draws", type=int, default=3)
+    names = [name for name, _ in recordings.FAMILIES]
+    parser.add_argument("--family", nargs="+", choices=names, help="leave out these only")
     arguments = parser.parse_args()
     paths = [arguments.data / name for name in (recordings.KERNELS, recordings.MODELS)]
     absent = [str(path) for path in paths if not path.is_file()]
     document: dict[str, Any] = {"absent": absent}
     if not absent:
-        document |= compare(list(folds(*paths)), arguments.samples, arguments.draws)
+        every = list(folds(*paths, arguments.family))
+        document |= compare(every, arguments.samples, arguments.draws)
     emit(document, arguments.json, as_text(document))
 
 
-def folds(kernels_csv: Path, models_csv: Path) -> Iterator[Fold]:
+def folds(
+    kernels_csv: Path, models_csv: Path, wanted: Collection[str] | None = None
+) -> Iterator[Fold]:
     kernels, models = map(recordings.read_rows, (kernels_csv, models_csv))
     devices = recordings.devices(kernels, models)
     seen = {device: recordings.observations(kernels, models, device) for device in devices}
@@ -94,7 +99,8 @@ def folds(kernels_csv: Path, models_csv: Path) -> Iterator[Fold]:
     for each in seen.values():
         for network in each.networks:
             families[recordings.family(network.name)].add(network.name)
-    for names in families.values():
+    for family in wanted or families:
+        names = families[family]
         fitted = {device: fit(seen[device].without(names)) for device in devices}
         for target in devices:
             query = [network for network in seen[target].networks if network.name in names]

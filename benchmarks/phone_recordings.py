@@ -39,7 +39,7 @@ MODELS = "tflite_cnn_models.csv"
 ADAPTERS = {"pixel4": "Adreno (TM) 640", "mi8se": "Adreno (TM) 616", "iphone7": "PowerVR GT7600"}
 """GPUs of known phones. Of others, the names of their kernels tell the family."""
 
-_FAMILIES = (
+FAMILIES = (
     ("residual", r"(?!.*squeeze).*(resnet|resnext|diracnet|bagnet|dla|hrnet)"),
     ("mobilenet_v3", r"mobilenetv3"),
     ("mobilenet_v2", r"mobilenetv2"),
@@ -67,7 +67,7 @@ def family(model: str) -> str:
     >>> [family(name) for name in ("squeezeresnet_v1_0", "resnet18", "fdmobilenet_w1")]
     ['squeeze', 'residual', 'mobilenet_v1']
     """
-    return next(name for name, pattern in _FAMILIES if re.match(pattern, model))
+    return next(name for name, pattern in FAMILIES if re.match(pattern, model))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -40,7 +40,7 @@ EXCUSES: tuple[tuple[str, str], ...] = (
         "takes minutes to hours: on little, tests/benchmarks/test_commands.py",
     ),
     (r"^(pip|apt-get) ", "installs"),
-    (r"torch\.export", "PyTorch is an extra: tests/profiler/test_importers.py"),
+    (r"torch\.export", "PyTorch is an extra: tests/profiler/test_importers.py runs it"),
 )
 """What does not run here, in one place."""
 

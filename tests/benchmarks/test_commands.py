@@ -27,10 +27,13 @@ LITTLE = {
     "active": "--seeds 1 --rounds 1",
     "analytic": "--seeds 1 --front-seeds 1 --space moga",
     "campaign": "--kernels 10",
+    "digits": "--latency any.latlas --space moga --evaluations 2 --seeds 1 --folds 2 1 --report 2 1"
+    " --epochs 1",
     "few_shot": "--draws 1 --samples 10",
     "fronts": "--architectures 4 --resolution 32 --passes 1",
     "fusion": "--rounds 1",
     "granularity": "--resolution 32 --networks 6 --held-out 3 --runs 3 --min-ms 0.2",
+    "kernel_tables": "--family mobilenet_v1 --draws 0",
     "keras_files": "--only mobilenet_v1_0.25",
     "keras_models": "--processes 1 --seconds 1",
     "nasbench201": "--draws 1 --cells 50",
@@ -44,20 +47,15 @@ LITTLE = {
     "writing": "--repeats 1",
     "zdt": "--seeds 1",
 }
-EXCUSES = {
-    # by benchmark, why it does not run here
-    "digits": "minutes, however little: test_digit_folds.py, test_chosen_fronts.py",
-    "kernel_tables": "minutes, however little: tests/predictor/test_transfer.py",
-}
 SHOWN = {
     text: found[1]
     for text in COMMANDS
-    if (found := re.search(r"python benchmarks/(\w+)\.py", text)) and "SPACE" not in text
+    if (found := re.search(r"python benchmarks/(\w+)\.py", text))
 }
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("text", [text for text, name in SHOWN.items() if name not in EXCUSES])
+@pytest.mark.parametrize("text", SHOWN)
 def test_command(text: str, prototypes: Prototypes, tmp_path: Path, vulkan: GpuProbe) -> None:
     words = list(dropwhile(re.compile("[A-Z_]+=").match, COMMANDS[text].words))
     words += LITTLE[SHOWN[text]].split()

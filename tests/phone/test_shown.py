@@ -36,7 +36,8 @@ LITTLE = (
     (r"^latlas profile (?!.*--plan)", "--budget 2m --networks 8 --samples 40 --warmup-ms 0"),
     (r"^latlas profile (?!.*--plan)", "--no-vocabulary"),
     (r"^latlas fit --few-shot", "--few-shot 6"),
-    (r"^latlas fusion detect .*gpu", "--types relu6"),
+    (r"^latlas fusion detect .*gpu", "--types relu6 --elements 262144"),
+    (r"--fusion-rules", "--networks 2 --samples 10"),
     (r"^latlas search .*device:", "--evaluations 2"),
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from components import require
+from shown import ROOT, blocks
 
 from latlas.profiler import converters, importers
 from latlas.profiler.errors import ModelFileError, UsageError
@@ -191,18 +192,19 @@ def test_onnx(tmp_path: Path) -> None:
 
 def test_torch(tmp_path: Path) -> None:
     require_extra("torch", importlib.util.find_spec("litert_torch"))
+    page = ROOT / "docs" / "migrating.md"
+    (shown,) = [each.text for each in blocks(page) if "torch.export.save" in each.text]
     # PyTorch and what it converts with warn about themselves: a process of its own.
     code = """
-import sys, torch
+import torch
 model = torch.nn.Sequential(
     torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
     torch.nn.Conv2d(8, 8, 3, 1, 1, groups=8), torch.nn.Hardswish(),
     torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10),
 )
-program = torch.export.export(model.eval(), (torch.randn(1, 3, 32, 32),))
-torch.export.save(program, sys.argv[1])
+example = torch.randn(1, 3, 32, 32)
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.pt2")], check=True)
-    found = load_model(tmp_path / "m.pt2")
+    subprocess.run([sys.executable, "-c", code + shown], cwd=tmp_path, check=True)
+    found = load_model(tmp_path / "model.pt2")
     assert found.inputs == ((1, 32, 32, 3),)
     assert operators(found) == OPERATORS
