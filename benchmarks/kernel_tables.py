@@ -84,7 +84,7 @@ def main() -> None:
     absent = [str(path) for path in paths if not path.is_file()]
     document: dict[str, Any] = {"absent": absent}
     if not absent:
-        every = list(folds(*paths, arguments.family))
+        every = list(folds(paths[0], paths[1], arguments.family))
         document |= compare(every, arguments.samples, arguments.draws)
     emit(document, arguments.json, as_text(document))
 
