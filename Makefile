@@ -7,7 +7,7 @@ SOURCES := $(shell find src profiler predictor search device_configs -name '*.py
 .PHONY: quickstart test lint docs install
 
 quickstart: $(VENV)/installed
-	$(BIN)/latlas quickstart
+	$(BIN)/latlas quickstart $(QUICKSTART_ARGS)
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,6 +1,7 @@
 """A new phone's GPU from other phones' tables and 20 whole networks measured on it.
 
     python benchmarks/kernel_tables.py --data DIR [--json] [--samples 10 20] [--draws 3]
+        [--family FAMILY …]
 
 DIR holds ``tflite_gpu_kernels.csv`` and ``tflite_cnn_models.csv`` as for phone_data.py. Each phone
 in turn is the new one. Every family of networks is left out in turn of everything: of the other
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[20])
     parser.add_argument("--draws", type=int, default=3)
     names = [name for name, _ in recordings.FAMILIES]
-    parser.add_argument("--family", nargs="+", choices=names, help="leave out these only")
+    parser.add_argument("--family", nargs="+", choices=names, help="by default all, in turn")
     arguments = parser.parse_args()
     paths = [arguments.data / name for name in (recordings.KERNELS, recordings.MODELS)]
     absent = [str(path) for path in paths if not path.is_file()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from latlas.profiler.measurement import Measurement
 from latlas.profiler.op_text import format_shape
 from latlas.profiler.statistics import MAD_TO_SIGMA
 from latlas.profiler.table import Table
+from latlas.profiler.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TARGET = ("device", "runtime", "delegate", "backend", "adapter", "precision", "threads", "cores")
+_TARGET = tuple(field.name for field in fields(Target))
 _SUMMARY = ("n", "median_us", "p05_us", "p95_us", "mean_us", "std_us", "iqr_us", "min_us", "max_us")
 
 COLUMNS: dict[str, Callable[[str], Any]] = {
@@ -35,6 +37,7 @@ COLUMNS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("madds", "params"), int),
     **dict.fromkeys(("inputs", "outputs", "graph"), str),
     **dict.fromkeys(_TARGET, str),
+    "software": bool,
     "threads": int,
     "attempt": int,
     "id": str,
@@ -113,12 +116,17 @@ def write_parquet(table: Table, path: Path) -> None:
     """
     arrow = optional("pyarrow", "parquet")
     parquet = optional("pyarrow.parquet", "parquet")
-    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
-    fields = [(name, types[kind]) for name, kind in COLUMNS.items()]  # type: ignore[index]
-    schema = arrow.schema(fields).with_metadata({"latlas.target": str(table.target)})
-    columns = arrow.Table.from_pylist(list(rows(table)), schema)
+    types: dict[Callable[[str], Any], Any] = {
+        str: arrow.string(),
+        bool: arrow.bool_(),
+        int: arrow.int64(),
+        float: arrow.float64(),
+    }
+    columns = [(name, types[kind]) for name, kind in COLUMNS.items()]
+    schema = arrow.schema(columns).with_metadata({"latlas.target": str(table.target)})
+    content = arrow.Table.from_pylist(list(rows(table)), schema)
     with write_atomically(path, TableError) as file:
-        parquet.write_table(columns, file)
+        parquet.write_table(content, file)
 
 
 def to_frame(table: Table) -> pd.DataFrame:

@@ -95,6 +95,13 @@ def connect(address: str = "", cpus: int = 1) -> Iterator[Mapping[str, float]]:
         ray.shutdown()
 
 
+_TOKEN_HINT = (
+    "; machines of a cluster need the same ~/.ray/auth_token and the same RAY_AUTH_MODE "
+    "(docs/clusters.md)"
+)
+"""Ray tells a wrong token in its log alone."""
+
+
 def _init(options: Mapping[str, Any]) -> None:
     import ray
 
@@ -106,15 +113,7 @@ def _init(options: Mapping[str, Any]) -> None:
             ray.shutdown()
             local = options["address"] == "local"
             if attempt == _ATTEMPTS - 1 or not local:
-                # Ray tells a wrong token in its log alone.
-                hint = (
-                    ""
-                    if local
-                    else (
-                        "; machines of a cluster need the same ~/.ray/auth_token and the same "
-                        "RAY_AUTH_MODE (docs/clusters.md)"
-                    )
-                )
+                hint = "" if local else _TOKEN_HINT
                 raise SearchError(
                     f"cannot use Ray ({options['address']}): {str(problem)[:300]}{hint}"
                 ) from problem

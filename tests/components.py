@@ -1,5 +1,6 @@
 """What a test needs beyond the packages, and what happens when it is missing."""
 
+import importlib.util
 import os
 
 import pytest
@@ -19,3 +20,10 @@ def require(
     if os.environ.get(variable) == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def require_ray() -> None:
+    """Skip the test without Ray. It is not imported, since its environment may not be set yet."""
+    found = importlib.util.find_spec("ray")
+    # A folder called ray has no origin.
+    require("Ray", found is not None and found.origin is not None, "pip install 'latlas[cluster]'")

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 # they share (components.py) is found through this.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from components import require
+from components import require, require_ray
 from hypothesis import settings
 from phone_lab.lab import (
     AdbServer,
@@ -69,16 +68,10 @@ def no_real_phones() -> Iterator[None]:
         yield
 
 
-def _has_ray() -> bool:
-    """Return whether Ray is there, without importing it: `ray_hosts` sets its environment first."""
-    spec = importlib.util.find_spec("ray")
-    return spec is not None and spec.origin is not None  # a folder called ray has none
-
-
 @pytest.fixture(scope="session")
 def ray_hosts() -> Iterator[Any]:
     """A Ray cluster of two hosts with two CPUs each; the second offers the phone A."""
-    require("Ray", _has_ray(), "pip install 'latlas[cluster]'")
+    require_ray()
     with pytest.MonkeyPatch.context() as patch:
         path = os.pathsep.join(
             [*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(__file__).parent)]

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from latlas.profiler.graph import Array
 
 
 def picture(label: int, number: int, side: int = 12) -> Array:
-    """Return an image whose brightness tells its class."""
+    """Return an image whose brightness tells its class, of the first four."""
     rng = np.random.default_rng([label, number])
     noise = rng.integers(0, 20, (side, side + number % 3, 3))
     return (noise + 60 * (label % 4)).astype(np.uint8)
@@ -20,6 +19,8 @@ def picture(label: int, number: int, side: int = 12) -> Array:
 
 def write_folder(folder: Path, count: int = 10, classes: int = 3) -> None:
     """Write a folder of each class."""
+    import tensorflow as tf
+
     for label in range(classes):
         (folder / f"class{label}").mkdir(parents=True)
         for number in range(count):
@@ -50,6 +51,8 @@ def write_cifar10(folder: Path) -> None:
 
 def write_coco(folder: Path) -> None:
     """Write four images with a bright square each, and their annotations, twice."""
+    import tensorflow as tf
+
     images, boxes = [], []
     for part in ("train1", "val1"):
         (folder / part).mkdir(parents=True)

@@ -19,7 +19,7 @@ from latlas.profiler.campaign_settings import CampaignSettings
 
 @contextmanager
 def relaxed() -> Iterator[pytest.MonkeyPatch]:
-    """Take every measurement as it is."""
+    """Take every measurement as it is, in the block; give what patches, for more."""
     settings = CampaignSettings(
         max_attempts=1, patience_s=0.0, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0
     )

@@ -11,10 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import dropwhile, pairwise
 from pathlib import Path
 
@@ -30,7 +30,7 @@ NEEDS_A_PHONE = r"^latlas (?!profile .*--plan).*(SERIAL|OTHER)"
 """Of the commands, those that ask a phone."""
 
 NEEDS_A_CLUSTER = r"--workers|^ray |^export RAY"
-"""Of the commands, those that evaluate on a cluster."""
+"""Of the commands, those that evaluate on a cluster, or make one."""
 
 HALVES = ("--family", "[0-4]$=half", "--family", "[5-9]$=rest")
 """Families of a table of one space: no network of small ones would be left else."""
@@ -87,6 +87,10 @@ class Accuracy:
     def evaluate(self, genes):
         return [accuracy(one) * self.width for one in genes]
 """
+_IMAGES: dict[str, Callable[[Path], None]] = {
+    "coco": write_coco,
+    "imagenet": partial(write_imagenet, count=4, classes=10),
+}
 _SPACE = ("--space", "moga", "--resolution", "32", "--classes", "10")
 
 
@@ -165,8 +169,8 @@ class Prototypes:
         return self.make("zoo", "mobilenet_v3_large", *size, "--tflite", "model.tflite")
 
     def searched(self, latency: str, *more: str) -> Path:
-        known = ("--latency", latency, "--resolution", "32", "--classes", "10")
-        return self.make("search", *known, "--evaluations", "12", *more)
+        known = ("--latency", latency, "--evaluations", "12")
+        return self.make("search", *_SPACE, *known, *more)
 
     @cached_property
     def study(self) -> Path:
@@ -189,10 +193,7 @@ class Prototypes:
         """Return a data set of the kind's layout, of a few images."""
         folder = self.folder / kind
         if not folder.exists():
-            if kind == "coco":
-                write_coco(folder)
-            else:
-                write_imagenet(folder, count=4, classes=10)
+            _IMAGES[kind](folder)
         return folder
 
     @cached_property

@@ -1,6 +1,6 @@
 """What README and docs/ show exists: commands with their options, files, benchmarks, snippets.
 
-tests/test_docs_run.py runs it.
+tests/test_docs_run.py runs it, or names what does.
 """
 
 from __future__ import annotations

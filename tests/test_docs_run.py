@@ -1,6 +1,6 @@
 """Every command and snippet that README and docs/ show runs, on small real things of this machine.
 
-What needs a phone, a cluster or a package that is not always there runs `ELSEWHERE`.
+What needs more than this machine's CPU and GPU is run by other tests, which `ELSEWHERE` names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from running import (
     run,
     short,
 )
-from shown import PAGES, Shown, blocks
+from shown import PAGES, ROOT, Shown, blocks
 
 from latlas.profiler.litert.local import GpuProbe
 
@@ -107,6 +107,8 @@ def test_what_runs_elsewhere() -> None:
     assert runs_elsewhere("latlas bench model.tflite --device SERIAL")
     assert not runs_elsewhere("latlas profile --device SERIAL --space moga --plan")  # asks no phone
     assert not runs_elsewhere("latlas bench model.tflite")
+    for _, place in ELSEWHERE:
+        assert (ROOT / place.partition(",")[0]).is_file()
     assert "ELSEWHERE" in how_to_mend(next(iter(COMMANDS.values())), "it fails")
 
 

@@ -58,6 +58,7 @@ SHOWN = {
 @pytest.mark.parametrize("text", SHOWN)
 def test_command(text: str, prototypes: Prototypes, tmp_path: Path, vulkan: GpuProbe) -> None:
     words = list(dropwhile(re.compile("[A-Z_]+=").match, COMMANDS[text].words))
+    assert SHOWN[text] in LITTLE, "say in LITTLE which options make it short"
     words += LITTLE[SHOWN[text]].split()
     if "DATA" in words:
         require("phone_data", DATA.is_dir(), "put shared/ beside the checkout")

@@ -44,7 +44,7 @@ def runner(tool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabPhone]:
-    _require_phone()
+    require_phone()
     with (
         adb_server(tmp_path_factory.mktemp("adb")) as server,
         lab_phone(server, tmp_path_factory.mktemp("phone"), cores="host") as phone,
@@ -63,7 +63,7 @@ def host_phone(_shared: LabPhone, monkeypatch: pytest.MonkeyPatch) -> LabPhone:
 @pytest.fixture
 def weak_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabPhone]:
     """Such a phone with an adb server of its own, which a test may break."""
-    _require_phone()
+    require_phone()
     for name in ("adb", "phone"):
         (tmp_path / name).mkdir()
     with (
@@ -75,7 +75,8 @@ def weak_phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LabP
         yield phone
 
 
-def _require_phone() -> None:
+def require_phone() -> None:
+    """Skip the test where no phone can run."""
     reason = missing(best_daemon())
     require("a phone on this machine", not reason, reason)
 

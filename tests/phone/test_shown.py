@@ -26,10 +26,10 @@ from shown import PAGES, ROOT, Shown, shell_commands
 
 from latlas.profiler.litert.local import GpuProbe
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("runner")]
 GUIDE = ROOT / "docs" / "first-phone.md"
-NOT_HERE = r"--fetch-runner|^adb "
-"""What downloads (tests/cli/test_doctor.py); a phone's key."""
+NOT_HERE = r"--fetch-runner"
+"""What downloads: tests/cli/test_doctor.py."""
 LITTLE = (
     # pattern of a command, options that make it short on a phone
     (r" --space moga", "--resolution 32 --classes 10"),
@@ -65,7 +65,10 @@ def little(text: str) -> list[str]:
 
 
 def same(text: str) -> str:
-    """Return a command without what it reads and writes, and on which phone."""
+    """Return a command without what it reads and writes, and on which phone.
+
+    Several sources are as good as one: tests/cli/test_fit.py learns from two.
+    """
     text = re.sub(r"tables/\S+|\S+\.latlas", "FILE", text.replace("OTHER", "SERIAL"))
     return re.sub("( --from FILE)+", " --from FILE", text)
 
@@ -96,7 +99,6 @@ def test_page(
     host_phone: LabPhone,
     other: LabPhone,
     gpu: GpuProbe,
-    runner: None,
     prototypes: Prototypes,
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,6 @@ it sees, and because Ray wants to be reached under an address of the network, wh
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -14,15 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from components import require
-from phone.conftest import ABI
+from components import require_ray
+from phone.conftest import ABI, require_phone
 from phone_lab.apart import run_apart
-from phone_lab.lab import best_daemon, missing
 from pictures import write_cifar10
 from running import COMMANDS, NEEDS_A_CLUSTER, Prototypes, command_text, read_by
 from shown import ROOT, shell_commands
-
-from latlas.profiler.litert.local import GpuProbe
 
 GUIDE = ROOT / "docs" / "clusters.md"
 RAY = "--node-ip-address 127.0.0.1 --num-cpus 2 --object-store-memory 80000000"
@@ -37,24 +33,25 @@ LITTLE = (
 )
 
 
-def shown() -> list[str]:
-    """Return the guide's commands but the installation, and before them those of other pages."""
+def walked() -> list[str]:
+    """Return the guide's commands but the installation, and before them those of other pages.
+
+    Those of other pages need no cluster that is there already.
+    """
     guide = [command_text(each) for each in shell_commands(GUIDE)]
     others = [text for text in COMMANDS if re.search(NEEDS_A_CLUSTER, text) and text not in guide]
     return others + [text for text in guide if not text.startswith("pip ")]
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("runner", "gpu")
 def test_clusters(
-    gpu: GpuProbe,
-    runner: None,
     prototypes: Prototypes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    require("Ray", importlib.util.find_spec("ray") is not None, "pip install 'latlas[cluster]'")
-    reason = missing(best_daemon())
-    require("a phone on this machine", not reason, reason)
+    require_ray()
+    require_phone()
     here = {
         "HOST": "127.0.0.1",
         "0A1B": "SERIAL",
@@ -63,12 +60,13 @@ def test_clusters(
     }
     write_cifar10(tmp_path / "data" / "cifar10")
     lines = []
-    for text in shown():
+    for text in walked():
         prototypes.put(read_by(shlex.split(text)), tmp_path)
         more = [options for start, options in LITTLE if text.startswith(start)]
+        line = " ".join([text, *more])
         for there, instead in here.items():
-            text = text.replace(there, instead)
-        lines.append(" ".join([text, *more]))
+            line = line.replace(there, instead)
+        lines.append(line)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     done = run_apart("\n".join(lines), tmp_path, ABI)

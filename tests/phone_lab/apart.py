@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from phone_lab.lab import adb_server, lab_phone
+from phone_lab.lab import DIE_WITH_US, adb_server, lab_phone
 
-NAMESPACES = ("unshare", "--pid", "--net", "--fork", "--mount-proc", "--kill-child")
+NAMESPACES = (*DIE_WITH_US, "unshare", "--pid", "--net", "--fork", "--mount-proc", "--kill-child")
 
 
 def run_apart(script: str, folder: Path, abi: str) -> subprocess.CompletedProcess[str]:
@@ -26,12 +26,12 @@ def run_apart(script: str, folder: Path, abi: str) -> subprocess.CompletedProces
         abi: what the phone says that it runs.
     """
     program = [sys.executable, "-m", __spec__.name, abi]
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
     return subprocess.run(
         [*NAMESPACES, *program],
         input=script,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
     )
@@ -46,7 +46,8 @@ def main(abi: str) -> int:
     with (
         adb_server(server_home) as server,
         lab_phone(server, phone_home, cores="host") as phone,
-        TemporaryDirectory() as short,  # of sockets whose paths may not be long
+        # Of sockets, whose paths may not be long, and of processes that may not have ended yet.
+        TemporaryDirectory(ignore_cleanup_errors=True) as short,
     ):
         phone.set_property("ro.product.cpu.abi", abi)
         script = sys.stdin.read().replace("SERIAL", phone.serial)

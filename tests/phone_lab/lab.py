@@ -31,7 +31,7 @@ LAB = Path(__file__).parent
 ADB = Path(str(files("adbutils") / "binaries" / "adb"))
 DEBIAN_ADB = Path("/usr/bin/adb")
 ADBD = Path("/usr/lib/android-sdk/platform-tools/adbd")
-_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _DATA_SIZE = "2g"
 
 
@@ -101,7 +101,7 @@ class AdbServer:
     def start(self) -> None:
         with (self._home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_DIE_WITH_US, self._program, "-P", str(self.port), "nodaemon", "server"],
+                [*DIE_WITH_US, self._program, "-P", str(self.port), "nodaemon", "server"],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -175,7 +175,7 @@ class LabPhone:
         (self._fixture / "calls.txt").touch()
         mount = f'mount -t tmpfs -o mode=771,size={_DATA_SIZE} data "$1" && echo && exec sleep inf'
         self._storage = subprocess.Popen(
-            [*_DIE_WITH_US, "unshare", "--mount", "sh", "-c", mount, "sh", self.folder / "data"],
+            [*DIE_WITH_US, "unshare", "--mount", "sh", "-c", mount, "sh", self.folder / "data"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -208,7 +208,7 @@ class LabPhone:
         arguments = [str(LAB), str(self.folder), sys.executable, litert_folder, self.daemon]
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_DIE_WITH_US, *storage, *namespaces, "sh", str(LAB / "root.sh"), *arguments],
+                [*DIE_WITH_US, *storage, *namespaces, "sh", str(LAB / "root.sh"), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -261,7 +261,7 @@ def test_a_cluster_that_refuses(address: str, monkeypatch: pytest.MonkeyPatch) -
         raise ConnectionError("Failed to connect")
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.shutdown", lambda: None)  # of the connection that other tests use
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(SearchError, match=r"Failed to connect; .*auth_token"), connect(address):
         pass
