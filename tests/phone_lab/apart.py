@@ -7,6 +7,7 @@ ends with it.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from tempfile import TemporaryDirectory
 
 from phone_lab.lab import DIE_WITH_US, adb_server, lab_phone
 
-NAMESPACES = (*DIE_WITH_US, "unshare", "--pid", "--net", "--fork", "--mount-proc", "--kill-child")
+_NAMESPACES = ("--mount-proc", *(f"--{kind}" for kind in ("mount", "pid", "net", "uts")))
+APART = (*DIE_WITH_US, "unshare", *_NAMESPACES, "--fork", "--kill-child")
+HOST = "apart"
 
 
 def run_apart(script: str, folder: Path, abi: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +31,7 @@ def run_apart(script: str, folder: Path, abi: str) -> subprocess.CompletedProces
     program = [sys.executable, "-m", __spec__.name, abi]
     path = filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
     return subprocess.run(
-        [*NAMESPACES, *program],
+        [*APART, *program],
         input=script,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
@@ -39,6 +42,11 @@ def run_apart(script: str, folder: Path, abi: str) -> subprocess.CompletedProces
 
 def main(abi: str) -> int:
     subprocess.run(["toybox", "ifconfig", "lo", "127.0.0.1", "up"], check=True)
+    # Whoever asks for this host's address is told the only one that there is.
+    socket.sethostname(HOST)
+    hosts = Path("hosts").resolve()
+    hosts.write_text(f"127.0.0.1 localhost {HOST}\n")
+    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
     homes = Path("adb"), Path("phone")
     for home in homes:
         home.mkdir()
