@@ -26,8 +26,8 @@ from latlas.cli import group
 from latlas.search.recipe import load_recipe
 from latlas.search.supernet_config import SETTINGS, SupernetConfig
 
-NEEDS_A_PHONE = r"^latlas (?!profile .*--plan).*(SERIAL|OTHER)"
-"""Of the commands, those that ask a phone."""
+NEEDS_A_PHONE = r"^latlas (?!profile .*--plan).*(SERIAL|OTHER)|^latlas search .*myphone"
+"""Of the commands, those that ask a phone, or take minutes to search for one."""
 
 NEEDS_A_CLUSTER = r"--workers|^ray |^export RAY"
 """Of the commands, those that evaluate on a cluster, or make one."""

@@ -37,7 +37,8 @@ LITTLE = (
     (r"^latlas profile (?!.*--plan)", "--no-vocabulary"),
     (r"^latlas fit --few-shot", "--few-shot 6"),
     (r"^latlas fusion detect .*gpu", "--types relu6 --elements 262144"),
-    (r"--fusion-rules", "--networks 2 --samples 10"),
+    (r"--fusion-rules", "--budget 5s"),
+    (r"^latlas verify .*gpu", "--most 1"),
     (r"^latlas search .*device:", "--evaluations 2"),
 )
 
