@@ -19,10 +19,23 @@ GENES = [(number,) for number in range(12)]
 
 
 class Phone:
-    """Waits for the other phone now and then, so that both get something to do."""
+    """Begins its first tasks with the other phone, so that both get something to do.
 
-    def __init__(self, barrier: threading.Barrier, target: Target = TARGET, most: int = 99) -> None:
-        self.barrier, self.target, self.most = barrier, target, most
+    Args:
+        barrier: for both.
+        target: its own.
+        most: networks that it measures before it goes away.
+        together: tasks that begin with one of the other phone.
+    """
+
+    def __init__(
+        self,
+        barrier: threading.Barrier,
+        target: Target = TARGET,
+        most: int = 99,
+        together: int = 1,
+    ) -> None:
+        self.barrier, self.target, self.most, self.together = barrier, target, most, together
         self.measured = list[Genes]()
 
     @property
@@ -30,7 +43,7 @@ class Phone:
         return {"kind": "device", "target": self.target.to_json()}
 
     def measure(self, genes: Sequence[Genes]) -> list[Outcome]:
-        if not self.measured:
+        if len(self.measured) < self.together:
             self.barrier.wait(10)
         if len(self.measured) >= self.most:
             raise DeviceError("unplugged")
@@ -51,7 +64,7 @@ def test_several_phones_measure_as_one() -> None:
 
 def test_a_phone_that_goes_away_leaves_its_networks_to_the_others() -> None:
     barrier, told = threading.Barrier(2), list[str]()
-    phones = {"A": Phone(barrier, most=2), "B": Phone(barrier)}
+    phones = {"A": Phone(barrier, most=2, together=3), "B": Phone(barrier, together=3)}
     together = Together(phones, told.append)
     assert [outcome.value for outcome in together.measure(GENES)] == [*range(1, 13)]
     assert len(phones["B"].measured) == 10
