@@ -15,18 +15,20 @@ from pathlib import Path
 import pytest
 
 from latlas.profiler.campaign_settings import CampaignSettings
+from latlas.profiler.fusion import bench
 
 
 @contextmanager
 def relaxed() -> Iterator[pytest.MonkeyPatch]:
     """Take every measurement as it is, in the block; give what patches, for more."""
-    settings = CampaignSettings(
-        max_attempts=1, patience_s=0.0, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0
-    )
+    gates = {"throttle": 1e9, "spread_floor": 1e9, "drift_floor": 1e9, "cpu_share": 0.0}
+    settings = CampaignSettings(max_attempts=1, patience_s=0.0, **gates)
+    rounds = replace(bench.SETTINGS, max_attempts=1, patience_s=0.0, warmup_ms=0.0, **gates)
     with pytest.MonkeyPatch.context() as patch:
         for module in ("campaign", "campaign_settings"):
             name = f"latlas.profiler.{module}.CampaignSettings"
             patch.setattr(name, lambda **given: replace(settings, **given))
+        patch.setattr(bench, "SETTINGS", rounds)
         patch.setattr("latlas.predictor.observations.PASSES_AGREE", 1e9)
         yield patch
 
