@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from relaxed import relaxed
 from shallow_space import SHALLOW
 
 from latlas.commands import quickstart, search, verify
 from latlas.predictor import file
-from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, TargetMismatchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
 from latlas.search.latency import read_sources
@@ -34,18 +35,10 @@ SCALE = quickstart.Scale(
 
 
 @pytest.fixture(autouse=True)
-def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+def lenient() -> Iterator[None]:
     """What a busy machine does to measurements is tested elsewhere."""
-    settings = CampaignSettings(
-        max_attempts=1, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0.0
-    )
-    names = {"seed", "patience_s", "max_s", "check_every_jobs"}
-
-    def make(**given: Any) -> CampaignSettings:
-        assert given.keys() <= names
-        return replace(settings, **given)
-
-    monkeypatch.setattr("latlas.profiler.campaign.CampaignSettings", make)
+    with relaxed():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from pictures import write_coco
+from relaxed import relaxed
 
 from latlas import exports
 from latlas.commands import search, search_export
-from latlas.profiler.campaign import CampaignSettings
 from latlas.profiler.errors import SearchError, UsageError
 from latlas.profiler.tflite.reader import load_tflite
 from latlas.search.protocols import Trial
@@ -67,14 +67,10 @@ def invoke(*arguments: object) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+def lenient() -> Iterator[None]:
     """What a busy machine does to measurements is tested elsewhere."""
-    settings = CampaignSettings(
-        max_attempts=1, throttle=1e9, spread_floor=1e9, drift_floor=1e9, cpu_share=0.0
-    )
-    monkeypatch.setattr(
-        "latlas.profiler.campaign.CampaignSettings", lambda **given: replace(settings, **given)
-    )
+    with relaxed():
+        yield
 
 
 def test_trained_converted_scored_and_measured_once(study: Study) -> None:
